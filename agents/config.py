@@ -1,0 +1,54 @@
+"""All that defines learning, apart from the environment: one component's configuration beside another."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from agents.normalization import NormalizationConfig
+from agents.policies import PolicyConfig
+from agents.trpo import TrpoConfig
+from agents.value_function import ValueConfig
+from trpo.validation import require
+
+Unprefixed = tyro.conf.arg(name="")  # --max-kl rather than --trust-region.max-kl
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The training loop."""
+
+    total_steps: int = 1_000_000
+    """Environment steps to train for; the last update may overshoot."""
+    batch_size: int = 2048
+    """Steps an update, over all environments; the reset steps between episodes are among them and left out of the batch."""
+    gamma: float = 0.99
+    """Discount γ per step (Schulman et al. 2016)."""
+    gae_lambda: float = 0.95
+    """λ of generalized advantage estimation (Schulman et al. 2016)."""
+    seed: int = 0
+    """Every random number of the run follows from it."""
+    checkpoint_interval: int = 50
+    """Updates from one checkpoint to the next; there, environments start afresh, so that a run can be continued exactly."""
+    chunk_size: int = 65_536
+    """Samples whose graphs are in memory at a time; it changes results only by rounding."""
+
+    def __post_init__(self) -> None:
+        require(self.total_steps >= 1, "total_steps", self.total_steps, "an integer ≥ 1")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "an integer ≥ 2")
+        require(0 <= self.gamma <= 1, "gamma", self.gamma, "a number in [0, 1]")
+        require(0 <= self.gae_lambda <= 1, "gae_lambda", self.gae_lambda, "a number in [0, 1]")
+        require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
+        require(self.checkpoint_interval >= 1, "checkpoint_interval", self.checkpoint_interval, "an integer ≥ 1")
+        require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "an integer ≥ 1")
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """The learner, component by component."""
+
+    trainer: Annotated[TrainerConfig, Unprefixed] = field(default_factory=TrainerConfig)
+    trust_region: Annotated[TrpoConfig, Unprefixed] = field(default_factory=TrpoConfig)
+    policy: Annotated[PolicyConfig, Unprefixed] = field(default_factory=PolicyConfig)
+    value: ValueConfig = field(default_factory=ValueConfig)
+    normalize: NormalizationConfig = field(default_factory=NormalizationConfig)

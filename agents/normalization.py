@@ -1,0 +1,143 @@
+"""Running statistics: observations to zero mean and unit variance, rewards to unit deviation of their discounted return.
+
+Both are frozen while a batch is collected and used, and updated between batches: a policy that saw one normalisation when
+it acted and another when it is updated is two policies.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class NormalizationConfig:
+    """Running statistics, saved with the policy."""
+
+    observations: bool = True
+    """Normalise observations to zero mean and unit variance (Andrychowicz et al. 2021: always)."""
+    observation_clip: float = 10.0
+    """Largest magnitude of a normalised observation, in standard deviations."""
+    rewards: bool = True
+    """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020)."""
+
+    def __post_init__(self) -> None:
+        require(self.observation_clip > 0, "normalize.observation_clip", self.observation_clip, "a number > 0")
+
+
+class RunningMoments(nn.Module):
+    """Mean and variance of everything seen so far, merged batch by batch (Chan, Golub & LeVeque 1983). float64.
+
+    Args:
+        size: features K.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def update(self, samples: Tensor) -> None:
+        """Merge a batch.
+
+        Args:
+            samples: (B, K), B ≥ 1.
+        """
+        samples = samples.double()
+        batch_mean, batch_variance, batch_count = samples.mean(0), samples.var(0, correction=0), len(samples)
+        total = self.count + batch_count
+        shift = batch_mean - self.mean
+        squares = self.variance * self.count + batch_variance * batch_count + shift**2 * self.count * batch_count / total
+        self.mean += shift * batch_count / total
+        self.variance.copy_(squares / total)
+        self.count.copy_(total)
+
+
+class ObservationNormalizer(nn.Module):
+    """s ↦ clip((s − mean) / √(variance + ε), ±clip); the identity until its first update.
+
+    Args:
+        size: features O.
+        clip: largest magnitude let through.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, size: int, clip: float) -> None:
+        super().__init__()
+        self.moments = RunningMoments(size)
+        self.clip = clip
+        self.register_buffer("shift", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    def update(self, observations: Tensor) -> None:
+        """Merge a batch, and normalise by the new statistics from now on.
+
+        Args:
+            observations: (B, O), raw.
+        """
+        self.moments.update(observations)
+        self.shift.copy_(self.moments.mean)
+        self.scale.copy_((self.moments.variance + 1e-8).rsqrt())
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Normalise.
+
+        Args:
+            observations: (…, O), float32, raw.
+
+        Returns:
+            The same shape.
+        """
+        return ((observations - self.shift) * self.scale).clamp_(-self.clip, self.clip)
+
+
+class RewardScaler(nn.Module):
+    """Divides rewards by the running deviation of their discounted return (Engstrom et al. 2020, §3.2); no shift.
+
+    Args:
+        gamma: discount of the return.
+    """
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.moments = RunningMoments(1)
+
+    def update(self, rewards: Tensor, done: Tensor, valid: Tensor, carried: Tensor) -> Tensor:
+        """Merge a rollout's discounted returns R_t = r_t + γ R_{t−1}, which start at 0 with each episode.
+
+        Args:
+            rewards: (T, N), raw.
+            done: (T, N), whether the episode ended at this step.
+            valid: (T, N), false for reset steps.
+            carried: (N,), R at the end of the rollout before.
+
+        Returns:
+            (N,), R at the end of this rollout.
+        """
+        returns = torch.empty_like(rewards)
+        for t, reward in enumerate(rewards):
+            returns[t] = carried = reward + self.gamma * carried
+            carried = carried * ~done[t]
+        self.moments.update(returns[valid].unsqueeze(-1))
+        return carried
+
+    def forward(self, rewards: Tensor) -> Tensor:
+        """Scale.
+
+        Args:
+            rewards: any shape, raw.
+
+        Returns:
+            The same shape; unscaled until the first update.
+        """
+        return rewards * (self.moments.variance + 1e-8).rsqrt().to(rewards.dtype)

@@ -1,0 +1,236 @@
+"""Policies: from an action space to a network, a torch distribution over its output, and a way to sample without either.
+
+Every policy here samples as argmax, threshold or shift of (output + noise), with noise that depends on nothing. So a whole
+rollout's noise is drawn at once, and zero noise gives the deterministic action.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
+
+from agents.networks import Activation, mlp
+from trpo.model import Model
+from trpo.validation import ConfigError, require
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy network."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Width of each hidden layer (Schulman et al. 2017)."""
+    activation: Activation = "tanh"
+    """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
+    initial_log_std: float = -0.5
+    """Log of the Gaussian policy's initial standard deviation, in units of the action (Achiam 2018, Spinning Up)."""
+
+    def __post_init__(self) -> None:
+        require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths ≥ 1")
+        require(-20 <= self.initial_log_std <= 5, "initial_log_std", self.initial_log_std, "a number in [-20, 5]")
+
+
+class Policy(nn.Module, ABC):
+    """π_θ(a|s): a network from normalised observations (B, O) to an output (B, E), and a family over that output.
+
+    Args:
+        network: observations to output.
+        output_size: E.
+        action_size: A.
+        action_dtype: of the actions.
+    """
+
+    def __init__(self, network: nn.Module, output_size: int, action_size: int, action_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network
+        self.output_size = output_size
+        self.action_size = action_size
+        self.action_dtype = action_dtype
+
+    def eta(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Return the distribution's parameters η for a network output.
+
+        Args:
+            output: (B, E).
+
+        Returns:
+            η, differentiable in θ.
+        """
+        return (output,)
+
+    @abstractmethod
+    def family(self, *eta: Tensor) -> Distribution:
+        """Return the distribution with parameters η.
+
+        Args:
+            eta: what `eta` returns.
+
+        Returns:
+            Batch shape (B,), event shape (A,).
+        """
+
+    @abstractmethod
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:
+        """Return all the noise of a rollout.
+
+        Args:
+            steps: T.
+            envs: N.
+            generator: source of the noise.
+
+        Returns:
+            (T, N, …), a slice for each call of `act`.
+        """
+
+    @abstractmethod
+    def act(self, output: Tensor, noise: Tensor | None) -> Tensor:
+        """Return actions for network outputs.
+
+        Args:
+            output: (N, E).
+            noise: one step of `draw_noise`; `None` for the distribution's mode.
+
+        Returns:
+            (N, A), of `action_dtype`: samples of `family(*eta(output))`.
+        """
+
+    def distribution(self, output: Tensor) -> Distribution:
+        """Return the distribution over actions for a network output.
+
+        Args:
+            output: (B, E).
+
+        Returns:
+            Batch shape (B,), event shape (A,).
+        """
+        return self.family(*self.eta(output))
+
+    def model(self) -> Model:
+        """Return this policy as the mathematics sees it; its chunks are anything with normalised `observations` (b, O)."""
+
+        def outputs(chunk: Any) -> tuple[Tensor, ...]:
+            return self.eta(self.network(chunk.observations))
+
+        return Model(list(self.parameters()), outputs, self.family)
+
+
+class GaussianPolicy(Policy):
+    """Box actions: N(mean(s), diag(exp(log_std))²), log_std independent of the state and among the parameters θ.
+
+    Args:
+        network: observations to the mean, (B, A).
+        action_size: A.
+        initial_log_std: log_std to start from.
+    """
+
+    def __init__(self, network: nn.Module, action_size: int, initial_log_std: float) -> None:
+        super().__init__(network, action_size, action_size, torch.float32)
+        self.log_std = nn.Parameter(torch.full((action_size,), initial_log_std))
+
+    def eta(self, output: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
+        return output, self.log_std
+
+    def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
+        mean, log_std = eta
+        return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
+
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
+        return torch.randn(steps, envs, len(self.log_std), generator=generator)
+
+    def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
+        return output if noise is None else torch.addcmul(output, self.log_std.exp(), noise)
+
+
+class CategoricalPolicy(Policy):
+    """Discrete and MultiDiscrete actions: one categorical for each of the A dimensions, sampled by the Gumbel-max trick.
+
+    Args:
+        network: observations to all dimensions' logits in a row, (B, Σ choices).
+        choices: number of choices in each dimension.
+    """
+
+    slots: Tensor
+    padding: Tensor
+
+    def __init__(self, network: nn.Module, choices: tuple[int, ...]) -> None:
+        super().__init__(network, sum(choices), len(choices), torch.int64)
+        widest = max(choices)
+        # Where dimension d's logits stand in a row; a dimension with fewer choices than the widest borrows slot 0, masked out.
+        starts = torch.tensor([sum(choices[:d]) for d in range(len(choices))])[:, None]
+        real = torch.arange(widest) < torch.tensor(choices)[:, None]  # (A, widest)
+        self.register_buffer("slots", torch.where(real, starts + torch.arange(widest), 0), persistent=False)
+        self.register_buffer("padding", torch.where(real, 0.0, -1e9), persistent=False)
+        self.uniform = bool(real.all())
+
+    def _logits(self, row: Tensor) -> Tensor:
+        # (B, Σ choices) → (B, A, widest), with choices that do not exist at -1e9: of probability 0, and finite.
+        if self.uniform:
+            return row.unflatten(-1, self.slots.shape)
+        return row[..., self.slots] + self.padding
+
+    def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
+        return Independent(Categorical(logits=self._logits(eta[0]), validate_args=False), 1, validate_args=False)
+
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
+        return -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()  # Gumbel(0, 1)
+
+    def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
+        logits = self._logits(output)
+        return (logits if noise is None else logits + noise).argmax(dim=-1)
+
+
+class BernoulliPolicy(Policy):
+    """MultiBinary actions: A independent coins with logits from the network, thrown with logistic noise.
+
+    Args:
+        network: observations to logits, (B, A).
+        action_size: A.
+    """
+
+    def __init__(self, network: nn.Module, action_size: int) -> None:
+        super().__init__(network, action_size, action_size, torch.int64)
+
+    def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
+        return Independent(Bernoulli(logits=eta[0], validate_args=False), 1, validate_args=False)
+
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
+        return torch.rand(steps, envs, self.action_size, generator=generator).logit(eps=1e-7)  # Logistic(0, 1)
+
+    def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
+        return ((output if noise is None else output + noise) > 0).to(self.action_dtype)
+
+
+def make_policy(observation_size: int, action_space: gym.Space, config: PolicyConfig, generator: torch.Generator) -> Policy:
+    """Build the policy that fits an action space, its last layer small: near uniform at first (Andrychowicz et al. 2021).
+
+    Args:
+        observation_size: O.
+        action_space: Box, Discrete, MultiDiscrete or MultiBinary, of one environment.
+        config: network and initial deviation.
+        generator: source of the initial weights.
+
+    Returns:
+        A policy whose actions have A numbers, the space's own, flattened.
+
+    Raises:
+        ConfigError: if the space is none of the four.
+    """
+
+    def network(outputs: int) -> nn.Sequential:
+        return mlp(observation_size, config.hidden, outputs, config.activation, last_gain=0.01, generator=generator)
+
+    size = gym.spaces.flatdim(action_space) if isinstance(action_space, gym.spaces.Box | gym.spaces.MultiBinary) else 0
+    match action_space:
+        case gym.spaces.Box():
+            return GaussianPolicy(network(size), size, config.initial_log_std)
+        case gym.spaces.Discrete(n=n):
+            return CategoricalPolicy(network(int(n)), (int(n),))
+        case gym.spaces.MultiDiscrete(nvec=nvec):
+            return CategoricalPolicy(network(int(nvec.sum())), tuple(nvec.flatten().tolist()))
+        case gym.spaces.MultiBinary():
+            return BernoulliPolicy(network(size), size)
+    raise ConfigError(f"action space {action_space} is not supported: expected Box, Discrete, MultiDiscrete or MultiBinary")

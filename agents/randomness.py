@@ -1,0 +1,53 @@
+"""Every random number of a run, as a function of (run seed, component, update): nothing to save, nothing shared."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+
+class Component(IntEnum):
+    """A part of the program with its own stream of randomness; the numbers are part of every run's identity."""
+
+    ENVIRONMENT = 0
+    POLICY = 1
+    VALUE = 2
+    ACTIONS = 3
+    EVALUATION = 4
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """The run's one seed, and the streams derived from it.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    seed: int
+
+    def integer(self, component: Component, update: int = 0) -> int:
+        """Return the seed, in [0, 2³¹), of one component at one update.
+
+        Args:
+            component: whose stream.
+            update: number of the update that the stream is for.
+
+        Returns:
+            A seed that differs, for all practical purposes, from every other component's and update's.
+        """
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(component, update))
+        return int(sequence.generate_state(1)[0] >> 1)
+
+    def generator(self, component: Component, update: int = 0) -> torch.Generator:
+        """Return a fresh generator for one component at one update.
+
+        Args:
+            component: whose stream.
+            update: number of the update that the stream is for.
+
+        Returns:
+            A CPU generator, seeded by `integer`.
+        """
+        return torch.Generator().manual_seed(self.integer(component, update))

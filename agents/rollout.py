@@ -1,0 +1,160 @@
+"""Rollouts: T steps of N environments, written into storage that is allocated once."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium.spaces import flatdim
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from agents.normalization import ObservationNormalizer
+from agents.policies import Policy
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished episode, in the environment's own rewards.
+
+    Args:
+        undiscounted_return: undiscounted sum of raw rewards.
+        length: steps.
+    """
+
+    undiscounted_return: float
+    length: int
+
+
+class Rollout:
+    """What T steps of N environments gave. Environments start a new episode in the step after an episode's last (NEXT_STEP).
+
+    That reset step's action is ignored and its reward is 0: it is no environment step, and `valid` is false there. It makes
+    `observations[t + 1]` the true successor of step t everywhere else, an episode's final observation included.
+
+    Args:
+        steps: T.
+        env: says N, and O.
+        policy: says E, the size of its network's output, and A.
+    """
+
+    def __init__(self, steps: int, env: VectorEnv, policy: Policy) -> None:
+        envs, observation_size = env.num_envs, flatdim(env.single_observation_space)
+        self.raw_observations = torch.zeros(steps + 1, envs, observation_size)
+        self.observations = torch.zeros(steps + 1, envs, observation_size)  # normalised, as the policy saw them
+        self.outputs = torch.zeros(steps, envs, policy.output_size)  # of the policy network, at these observations
+        self.actions = torch.zeros(steps, envs, policy.action_size, dtype=policy.action_dtype)
+        self.rewards = torch.zeros(steps, envs)  # raw
+        self.terminated = torch.zeros(steps, envs, dtype=torch.bool)
+        self.truncated = torch.zeros(steps, envs, dtype=torch.bool)
+        self.valid = torch.zeros(steps, envs, dtype=torch.bool)
+
+    @property
+    def done(self) -> Tensor:
+        """(T, N), whether the episode ended at this step."""
+        return self.terminated | self.truncated
+
+
+class Collector:
+    """Steps a vector environment with a policy, and keeps what carries over from one rollout to the next.
+
+    Args:
+        env: observations (N, O) and actions (N, A) in flat Box form, autoreset NEXT_STEP.
+        seed: of the environments.
+    """
+
+    def __init__(self, env: VectorEnv, seed: int) -> None:
+        self.env = env
+        self.observation, _ = env.reset(seed=seed)  # (N, O)
+        self.done = np.zeros(env.num_envs, dtype=bool)  # the coming step is a reset step
+        self.returns = np.zeros(env.num_envs)  # of the episodes in progress
+        self.lengths = np.zeros(env.num_envs, dtype=np.int64)
+        self.discounted_returns = torch.zeros(env.num_envs)  # likewise, for the reward scaler
+        self.environment_seconds = 0.0  # of the last rollout, spent in env.step
+
+    @torch.inference_mode()
+    def collect(
+        self, policy: Policy, normalizer: ObservationNormalizer, rollout: Rollout, generator: torch.Generator
+    ) -> list[Episode]:
+        """Fill a rollout; the policy and the normaliser stay as they are throughout.
+
+        Args:
+            policy: chooses the actions.
+            normalizer: stands between the environment and the policy.
+            rollout: overwritten.
+            generator: source of the actions' noise.
+
+        Returns:
+            The episodes that ended, in the order in which they did.
+        """
+        steps, envs = rollout.rewards.shape
+        noise = policy.draw_noise(steps, envs, generator)
+        raw, rewards, valid = rollout.raw_observations.numpy(), rollout.rewards.numpy(), rollout.valid.numpy()
+        terminated, truncated = rollout.terminated.numpy(), rollout.truncated.numpy()
+        episodes: list[Episode] = []
+        self.environment_seconds = 0.0
+        raw[0] = self.observation
+        for t in range(steps):
+            observations = rollout.observations[t] = normalizer(rollout.raw_observations[t])
+            output = rollout.outputs[t] = policy.network(observations)
+            action = rollout.actions[t] = policy.act(output, noise[t])
+            before = time.perf_counter()
+            raw[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(action.numpy())
+            self.environment_seconds += time.perf_counter() - before
+
+            np.logical_not(self.done, out=valid[t])
+            self.returns += rewards[t]
+            self.lengths += valid[t]
+            self.done = terminated[t] | truncated[t]
+            if self.done.any():
+                episodes += map(Episode, self.returns[self.done].tolist(), self.lengths[self.done].tolist())
+                self.returns[self.done] = 0.0
+                self.lengths[self.done] = 0
+        rollout.observations[steps] = normalizer(rollout.raw_observations[steps])
+        self.observation = raw[steps].copy()
+        return episodes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The B valid steps of a rollout, as the update rules take them: flat, with advantages and returns.
+
+    Args:
+        observations: (B, O), normalised.
+        actions: (B, A).
+        log_probs: (B,), log π_old(a|s).
+        advantages: (B,), zero mean and unit deviation.
+        returns: (B,), TD(λ) targets of the value function.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def __len__(self) -> int:
+        """Return B."""
+        return len(self.observations)
+
+    def rows(self, index: slice | Tensor) -> "Batch":
+        """Return the samples at `index`, as a batch.
+
+        Args:
+            index: a slice, or indices of any order.
+
+        Returns:
+            A view for a slice, a copy for indices.
+        """
+        return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    def chunks(self, size: int) -> list["Batch"]:
+        """Cut the batch into chunks of at most `size` samples.
+
+        Args:
+            size: samples, ≥ 1.
+
+        Returns:
+            Views that make up the batch.
+        """
+        return [self.rows(slice(start, start + size)) for start in range(0, len(self), size)]

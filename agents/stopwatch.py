@@ -1,0 +1,27 @@
+"""Where an update's time goes."""
+
+import time
+from collections import defaultdict
+
+
+class Stopwatch:
+    """Books the time between laps under names."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.start = self.last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap.
+
+        Args:
+            name: what it was spent on.
+        """
+        now = time.perf_counter()
+        self.seconds[name] += now - self.last
+        self.last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds from the start to the last lap."""
+        return self.last - self.start

@@ -1,0 +1,203 @@
+"""The training loop: collect → advantages → policy update → value fit → report."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from agents.advantages import generalized_advantages
+from agents.agent import Agent
+from agents.config import LearnerConfig
+from agents.policies import GaussianPolicy
+from agents.randomness import Component, Randomness
+from agents.rollout import Batch, Collector, Episode, Rollout
+from agents.stopwatch import Stopwatch
+from agents.trpo import Trpo
+from agents.value_function import make_fit
+from trpo.trust_region import Status, StepReport
+from trpo.validation import ConfigError
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message is one line, fit to print to a user."""
+
+
+@dataclass(frozen=True)
+class UpdateRecord:
+    """One update, as it is logged.
+
+    Args:
+        update: its number, from 1.
+        steps: environment steps since the run began.
+        status: how the policy's step ended.
+        metrics: names of `agents.metrics.METRICS` to values; those without a value yet are absent.
+    """
+
+    update: int
+    steps: int
+    status: Status
+    metrics: dict[str, float]
+
+
+class Trainer:
+    """Trains an agent on vector environments.
+
+    Args:
+        make_env: seed ↦ N environments with flat Box observations and actions (N, A), autoreset NEXT_STEP.
+        config: the learner.
+
+    Raises:
+        ConfigError: if the batch size is no multiple of the number of environments, or the action space is unsupported.
+    """
+
+    def __init__(self, make_env: Callable[[int], VectorEnv], config: LearnerConfig) -> None:
+        self.make_env = make_env
+        self.config = config
+        self.randomness = Randomness(config.trainer.seed)
+        self.update = 0
+        self.steps = 0
+        self.episodes = 0
+        self.recent = deque[Episode](maxlen=100)
+
+        self.collector = self._fresh_collector()
+        env = self.collector.env
+        if config.trainer.batch_size % env.num_envs:
+            raise ConfigError(f"batch_size = {config.trainer.batch_size} is not a multiple of num_envs = {env.num_envs}")
+        self.agent = Agent(env.single_observation_space, env.single_action_space, config, self.randomness)
+        self.update_policy = Trpo(self.agent.policy, config.trust_region, config.trainer.chunk_size)
+        self.fit_value = make_fit(self.agent.value_function, config.value, config.trainer.chunk_size)
+        self.rollout = Rollout(config.trainer.batch_size // env.num_envs, env, self.agent.policy)
+
+    def updates(self) -> Iterator[UpdateRecord]:
+        """Train until `total_steps`; between records everything is at rest and may be read or saved.
+
+        Yields:
+            One record an update.
+
+        Raises:
+            TrainingError: if an environment returns an observation or a reward that is not finite.
+        """
+        while self.steps < self.config.trainer.total_steps:
+            if self.at_boundary and self.update:
+                self.collector.env.close()
+                self.collector = self._fresh_collector()
+            yield self._one_update()
+        self.collector.env.close()
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the environments start afresh before the next update: where a checkpoint can be continued exactly."""
+        return self.update % self.config.trainer.checkpoint_interval == 0
+
+    def _fresh_collector(self) -> Collector:
+        seed = self.randomness.integer(Component.ENVIRONMENT, self.update)
+        return Collector(self.make_env(seed), seed)
+
+    def _one_update(self) -> UpdateRecord:
+        agent, rollout, watch = self.agent, self.rollout, Stopwatch()
+
+        noise = self.randomness.generator(Component.ACTIONS, self.update)
+        episodes = self.collector.collect(agent.policy, agent.observation_normalizer, rollout, noise)
+        watch.lap("rollout")
+        values, batch = self._make_batch()  # (B,), B samples
+        watch.lap("advantages")
+        report = self.update_policy(batch)
+        watch.lap("policy")
+        self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))
+        watch.lap("value")
+        if self.config.normalize.observations:
+            agent.observation_normalizer.update(rollout.raw_observations[:-1][rollout.valid])
+        watch.lap("advantages")
+
+        self.update += 1
+        self.steps += len(batch)
+        self.episodes += len(episodes)
+        self.recent.extend(episodes)
+        metrics = (
+            self._step_metrics(report)
+            | self._batch_metrics(batch, values)
+            | self._episode_metrics(episodes)
+            | self._time_metrics(watch, len(batch))
+        )
+        return UpdateRecord(self.update, self.steps, report.status, metrics)
+
+    @torch.no_grad()
+    def _make_batch(self) -> tuple[Tensor, Batch]:
+        """Return V at the batch's states, (B,), and the batch: the rollout's valid steps with advantages and returns."""
+        agent, rollout, config = self.agent, self.rollout, self.config.trainer
+        self._check_finite()
+        rewards, valid = rollout.rewards, rollout.valid
+        if self.config.normalize.rewards:
+            self.collector.discounted_returns = agent.reward_scaler.update(
+                rewards, rollout.done, valid, self.collector.discounted_returns
+            )
+            rewards = agent.reward_scaler(rewards)
+        values = agent.value_function(rollout.observations)  # (T + 1, N)
+        advantages = generalized_advantages(  # (T, N)
+            rewards, values, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda
+        )
+        returns = advantages + values[:-1]
+        advantages = advantages[valid]  # (B,)
+        pi_old = agent.policy.distribution(rollout.outputs[valid])
+        batch = Batch(
+            observations=rollout.observations[:-1][valid],
+            actions=rollout.actions[valid],
+            log_probs=pi_old.log_prob(rollout.actions[valid]),
+            advantages=(advantages - advantages.mean()) / (advantages.std() + 1e-8),
+            returns=returns[valid],
+        )
+        self._check_on_policy(batch.rows(slice(0, 64)))
+        return values[:-1][valid], batch
+
+    def _check_finite(self) -> None:
+        for name, numbers in (("an observation", self.rollout.raw_observations), ("a reward", self.rollout.rewards)):
+            if not numbers.isfinite().all():
+                env_id = self.collector.env.spec.id if self.collector.env.spec else "the environment"
+                raise TrainingError(f"{env_id} returned {name} that is not finite, in update {self.update + 1}")
+
+    def _check_on_policy(self, batch: Batch) -> None:
+        """Before the step the ratio is 1: else another policy acted than the one that is about to be updated."""
+        model = self.agent.policy.model()
+        log_probs = model.family(*model.outputs(batch)).log_prob(batch.actions)
+        if not torch.allclose(log_probs, batch.log_probs, rtol=1e-3, atol=1e-3):
+            raise TrainingError(f"the policy that acted is not the one to be updated, in update {self.update + 1}")
+
+    def _step_metrics(self, report: StepReport) -> dict[str, float]:
+        metrics = {f"trust_region/{name}": value for name, value in asdict(report).items() if value is not None}
+        del metrics["trust_region/status"]
+        accepted = float(report.status is Status.ACCEPTED)
+        return metrics | {"trust_region/accepted": accepted, "trust_region/max_kl": self.config.trust_region.max_kl}
+
+    @torch.no_grad()
+    def _batch_metrics(self, batch: Batch, values: Tensor) -> dict[str, float]:
+        policy, variance = self.agent.policy, batch.returns.var()
+        fitted = self.agent.value_function(batch.observations)
+        metrics = {
+            "policy/entropy": policy.distribution(policy.network(batch.observations)).entropy().mean().item(),
+            "value/mean_return": batch.returns.mean().item(),
+        }
+        if isinstance(policy, GaussianPolicy):
+            metrics["policy/std"] = policy.log_std.exp().mean().item()
+        if variance > 0:
+            metrics["value/explained_variance"] = (1 - (batch.returns - values).var() / variance).item()
+            metrics["value/explained_variance_after"] = (1 - (batch.returns - fitted).var() / variance).item()
+        return metrics
+
+    def _episode_metrics(self, episodes: list[Episode]) -> dict[str, float]:
+        metrics = {"episode/count": float(self.episodes)}
+        if episodes:
+            metrics["episode/return"] = sum(episode.undiscounted_return for episode in episodes) / len(episodes)
+            metrics["episode/length"] = sum(episode.length for episode in episodes) / len(episodes)
+        if self.recent:
+            metrics["episode/return_100"] = sum(episode.undiscounted_return for episode in self.recent) / len(self.recent)
+        return metrics
+
+    def _time_metrics(self, watch: Stopwatch, steps: int) -> dict[str, float]:
+        environment = self.collector.environment_seconds
+        seconds = {**watch.seconds, "environment": environment, "inference": watch.seconds["rollout"] - environment}
+        del seconds["rollout"]
+        shares = {f"time/{name}": spent / watch.total for name, spent in seconds.items()}
+        return shares | {"time/steps_per_second": steps / watch.total}

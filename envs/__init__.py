@@ -1,0 +1,1 @@
+"""The worlds: Gymnasium and EnvPool vector environments behind one door."""

@@ -1,0 +1,39 @@
+"""What can be wrong with a wish for an environment, in one line that says what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+INSTALL = "pip install -e '.[{extra}]'"
+
+
+class EnvError(ValueError):
+    """An environment that cannot be made; the message is one line, fit to print to a user."""
+
+
+def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:
+    """Return the error for an id that nobody registered, with the ids nearest to it.
+
+    Args:
+        env_id: what the user asked for.
+        known: every registered id.
+
+    Returns:
+        The error, to be raised.
+    """
+    by_lower = {name.lower(): name for name in sorted(known)}
+    near = [by_lower[name] for name in difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else "expected an id of Gymnasium or EnvPool, or module:Env-v0"
+    return EnvError(f"unknown environment {env_id!r}: {hint}")
+
+
+def missing_extra(env_id: str, extra: str) -> EnvError:
+    """Return the error for an environment whose package is not installed.
+
+    Args:
+        env_id: what the user asked for.
+        extra: this project's extra that brings the package.
+
+    Returns:
+        The error, to be raised.
+    """
+    return EnvError(f"{env_id} needs a package that is not installed: run {INSTALL.format(extra=extra)}")

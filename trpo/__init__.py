@@ -1,0 +1,34 @@
+"""The mathematics of trust-region policy optimisation, free of agents and environments.
+
+`README.md` in this folder is the derivation; it names the function behind every equation.
+"""
+
+from trpo.conjugate_gradient import Solution, conjugate_gradient
+from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
+from trpo.line_search import backtracking_line_search
+from trpo.measurement import Measurement, measure_from_here
+from trpo.model import Model, surrogate_gradient
+from trpo.parameters import assign, flatten, unflatten
+from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
+from trpo.validation import ConfigError
+
+__all__ = [
+    "ConfigError",
+    "Measurement",
+    "Model",
+    "Solution",
+    "Status",
+    "StepReport",
+    "TrustRegionConfig",
+    "assign",
+    "backtracking_line_search",
+    "conjugate_gradient",
+    "dense_fisher",
+    "double_backward_product",
+    "fisher_vector_product",
+    "flatten",
+    "measure_from_here",
+    "surrogate_gradient",
+    "trust_region_step",
+    "unflatten",
+]

@@ -1,0 +1,65 @@
+"""What the mathematics sees of a policy: parameters θ, distribution parameters η = f_θ(s), and a family π(·|η)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from trpo.parameters import flatten
+
+# A slice of the batch, in whatever form the caller's closures take it: states alone, or states, actions and advantages.
+Chunk = Any
+Surrogate = Callable[[Distribution, Chunk], Tensor]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A conditional distribution π_θ(·|s), as two closures, so that it can be tested with no environment.
+
+    Args:
+        parameters: the tensors that make up θ, P numbers in all; every one of them is optimised.
+        outputs: chunk ↦ η, the distribution's parameters at the chunk's b states: a tuple of tensors, differentiable in θ.
+        family: η ↦ π(·|η), a torch distribution with batch shape (b,) and a KL registered with torch.
+    """
+
+    parameters: Sequence[Tensor]
+    outputs: Callable[[Chunk], tuple[Tensor, ...]]
+    family: Callable[..., Distribution]
+
+
+def batch_mean(sums: Iterable[tuple[Tensor, int]]) -> Tensor:
+    """Mean over the batch from per-chunk sums and counts: the one place where chunks, and later machines, meet.
+
+    Args:
+        sums: for each chunk its sum (any shape) and its number of samples.
+
+    Returns:
+        Σ sums / Σ counts.
+    """
+    totals, counts = zip(*sums, strict=True)
+    return sum(totals[1:], totals[0]) / sum(counts)
+
+
+def surrogate_gradient(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]) -> tuple[float, Tensor]:
+    """Return L(θ) and g = ∇L(θ), the mean surrogate and its gradient.
+
+    Args:
+        model: the distribution, at the θ to differentiate at.
+        surrogate: (π, chunk) ↦ the chunk's per-sample terms of L, shape (b,).
+        chunks: the batch.
+
+    Returns:
+        L, and g of shape (P,).
+    """
+
+    def value_and_gradient(chunk: Chunk) -> tuple[Tensor, Tensor, int]:
+        terms = surrogate(model.family(*model.outputs(chunk)), chunk)  # (b,)
+        gradient = torch.autograd.grad(terms.sum(), model.parameters, allow_unused=True, materialize_grads=True)
+        return terms.detach().sum(dtype=torch.float64), flatten(gradient), len(terms)
+
+    parts = [value_and_gradient(chunk) for chunk in chunks]
+    value = batch_mean((total, count) for total, _, count in parts)
+    return value.item(), batch_mean((gradient, count) for _, gradient, count in parts)

@@ -1,0 +1,44 @@
+"""A model's parameters as one flat vector θ ∈ ℝᴾ, and back."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate tensors into one vector.
+
+    Args:
+        tensors: any shapes, one dtype and device; P numbers in all.
+
+    Returns:
+        A new (P,) tensor.
+    """
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Cut a vector into views shaped like the given tensors: the inverse of `flatten`.
+
+    Args:
+        vector: (P,).
+        like: tensors whose shapes to take; P numbers in all.
+
+    Returns:
+        Views of `vector`, one per tensor of `like`.
+    """
+    pieces = vector.split([tensor.numel() for tensor in like])
+    return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]
+
+
+@torch.no_grad()
+def assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
+    """Copy a vector into parameters, in place and bit for bit.
+
+    Args:
+        parameters: tensors to overwrite; P numbers in all.
+        vector: (P,), of the parameters' dtype.
+    """
+    for parameter, piece in zip(parameters, unflatten(vector, parameters), strict=True):
+        parameter.copy_(piece)
