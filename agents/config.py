@@ -1,7 +1,6 @@
 """All that defines learning, apart from the environment: one component's configuration beside another."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
 import tyro
 
@@ -10,8 +9,6 @@ from agents.policies import PolicyConfig
 from agents.trpo import TrpoConfig
 from agents.value_function import ValueConfig
 from trpo.validation import require
-
-Unprefixed = tyro.conf.arg(name="")  # --max-kl rather than --trust-region.max-kl
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,13 @@ class TrainerConfig:
         require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "an integer ≥ 1")
 
 
+# OmitArgPrefixes: on the command line, --max-kl rather than --trust-region.max-kl.
 @dataclass(frozen=True)
 class LearnerConfig:
     """The learner, component by component."""
 
-    trainer: Annotated[TrainerConfig, Unprefixed] = field(default_factory=TrainerConfig)
-    trust_region: Annotated[TrpoConfig, Unprefixed] = field(default_factory=TrpoConfig)
-    policy: Annotated[PolicyConfig, Unprefixed] = field(default_factory=PolicyConfig)
+    trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
+    trust_region: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
+    policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     normalize: NormalizationConfig = field(default_factory=NormalizationConfig)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from gymnasium.vector import VectorEnv
@@ -40,6 +41,19 @@ class UpdateRecord:
     steps: int
     status: Status
     metrics: dict[str, float]
+
+
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, by the rest of their names.
+
+    Args:
+        tensors: by name.
+        prefix: of the names to keep.
+
+    Returns:
+        The same tensors.
+    """
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 class Trainer:
@@ -91,6 +105,26 @@ class Trainer:
     def at_boundary(self) -> bool:
         """Whether the environments start afresh before the next update: where a checkpoint can be continued exactly."""
         return self.update % self.config.trainer.checkpoint_interval == 0
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that training carries from one update to the next, but for the environments: tensors, and the rest."""
+        tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
+        tensors |= {f"value_fit.{name}": tensor for name, tensor in self.fit_value.state_tensors().items()}
+        recent = [[episode.undiscounted_return, episode.length] for episode in self.recent]
+        return tensors, {"update": self.update, "steps": self.steps, "episodes": self.episodes, "recent": recent}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go on from a snapshot; exactly, if it was taken where `at_boundary` holds.
+
+        Args:
+            tensors: of the snapshot.
+            state: of the snapshot.
+        """
+        self.agent.load_state_dict(with_prefix(tensors, "agent."))
+        self.fit_value.load_state_tensors(with_prefix(tensors, "value_fit."))
+        self.update, self.steps, self.episodes = state["update"], state["steps"], state["episodes"]
+        self.recent.clear()
+        self.recent.extend(Episode(undiscounted_return, length) for undiscounted_return, length in state["recent"])
 
     def _fresh_collector(self) -> Collector:
         seed = self.randomness.integer(Component.ENVIRONMENT, self.update)

@@ -111,6 +111,17 @@ class GaussNewtonFit:
         for _ in range(self.steps):
             trust_region_step(self.model, lambda distribution, chunk: distribution.log_prob(chunk.returns), chunks, self.newton)
 
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return what the fit carries from batch to batch: nothing."""
+        return {}
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state_tensors` returned.
+
+        Args:
+            tensors: none.
+        """
+
 
 class AdamFit:
     """Fits V by Adam on shuffled minibatches of the squared error (Kingma & Ba 2015).
@@ -139,6 +150,23 @@ class AdamFit:
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return Adam's moments and step counts, by parameter number and name."""
+        state = self.optimizer.state_dict()["state"]
+        return {f"{number}.{name}": tensor for number, part in state.items() for name, tensor in part.items()}
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state_tensors` returned.
+
+        Args:
+            tensors: by the same names.
+        """
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            number, name = key.split(".")
+            state.setdefault(int(number), {})[name] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
 
 def make_fit(value_function: ValueFunction, config: ValueConfig, chunk_size: int) -> GaussNewtonFit | AdamFit:

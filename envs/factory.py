@@ -1,6 +1,8 @@
 """One way to make environments: EnvPool where it has the task, Gymnasium for everything else, or as the user says."""
 
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import gymnasium as gym
@@ -8,7 +10,7 @@ from gymnasium.vector import VectorEnv
 
 from envs.door import Door
 from envs.envpool_engine import EnvPoolVectorEnv, envpool_ids
-from envs.errors import EnvError, unknown_id
+from envs.errors import EnvError, missing_extra, unknown_id
 from envs.gymnasium_engine import find_spec, make_gymnasium
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
@@ -48,6 +50,24 @@ def make_vector_env(env_id: str, config: EnvironmentConfig, seed: int, threads: 
     if config.engine == "auto" and find_spec(env_id) is None:
         raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
     return Door(make_gymnasium(env_id, config.num_envs, parallel=config.engine == "gymnasium-async"))
+
+
+def make_recording_env(env_id: str, folder: Path) -> VectorEnv:
+    """Make one environment that writes a video of its first episode.
+
+    Args:
+        env_id: an id of Gymnasium: EnvPool's own cannot be recorded.
+        folder: for the video; made if need be.
+
+    Returns:
+        N = 1, behind the `Door`.
+
+    Raises:
+        EnvError: if the id is unknown to Gymnasium, or what records or draws it is not installed.
+    """
+    if importlib.util.find_spec("moviepy") is None:
+        raise missing_extra("a video", "video")
+    return Door(make_gymnasium(env_id, num_envs=1, parallel=False, video=folder))
 
 
 def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:

@@ -1,9 +1,12 @@
 """Gymnasium's vector environments: any registered id, `module:Env-v0` ids and custom environments."""
 
 import importlib
+from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.wrappers import RecordVideo
 
 from envs.errors import EnvError, missing_extra, unknown_id
 
@@ -35,13 +38,14 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec | None:
         return None
 
 
-def make_gymnasium(env_id: str, num_envs: int, parallel: bool) -> VectorEnv:
+def make_gymnasium(env_id: str, num_envs: int, parallel: bool, video: Path | None = None) -> VectorEnv:
     """Make N copies of a registered environment, autoreset NEXT_STEP.
 
     Args:
         env_id: a registered id.
         num_envs: N.
         parallel: one process an environment, instead of all in this one.
+        video: folder for a video of each environment's first episode; `None` for no video.
 
     Returns:
         The environment's own vector class if it has one of that autoreset mode, else Gymnasium's.
@@ -53,14 +57,19 @@ def make_gymnasium(env_id: str, num_envs: int, parallel: bool) -> VectorEnv:
     if spec is None:
         raise unknown_id(env_id, gym.registry)
     try:
-        if spec.vector_entry_point is not None and not parallel:
+        if spec.vector_entry_point is not None and not parallel and video is None:
             env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point")
             if env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
                 return env
             env.close()
         mode = "async" if parallel else "sync"
-        kwargs = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-        return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=kwargs)
+        autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        if video is None:
+            return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset)
+        record = partial(RecordVideo, video_folder=str(video), episode_trigger=lambda episode: episode == 0)
+        return gym.make_vec(
+            env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset, wrappers=[record], render_mode="rgb_array"
+        )
     except gym.error.DependencyNotInstalled as error:
         for extra in ("box2d", "mujoco"):
             if extra in str(spec.entry_point):

@@ -1,0 +1,28 @@
+# Two commands do all set-up: `make train` and `make test`, each in .venv, made if it is not there.
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: train test lint benchmark clean
+
+train: $(VENV)/.installed
+	$(VENV)/bin/trpo train CartPole-v1
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,73 @@
+"""`trpo COMMAND …`: finds the command, runs it, and turns every foreseen failure into one line and an exit code."""
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMANDS = {
+    "train": "train a policy on a Gymnasium environment",
+    "evaluate": "play a trained policy: returns, and a video if asked for",
+    "plot": "draw a run's learning curve, and its KL at every update",
+    "presets": "list the environments with tuned settings",
+    "benchmark": "measure learning, by the commands behind the published numbers",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the command and its options; `None` for those of the process.
+
+    Returns:
+        The exit code: 0, 2 for bad input, 130 after Ctrl-C, 1 when training cannot go on.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(_help())
+        return 0
+    command, *options = arguments
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        print(
+            f"trpo: unknown command {command!r}: expected {', '.join(COMMANDS)}"
+            + (f"; did you mean {near[0]}?" if near else ""),
+            file=sys.stderr,
+        )
+        return 2
+    if clash := foreign_package():
+        print(f"trpo: {clash}", file=sys.stderr)
+        return 2
+    from scripts.command import run_command  # what follows imports torch; --help does not
+
+    return run_command(importlib.import_module(f"scripts.{command}").main, options)
+
+
+def foreign_package() -> str | None:
+    """Return what is wrong if one of our packages is another distribution's: `agents` and `envs` are common names."""
+    home = Path(__file__).resolve().parent.parent
+    for package in ("trpo", "agents", "envs"):
+        spec = importlib.util.find_spec(package)
+        origin = Path(str(spec.origin)).resolve() if spec else None
+        if origin is None or home not in origin.parents:
+            return f"package {package!r} is found at {origin}, not in {home}: install this project in an environment of its own"
+    return None
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:<10} {description}" for name, description in COMMANDS.items())
+    return f"""usage: trpo COMMAND [OPTIONS]
+
+Trust Region Policy Optimization: every update's KL measured, logged and held under its limit.
+
+commands:
+{commands}
+
+trpo COMMAND --help lists a command's options; trpo train CartPole-v1 is a good first one."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

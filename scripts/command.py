@@ -1,0 +1,70 @@
+"""What all commands share: options read by tyro, and foreseen failures told in one line."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+import tyro
+
+from agents.checkpoint import CheckpointError
+from agents.trainer import TrainingError
+from envs.errors import EnvError
+from trpo.validation import ConfigError
+
+Options = TypeVar("Options")
+
+
+class UsageError(ValueError):
+    """Input that a command cannot use; the message is one line, fit to print to a user."""
+
+
+def parse(options: type[Options], arguments: Sequence[str], command: str, default: Options | None = None) -> Options:
+    """Read a command's options.
+
+    Args:
+        options: a dataclass that tyro understands.
+        arguments: the words after the command.
+        command: its name, for messages.
+        default: values of options that are not given; `None` for the dataclass's own.
+
+    Returns:
+        The options.
+
+    Raises:
+        UsageError: if they cannot be read, with what tyro says of it in one line.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return cast(Options, tyro.cli(options, args=list(arguments), prog=f"trpo {command}", default=default))
+    except SystemExit as end:
+        if end.code in {0, None}:
+            raise
+        words = re.sub(r"[╭╮╰╯│─]+", " ", said.getvalue())
+        words = re.sub(r"For full helptext, (run|see):?.*", "", " ".join(words.split()))
+        raise UsageError(f"{words.strip()} (see trpo {command} --help)") from end
+
+
+def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command's `main`.
+
+    Args:
+        command: takes the words after the command's name, returns the exit code.
+        arguments: those words.
+
+    Returns:
+        Its exit code; 2 for bad input, 1 when training cannot go on, 130 after Ctrl-C, each after one line on stderr.
+    """
+    try:
+        return command(arguments)
+    except (UsageError, ConfigError, EnvError, CheckpointError) as error:
+        print(f"trpo: {error}", file=sys.stderr)
+        return 2
+    except TrainingError as error:
+        print(f"trpo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,137 @@
+"""What `trpo train` shows: a live panel on a terminal, plain lines elsewhere, and a summary at the end."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from agents.trainer import UpdateRecord
+from trpo.trust_region import Status
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Display:
+    """Follows a run, counting what its summary will say.
+
+    Args:
+        title: what is trained.
+        total_steps: environment steps the run is to take.
+        max_kl: the limit δ, nats.
+    """
+
+    def __init__(self, title: str, total_steps: int, max_kl: float) -> None:
+        self.console = Console()
+        self.title = title
+        self.total_steps = total_steps
+        self.max_kl = max_kl
+        self.started = time.perf_counter()
+        self.updates = 0
+        self.within_limit = 0
+        self.largest_kl = 0.0
+        self.outcomes = Counter[Status]()
+        self.last: UpdateRecord | None = None
+        self._last_line = 0.0
+        self._progress = Progress(
+            TextColumn("{task.completed:,.0f} / {task.total:,.0f} steps"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._task = self._progress.add_task("", total=total_steps)
+        self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+
+    def __enter__(self) -> "Display":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, record: UpdateRecord) -> None:
+        """Count an update, and show it.
+
+        Args:
+            record: the update.
+        """
+        kl = record.metrics["trust_region/mean_kl"]
+        self.updates += 1
+        self.within_limit += kl <= self.max_kl
+        self.largest_kl = max(self.largest_kl, kl)
+        self.outcomes[record.status] += 1
+        self.last = record
+        now = time.perf_counter()
+        if self._live:
+            self._progress.update(self._task, completed=min(record.steps, self.total_steps))
+            self._live.update(Panel(Group(self._progress, self._figures(record)), title=self.title, title_align="left"))
+        elif now - self._last_line > SECONDS_BETWEEN_LINES or record.update == 1:
+            self._last_line = now
+            self.console.print(self._line(record), highlight=False, soft_wrap=True)
+
+    def _return(self, record: UpdateRecord) -> str:
+        value = record.metrics.get("episode/return_100")
+        return "no episode has ended yet" if value is None else f"{value:,.1f}"
+
+    def _figures(self, record: UpdateRecord) -> Table:
+        metrics = record.metrics
+        table = Table.grid(padding=(0, 2))
+        table.add_row("return, last 100 episodes", self._return(record))
+        table.add_row("KL(old ‖ new)", f"{metrics['trust_region/mean_kl']:.5f} ≤ {self.max_kl:g} nats")
+        table.add_row("line search", f"{record.status.value}, {metrics.get('trust_region/backtracks', 0):.0f} backtracks")
+        table.add_row("updates", f"{record.update:,}")
+        table.add_row("steps/s", f"{metrics['time/steps_per_second']:,.0f}")
+        return table
+
+    def _line(self, record: UpdateRecord) -> str:
+        metrics = record.metrics
+        return (
+            f"step {record.steps:>10,}  return {self._return(record)}"
+            f"  KL {metrics['trust_region/mean_kl']:.5f} ≤ {self.max_kl:g}  {record.status.value}"
+            f"  {metrics['time/steps_per_second']:,.0f} steps/s"
+        )
+
+    def results(self) -> dict[str, float]:
+        """Return what the run came to, as numbers."""
+        results = {"largest_kl": self.largest_kl, "updates_within_limit": self.within_limit / max(self.updates, 1)}
+        if self.last and "episode/return_100" in self.last.metrics:
+            results["return_100"] = self.last.metrics["episode/return_100"]
+        return results
+
+    def summarize(self, folder: Path) -> None:
+        """Print what the run came to.
+
+        Args:
+            folder: the run's.
+        """
+        if self.last is None:
+            return
+        unchanged = [f"{count:,} × {status.value}" for status, count in self.outcomes.items() if status is not Status.ACCEPTED]
+        print_facts({
+            "return, last 100 episodes": self._return(self.last),
+            "updates within the limit": f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats",
+            "largest KL": f"{self.largest_kl:.5f}",
+            "updates put back": "; ".join(unchanged) or "none",
+            "steps/s": f"{self.last.steps / (time.perf_counter() - self.started):,.0f}, everything included",
+            "run": str(folder),
+            "see it": f"tensorboard --logdir {folder}",
+            "evaluate it": f"trpo evaluate {folder}",
+        })
+
+
+def print_facts(facts: dict[str, str]) -> None:
+    """Print names and values, one fact a line, in two columns.
+
+    Args:
+        facts: names to values.
+    """
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")

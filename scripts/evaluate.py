@@ -1,0 +1,107 @@
+"""`trpo evaluate RUN`: plays a trained policy, and says how good it is."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tyro
+from gymnasium.vector import VectorEnv
+
+from agents.agent import Agent
+from agents.checkpoint import latest_checkpoint, load_checkpoint
+from agents.evaluation import evaluate
+from agents.randomness import Component, Randomness
+from agents.rollout import Episode
+from agents.trainer import with_prefix
+from envs.factory import make_recording_env
+from scripts.command import parse
+from scripts.display import print_facts
+from scripts.options import TrainOptions
+from scripts.run_folder import read_config
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Play a trained policy: whole episodes, raw rewards, the deterministic policy unless told otherwise."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, as trpo train leaves it."""
+    episodes: int = 100
+    """Episodes to play, each in an environment of its own."""
+    stochastic: bool = False
+    """Sample actions as training does, instead of taking the distribution's mode."""
+    seed: int = 0
+    """Seed of the evaluation; its environments are none of training's."""
+    video: Path | None = None
+    """Folder for a video of the first episode."""
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, "episodes", self.episodes, "an integer ≥ 1")
+        require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate, as the options say, and write RUN/evaluation.json.
+
+    Args:
+        arguments: the words after `trpo evaluate`.
+
+    Returns:
+        0.
+    """
+    options = parse(EvaluateOptions, arguments, "evaluate")
+    episodes = evaluate_run(options)
+    returns = np.array([episode.undiscounted_return for episode in episodes])
+    lengths = np.array([episode.length for episode in episodes])
+    policy = "stochastic" if options.stochastic else "deterministic"
+    result = {
+        "policy": policy,
+        "seed": options.seed,
+        "episodes": len(episodes),
+        "mean_return": returns.mean(),
+        "std_return": returns.std(),
+        "min_return": returns.min(),
+        "max_return": returns.max(),
+        "mean_length": lengths.mean(),
+    }
+    (options.run / "evaluation.json").write_text(json.dumps(result | {"returns": returns.tolist()}, indent=2) + "\n")
+    print_facts(
+        {
+            "policy": f"{policy}, {len(episodes)} episodes",
+            "return": f"{returns.mean():,.1f} ± {returns.std():,.1f}, from {returns.min():,.1f} to {returns.max():,.1f}",
+            "length": f"{lengths.mean():,.1f} steps",
+        }
+        | ({"video": str(options.video)} if options.video else {})
+    )
+    return 0
+
+
+def evaluate_run(options: EvaluateOptions) -> list[Episode]:
+    """Play a run's latest policy.
+
+    Args:
+        options: which run, and how.
+
+    Returns:
+        The episodes.
+    """
+    run = read_config(options.run, TrainOptions(env=""))
+    tensors, _ = load_checkpoint(latest_checkpoint(options.run / "checkpoints"))
+    randomness = Randomness(options.seed)
+    seed = randomness.integer(Component.EVALUATION)
+
+    def play(env: VectorEnv) -> list[Episode]:
+        agent = Agent(env.single_observation_space, env.single_action_space, run.learner, randomness)
+        agent.load_state_dict(with_prefix(tensors, "agent."))
+        noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
+        try:
+            return evaluate(env, agent, seed, noise)
+        finally:
+            env.close()
+
+    if options.video:
+        play(make_recording_env(run.env, options.video))
+    return play(replace(run, environment=replace(run.environment, num_envs=options.episodes)).make_env(seed))

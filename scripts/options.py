@@ -1,0 +1,70 @@
+"""Everything that defines a run: the environment, the engine that steps it, and the learner."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from gymnasium.vector import VectorEnv
+
+from agents.config import LearnerConfig
+from envs.factory import EnvironmentConfig, make_vector_env
+from scripts.command import parse
+from scripts.presets import PRESETS
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a policy by trust-region policy optimisation. Defaults are the environment's preset, where it has one."""
+
+    env: tyro.conf.Positional[str]
+    """Environment id: EnvPool's or Gymnasium's, or module:Env-v0."""
+    name: str = ""
+    """Name of the run, whose folder is RUNS/ENV/NAME; by default seed and time of day."""
+    runs: Path = Path("runs")
+    """Folder of all runs."""
+    threads: int = 0
+    """CPU threads for environments and for tensors; 0 for one a core."""
+    environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(default_factory=EnvironmentConfig)
+    learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = field(default_factory=LearnerConfig)
+
+    def __post_init__(self) -> None:
+        require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
+        require("/" not in self.name and not self.name.startswith("."), "name", self.name, "a file name")
+
+    @property
+    def cpu_threads(self) -> int:
+        """Threads to use, at least 1."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+    def make_env(self, seed: int) -> VectorEnv:
+        """Make the run's vector environment.
+
+        Args:
+            seed: of its first environment.
+
+        Returns:
+            The environment, behind the door.
+        """
+        return make_vector_env(self.env, self.environment, seed, self.cpu_threads)
+
+
+def parse_train_options(arguments: Sequence[str], command: str = "train") -> TrainOptions:
+    """Read the options of `trpo train`, on top of the environment's preset.
+
+    Args:
+        arguments: the words after the command.
+        command: its name, for messages.
+
+    Returns:
+        The options.
+    """
+    env_id = next((word for word in arguments if word in PRESETS), None)
+    if env_id is None:
+        return parse(TrainOptions, arguments, command)
+    preset = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
+    return parse(TrainOptions, arguments, command, default=preset)

@@ -1,0 +1,105 @@
+"""A run's folder, runs/ENV/NAME/: config.json, metrics.csv, TensorBoard events, checkpoints/."""
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict, is_dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scripts.command import UsageError
+
+Config = TypeVar("Config")
+PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy")
+
+
+def create(runs: Path, env_id: str, name: str) -> Path:
+    """Make a new run's folder.
+
+    Args:
+        runs: the folder of all runs.
+        env_id: the environment.
+        name: the run's name.
+
+    Returns:
+        The folder, with `checkpoints/` in it.
+
+    Raises:
+        UsageError: if there is such a run already, or the folder cannot be made.
+    """
+    folder = runs / env_id.replace("/", "-").replace(":", "-") / name
+    try:
+        (folder / "checkpoints").mkdir(parents=True)
+    except FileExistsError as error:
+        raise UsageError(f"run {folder} exists: choose another --name") from error
+    except OSError as error:
+        raise UsageError(f"cannot make run folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def write_config(folder: Path, options: Any) -> dict[str, Any]:
+    """Write config.json: the options, and what they ran with.
+
+    Args:
+        folder: the run's.
+        options: a dataclass of JSON's types and dataclasses.
+
+    Returns:
+        What was written, as it will be read.
+    """
+    text = json.dumps(asdict(options) | {"versions": _versions(), "git_commit": _git_commit()}, indent=2, default=str)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def read_config(folder: Path, template: Config) -> Config:
+    """Read the options that a run was started with.
+
+    Args:
+        folder: the run's.
+        template: options of the same kind; their values are replaced.
+
+    Returns:
+        The run's options.
+
+    Raises:
+        UsageError: if the folder is no run's, or its config.json does not fit.
+    """
+    path = folder / "config.json"
+    try:
+        return _restore(template, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not a run: expected a folder with config.json, as trpo train leaves it") from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def _restore(template: Any, values: dict[str, Any]) -> Any:
+    def field(name: str) -> Any:
+        default, value = getattr(template, name), values[name]
+        if is_dataclass(default):
+            return _restore(default, value)
+        return type(default)(value) if isinstance(default, tuple | Path) else value
+
+    return replace(template, **{name: field(name) for name in template.__dataclass_fields__})
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES if _installed(package)}
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    described = subprocess.run(
+        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip() or None
