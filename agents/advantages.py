@@ -24,7 +24,7 @@ def generalized_advantages(
         (T, N); the TD(λ) returns are this plus values[:-1].
     """
     delta = rewards + gamma * values[1:] * ~terminated - values[:-1]  # (T, N)
-    decay = gamma * gae_lambda * ~(terminated | truncated)  # (T, N)
+    decay = gamma * gae_lambda * (~(terminated | truncated)).to(delta.dtype)  # (T, N)
     advantages = torch.empty_like(delta)
     following = torch.zeros_like(delta[0])
     for t in reversed(range(len(delta))):

@@ -192,7 +192,7 @@ class BernoulliPolicy(Policy):
     """
 
     def __init__(self, network: nn.Module, action_size: int) -> None:
-        super().__init__(network, action_size, action_size, torch.int64)
+        super().__init__(network, action_size, action_size, torch.float32)  # what Bernoulli's log_prob takes
 
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
         return Independent(Bernoulli(logits=eta[0], validate_args=False), 1, validate_args=False)
@@ -201,7 +201,7 @@ class BernoulliPolicy(Policy):
         return torch.rand(steps, envs, self.action_size, generator=generator).logit(eps=1e-7)  # Logistic(0, 1)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
-        return ((output if noise is None else output + noise) > 0).to(self.action_dtype)
+        return ((output if noise is None else output + noise) > 0).to(output.dtype)
 
 
 def make_policy(observation_size: int, action_space: gym.Space, config: PolicyConfig, generator: torch.Generator) -> Policy:

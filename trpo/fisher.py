@@ -43,7 +43,8 @@ def _linearize(model: Model, chunk: Chunk) -> tuple[Product, int]:
     Reverse mode gives Jᵀu; since that is linear in the dummy u, its own reverse mode gives Jv.
     """
     parameters = list(model.parameters)
-    eta = model.outputs(chunk)  # θ ↦ η
+    # θ ↦ η; a part of η that is constant, such as a fixed deviation, joins the graphs as a leaf that θ does not reach
+    eta = [e if e.requires_grad else e.detach().requires_grad_() for e in model.outputs(chunk)]
     u = [torch.zeros_like(e, requires_grad=True) for e in eta]
     Jt_u = grad(eta, parameters, u, create_graph=True, allow_unused=True, materialize_grads=True)  # u ↦ Jᵀu
     reached = [i for i, g in enumerate(Jt_u) if g.requires_grad]  # the parameters that η depends on

@@ -1,0 +1,73 @@
+"""Policies sample what their distribution says, for each action space."""
+
+import gymnasium as gym
+import pytest
+import torch
+
+from agents.policies import PolicyConfig, make_policy
+from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from trpo.validation import ConfigError
+
+DRAWS = 40_000
+
+
+def sample(problem, state=0):
+    output = problem.policy.network(problem.batch.observations[state : state + 1]).detach()
+    noise = problem.policy.draw_noise(DRAWS, 1, torch.Generator().manual_seed(0))
+    actions = problem.policy.act(output.expand(DRAWS, -1), noise[:, 0].double())
+    return problem.policy.distribution(output), actions
+
+
+def test_gaussian_samples_have_the_distributions_moments():
+    distribution, actions = sample(make_problem(ACTION_SPACES["box"], (6,)))
+    assert torch.allclose(actions.mean(0), distribution.mean[0], atol=0.02)
+    assert torch.allclose(actions.std(0), distribution.stddev[0], rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["discrete", "multidiscrete"])
+def test_categorical_samples_have_the_distributions_frequencies(name):
+    distribution, actions = sample(make_problem(ACTION_SPACES[name], (6,)))
+    probabilities = distribution.base_dist.probs[0]  # (A, widest)
+    for dimension, expected in enumerate(probabilities):
+        frequencies = torch.bincount(actions[:, dimension], minlength=len(expected)) / DRAWS
+        assert torch.allclose(frequencies.double(), expected, atol=0.01)
+
+
+def test_bernoulli_samples_have_the_distributions_frequencies():
+    distribution, actions = sample(make_problem(ACTION_SPACES["multibinary"], (6,)))
+    assert torch.allclose(actions.mean(0), distribution.mean[0], atol=0.01)
+
+
+def test_without_noise_the_action_is_the_mode(action_space):
+    problem = make_problem(action_space, (6,))
+    output = problem.policy.network(problem.batch.observations)
+    mode = problem.policy.distribution(output).mode
+    assert torch.equal(problem.policy.act(output, None).double(), mode.double())
+
+
+def test_choices_that_do_not_exist_have_no_probability():
+    distribution, actions = sample(make_problem(gym.spaces.MultiDiscrete([2, 5]), (6,)))
+    assert distribution.base_dist.probs[0, 0, 2:].sum() == 0
+    assert actions[:, 0].max() == 1
+    assert actions[:, 1].max() == 4
+
+
+@pytest.mark.parametrize("shape", [(2, 2)])
+def test_spaces_of_any_shape_are_flattened(shape):
+    generator = torch.Generator().manual_seed(0)
+    nvec = torch.full(shape, 3).numpy()
+    for space in (gym.spaces.Box(-1, 1, shape), gym.spaces.MultiDiscrete(nvec), gym.spaces.MultiBinary(shape)):
+        policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(), generator)
+        action = policy.act(policy.network(torch.zeros(7, OBSERVATION_SIZE)), policy.draw_noise(1, 7, generator)[0])
+        assert action.shape == (7, 4)
+
+
+def test_starts_near_uniform():
+    policy = make_policy(OBSERVATION_SIZE, ACTION_SPACES["discrete"], PolicyConfig(), torch.Generator().manual_seed(0))
+    probabilities = policy.distribution(policy.network(torch.randn(100, OBSERVATION_SIZE))).base_dist.probs
+    assert (probabilities - 0.25).abs().max() < 0.02
+
+
+def test_unsupported_space_is_named():
+    with pytest.raises(ConfigError, match=r"action space Text.* is not supported: expected Box, Discrete"):
+        make_policy(3, gym.spaces.Text(5), PolicyConfig(), torch.Generator())

@@ -1,0 +1,105 @@
+"""Rollouts of real environments against the same actions played in plain, unvectorised ones."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from agents.normalization import ObservationNormalizer
+from agents.policies import PolicyConfig, make_policy
+from agents.rollout import Collector, Rollout
+from envs.factory import EnvironmentConfig, make_vector_env
+
+ENVS, STEPS, SEED = 3, 120, 11
+
+
+def collect(env_id: str, engine: str, rollouts=2, steps=STEPS, initial_log_std=0.5):
+    env = make_vector_env(env_id, EnvironmentConfig(engine, ENVS), SEED, threads=1)
+    size = env.single_observation_space.shape[0]
+    config = PolicyConfig(hidden=(8,), initial_log_std=initial_log_std)
+    policy = make_policy(size, env.single_action_space, config, torch.Generator().manual_seed(0))
+    collector, normalizer = Collector(env, SEED), ObservationNormalizer(size, 10.0)
+    normalizer.update(torch.randn(50, size) * 2)
+    for k in range(rollouts):
+        rollout = Rollout(steps, env, policy)
+        episodes = collector.collect(policy, normalizer, rollout, torch.Generator().manual_seed(k))
+        yield rollout, episodes, policy, normalizer
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "engine"),
+    [("CartPole-v1", "gymnasium-async"), ("Pendulum-v1", "gymnasium"), ("Acrobot-v1", "gymnasium"), ("Hopper-v5", "gymnasium")],
+)
+def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
+    """Observations, rewards, ends, final observations, masks and returns, two rollouts long, by a loop that knows episodes."""
+    rollouts = list(collect(env_id, engine))
+    finished = []
+    for n in range(ENVS):
+        env = gym.make(env_id)
+        observation, _ = env.reset(seed=SEED + n)
+        done, total, length = False, 0.0, 0
+        for k, (rollout, *_) in enumerate(rollouts):
+            for t in range(STEPS):
+                np.testing.assert_allclose(rollout.raw_observations[t, n], observation, rtol=1e-5, atol=1e-6)
+                assert rollout.valid[t, n] == (not done)
+                if done:
+                    observation, _ = env.reset()
+                    done = False
+                    assert rollout.rewards[t, n] == 0
+                    continue
+                action = rollout.actions[t, n].numpy()
+                if isinstance(env.action_space, gym.spaces.Box):
+                    action = np.clip(action, env.action_space.low, env.action_space.high)
+                else:
+                    action = int(action[0])
+                observation, reward, terminated, truncated, _ = env.step(action)
+                done, total, length = terminated or truncated, total + float(reward), length + 1
+                np.testing.assert_allclose(rollout.rewards[t, n], reward, rtol=1e-4, atol=1e-5)
+                assert (rollout.terminated[t, n], rollout.truncated[t, n]) == (terminated, truncated)
+                np.testing.assert_allclose(rollout.raw_observations[t + 1, n], observation, rtol=1e-5, atol=1e-6)
+                if done:
+                    finished.append((k, t, n, total, length))
+                    total, length = 0.0, 0
+        env.close()
+    episodes = [episode for _, episodes, *_ in rollouts for episode in episodes]
+    assert len(episodes) == len(finished)
+    for episode, (*_, total, length) in zip(episodes, sorted(finished), strict=True):
+        assert episode.length == length
+        assert episode.undiscounted_return == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "engine"),
+    [("CartPole-v1", "envpool"), ("Pendulum-v1", "envpool"), ("CartPole-v1", "gymnasium")],  # the last has its own vector class
+)
+def test_rollout_has_whole_episodes_and_masked_resets(env_id, engine):
+    steps = 450  # Pendulum is truncated after 200
+    ((rollout, episodes, *_),) = collect(env_id, engine, rollouts=1, steps=steps)
+    done, valid = rollout.done, rollout.valid
+    assert valid[0].all()
+    assert torch.equal(valid[1:], ~done[:-1])
+    assert (rollout.rewards[~valid] == 0).all()
+    assert not done[~valid].any()
+    assert (~valid).sum() > 0
+    columns = [column for n in range(ENVS) for column in [n] * int(done[:, n].sum())]
+    assert len(episodes) == len(columns)
+    if env_id == "Pendulum-v1":
+        assert rollout.truncated.sum() == done.sum() == 2 * ENVS
+        assert {episode.length for episode in episodes} == {200}
+    else:
+        assert all(episode.undiscounted_return == episode.length for episode in episodes)
+
+
+@pytest.mark.parametrize(("env_id", "engine"), [("Pendulum-v1", "gymnasium"), ("CartPole-v1", "envpool")])
+def test_stored_outputs_are_the_policys_at_the_stored_observations(env_id, engine):
+    for rollout, _, policy, normalizer in collect(env_id, engine):
+        with torch.no_grad():
+            assert torch.equal(rollout.observations, normalizer(rollout.raw_observations))
+            assert torch.allclose(rollout.outputs, policy.network(rollout.observations[:-1]), atol=1e-6)
+
+
+def test_actions_are_stored_as_sampled_not_as_clipped():
+    """With a deviation of e⁰·⁵ many of Pendulum's actions leave [-2, 2]: the environment sees them clipped, the policy does not."""
+    ((rollout, *_),) = collect("Pendulum-v1", "gymnasium", rollouts=1, initial_log_std=1.5)
+    assert (rollout.actions.abs() > 2).float().mean() > 0.1

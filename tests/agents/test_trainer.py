@@ -1,0 +1,166 @@
+"""The loop: reproducible, resumable at its boundaries, honest in its metrics, and learning."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import tests.worlds  # noqa: F401 registers environments
+from agents.config import LearnerConfig, TrainerConfig
+from agents.metrics import METRICS
+from agents.normalization import NormalizationConfig
+from agents.policies import PolicyConfig
+from agents.trainer import Trainer, TrainingError
+from agents.trpo import TrpoConfig
+from agents.value_function import ValueConfig
+from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.trust_region import Status
+from trpo.validation import ConfigError
+
+
+def make_trainer(env_id="CartPole-v1", engine="auto", updates=4, **changes) -> Trainer:
+    loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
+    learner = LearnerConfig(
+        trainer=replace(loop, **changes.pop("trainer", {})),
+        policy=PolicyConfig(hidden=(16,)),
+        value=ValueConfig(hidden=(16,), **changes.pop("value", {})),
+        **changes,
+    )
+    config = EnvironmentConfig(engine, num_envs=8)
+    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads=1), learner)
+
+
+def run(trainer: Trainer, updates: int):
+    records = trainer.updates()
+    return [next(records) for _ in range(updates)]
+
+
+def parameters(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([tensor.double().reshape(-1) for tensor in trainer.agent.state_dict().values()])
+
+
+def untimed(record):
+    return record.update, record.steps, record.status, {k: v for k, v in record.metrics.items() if not k.startswith("time/")}
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize("engine", ["envpool", "gymnasium"])
+def test_same_seed_same_run_bit_for_bit(env_id, engine):
+    one, other, third = (make_trainer(env_id, engine, trainer={"seed": seed}) for seed in (3, 3, 4))
+    records = [list(map(untimed, run(trainer, 3))) for trainer in (one, other, third)]
+    assert torch.equal(parameters(one), parameters(other))
+    assert records[0] == records[1]
+    assert not torch.equal(parameters(one), parameters(third))
+
+
+@pytest.mark.parametrize("fit", ["gauss-newton", "adam"])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_a_run_continued_at_a_boundary_equals_one_never_stopped(env_id, fit):
+    whole = make_trainer(env_id, value={"fit": fit})
+    expected = run(whole, 5)
+    first = make_trainer(env_id, value={"fit": fit})
+    run(first, 2)
+    assert first.at_boundary
+    tensors, state = first.snapshot()
+    second = make_trainer(env_id, value={"fit": fit})
+    second.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
+    continued = run(second, 3)
+    assert torch.equal(parameters(whole), parameters(second))
+    assert list(map(untimed, continued)) == list(map(untimed, expected[2:]))
+
+
+def test_every_update_stays_within_the_limit_and_cartpole_is_learned():
+    trainer = make_trainer(trainer={"batch_size": 1024, "total_steps": 30_000, "checkpoint_interval": 50})
+    records = list(trainer.updates())
+    assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)
+    assert sum(record.status is Status.ACCEPTED for record in records) > 0.9 * len(records)
+    assert records[0].metrics["episode/return"] < 40
+    assert records[-1].metrics["episode/return_100"] > 150
+    assert records[-1].steps >= 30_000 > records[-2].steps
+
+
+def test_metrics_are_registered_and_absent_without_a_value():
+    endless = run(make_trainer("TestEndless-v0", "gymnasium"), 2)[-1].metrics
+    assert set(endless) <= set(METRICS)
+    assert not {"episode/return", "episode/length", "episode/return_100", "policy/std"} & set(endless)
+    ended = run(make_trainer("Pendulum-v1", trainer={"batch_size": 2048}), 1)[-1].metrics
+    assert set(ended) == set(METRICS)
+    assert all(value == value for metrics in (endless, ended) for value in metrics.values())
+
+
+def test_reset_steps_are_no_environment_steps():
+    trainer = make_trainer("CartPole-v1")
+    (record,) = run(trainer, 1)
+    resets = int((~trainer.rollout.valid).sum())
+    assert resets > 0
+    assert record.steps == 256 - resets
+
+
+def test_reported_returns_are_raw():
+    trainer = make_trainer("Pendulum-v1", trainer={"batch_size": 2048})
+    record = run(trainer, 2)[-1]
+    assert record.metrics["episode/return"] < -500  # Pendulum's own scale; scaled rewards would be near -10
+
+
+def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
+    trainer = make_trainer("Pendulum-v1")
+    run(trainer, 1)
+    normalizer = trainer.agent.observation_normalizer
+    shift = normalizer.shift.clone()
+    seen = []
+    trainer.update_policy = spy(trainer.update_policy, lambda: seen.append(normalizer.shift.clone()))
+    run(trainer, 1)
+    assert torch.equal(seen[0], shift)  # as it was when the batch was collected
+    assert not torch.equal(normalizer.shift, shift)  # and updated after
+
+
+def spy(function, look):
+    def wrapped(*arguments):
+        look()
+        return function(*arguments)
+
+    return wrapped
+
+
+def test_a_batch_of_another_policy_is_noticed():
+    trainer = make_trainer("Pendulum-v1")
+    run(trainer, 1)
+    collect = trainer.collector.collect
+
+    def collect_then_tamper(*arguments):
+        episodes = collect(*arguments)
+        trainer.rollout.observations += 1.0  # as if the statistics had moved between acting and learning
+        return episodes
+
+    trainer.collector.collect = collect_then_tamper
+    with pytest.raises(TrainingError, match="policy that acted is not the one"):
+        run(trainer, 1)
+
+
+@pytest.mark.parametrize(("env_id", "what"), [("TestNan-v0", "an observation"), ("TestNanReward-v0", "a reward")])
+def test_a_world_gone_wrong_stops_training_in_one_line(env_id, what):
+    trainer = make_trainer(env_id, "gymnasium")
+    before = parameters(trainer)
+    with pytest.raises(TrainingError, match=rf"^TestNan.* returned {what} that is not finite, in update 1$"):
+        run(trainer, 1)
+    assert torch.equal(parameters(trainer), before)
+
+
+def test_without_normalisation_the_observations_are_raw():
+    trainer = make_trainer("Pendulum-v1", normalize=NormalizationConfig(observations=False, rewards=False))
+    run(trainer, 2)
+    assert torch.equal(trainer.rollout.observations, trainer.rollout.raw_observations)
+
+
+def test_fisher_stride_and_chunks_run_through_the_loop():
+    whole = make_trainer("Pendulum-v1")
+    cut = make_trainer("Pendulum-v1", trainer={"chunk_size": 50})
+    strided = make_trainer("Pendulum-v1", trust_region=TrpoConfig(fisher_stride=4))
+    kl = [run(trainer, 1)[0].metrics["trust_region/mean_kl"] for trainer in (whole, cut, strided)]
+    assert kl[0] == pytest.approx(kl[1], rel=1e-3)
+    assert kl[0] != pytest.approx(kl[2], rel=1e-3)
+
+
+def test_batch_must_be_a_multiple_of_the_environments():
+    with pytest.raises(ConfigError, match="batch_size = 250 is not a multiple of num_envs = 8"):
+        make_trainer(trainer={"batch_size": 250})

@@ -1,0 +1,95 @@
+"""The factory: which engine serves which id, and what is said when none does."""
+
+import sys
+
+import gymnasium as gym
+import pytest
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+import tests.worlds  # noqa: F401 registers environments
+from envs import envpool_engine, factory
+from envs.envpool_engine import EnvPoolVectorEnv
+from envs.errors import EnvError
+from envs.factory import EnvironmentConfig, make_vector_env
+
+
+def make(env_id, engine="auto", num_envs=2):
+    return make_vector_env(env_id, EnvironmentConfig(engine, num_envs), seed=0, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "engine", "kind"),
+    [
+        ("CartPole-v1", "auto", EnvPoolVectorEnv),
+        ("HalfCheetah-v5", "auto", EnvPoolVectorEnv),
+        ("CartPole-v1", "envpool", EnvPoolVectorEnv),
+        ("Pendulum-v1", "gymnasium", SyncVectorEnv),
+        ("Pendulum-v1", "gymnasium-async", AsyncVectorEnv),
+        ("CartPole-v1", "gymnasium-async", AsyncVectorEnv),
+        ("TestDict-v0", "auto", SyncVectorEnv),
+        ("tests.worlds:TestDict-v0", "auto", SyncVectorEnv),
+    ],
+)
+def test_engine(env_id, engine, kind):
+    env = make(env_id, engine)
+    assert isinstance(env.unwrapped, kind)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    env.close()
+
+
+def test_an_environments_own_vector_class_is_used():
+    env = make("CartPole-v1", "gymnasium")
+    assert type(env.unwrapped).__name__ == "CartPoleVectorEnv"
+    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+
+
+@pytest.mark.parametrize("engine", ["auto", "envpool", "gymnasium"])
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("CartPoel-v1", "CartPole-v1"), ("cartpole-v1", "CartPole-v1"), ("HalfCheeta-v5", "HalfCheetah-v5")]
+)
+def test_unknown_id_suggests_near_ones(engine, wrong, near):
+    with pytest.raises(EnvError, match=rf"^unknown environment '{wrong}': did you mean .*{near}"):
+        make(wrong, engine)
+
+
+def test_unknown_id_far_from_all():
+    with pytest.raises(EnvError, match="expected an id of Gymnasium or EnvPool"):
+        make("qqqqqqqqqqqqqqqqqqqqqqqqqqq")
+
+
+def test_unknown_module():
+    with pytest.raises(EnvError, match="cannot import module 'no_such_module'"):
+        make("no_such_module:Env-v0")
+
+
+def test_missing_extra_names_the_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(EnvError, match=r"ALE/Pong-v5 needs a package that is not installed: run pip install -e '\.\[atari\]'"):
+        make("ALE/Pong-v5", "gymnasium")
+
+
+@pytest.mark.parametrize(("env_id", "extra"), [("LunarLander-v3", "box2d"), ("Hopper-v5", "mujoco")])
+def test_missing_simulator_names_the_install(monkeypatch, env_id, extra):
+    def fail(*arguments, **keywords):
+        raise gym.error.DependencyNotInstalled("not installed")
+
+    monkeypatch.setattr(gym, "make_vec", fail)
+    with pytest.raises(EnvError, match=rf"{env_id} needs a package that is not installed: run pip install -e '\.\[{extra}\]'"):
+        make(env_id, "gymnasium")
+
+
+def test_without_envpool_gymnasium_serves(monkeypatch):
+    monkeypatch.setattr(factory, "envpool_ids", frozenset)
+    assert not isinstance(make("Pendulum-v1").unwrapped, EnvPoolVectorEnv)
+    with pytest.raises(EnvError, match="engine = 'envpool' is not installed: run pip install envpool"):
+        make("Pendulum-v1", "envpool")
+
+
+def test_no_envpool_no_ids(monkeypatch):
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    assert envpool_engine.envpool_ids.__wrapped__() == frozenset()
+
+
+def test_number_of_environments_is_validated():
+    with pytest.raises(EnvError, match="num_envs = 0 is out of range: expected an integer ≥ 1"):
+        EnvironmentConfig(num_envs=0)

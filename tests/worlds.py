@@ -1,0 +1,74 @@
+"""Environments of the tests' own, each with one property that the registered ones lack."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class Worlds(gym.Env):
+    """An environment of given spaces: rewards 1, ends after `length` steps, by termination or truncation in turn."""
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, length: int = 7) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.length = length
+        self.actions: list[Any] = []
+        self.episode = 0
+
+    def _observation(self) -> Any:
+        return self.observation_space.sample()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.t = 0
+        self.episode += 1
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.actions.append(action)
+        self.t += 1
+        ended = self.t >= self.length
+        return self._observation(), 1.0, ended and self.episode % 2 == 0, ended and self.episode % 2 == 1, {}
+
+
+class NotFinite(Worlds):
+    """Turns to NaN in its third episode."""
+
+    def __init__(self, what: str = "observation") -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+        self.what = what
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, *rest = super().step(action)
+        if self.episode >= 3:
+            observation, reward = (observation * np.nan, reward) if self.what == "observation" else (observation, np.nan)
+        return observation, reward, *rest
+
+
+BOX = gym.spaces.Box(-1.0, 1.0, (3,))
+SPACES = {
+    "dict": (gym.spaces.Dict({"a": BOX, "b": gym.spaces.Discrete(4)}), gym.spaces.Discrete(3, start=5)),
+    "tuple": (gym.spaces.Tuple((BOX, gym.spaces.MultiBinary(2))), gym.spaces.MultiDiscrete([2, 5])),
+    "discrete": (gym.spaces.Discrete(6), gym.spaces.MultiBinary(4)),
+    "multidiscrete": (gym.spaces.MultiDiscrete([3, 2]), gym.spaces.Box(-0.1, 0.1, (2, 2))),
+    "matrix": (gym.spaces.Box(-1.0, 1.0, (2, 3)), gym.spaces.Box(np.float32(-0.5), np.float32(2.0), (1,))),
+}
+
+
+def register() -> None:
+    """Make the environments known to Gymnasium; called when the module is imported."""
+    for name, (observations, actions) in SPACES.items():
+        gym.register(f"Test{name.capitalize()}-v0", lambda o=observations, a=actions: Worlds(o, a))
+    gym.register("TestImage-v0", lambda: Worlds(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(2)))
+    gym.register("TestText-v0", lambda: Worlds(gym.spaces.Text(3), gym.spaces.Discrete(2)))
+    gym.register("TestTextAction-v0", lambda: Worlds(BOX, gym.spaces.Text(3)))
+    gym.register("TestEndless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=10**9))
+    gym.register("TestNan-v0", NotFinite)
+    gym.register("TestNanReward-v0", lambda: NotFinite("reward"))
+
+
+register()
