@@ -20,6 +20,7 @@ from rich.table import Table
 from scripts.command import UsageError, parse
 from scripts.evaluate import EvaluateOptions, evaluate_run
 from scripts.options import parse_train_options
+from scripts.plot import read_metrics
 from scripts.presets import PRESETS
 from scripts.train import train
 from trpo.validation import require
@@ -136,10 +137,8 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
     with contextlib.redirect_stdout(io.StringIO()):
         folder, _ = train(parse_train_options(words))
     seconds = time.perf_counter() - start
-    with (folder / "metrics.csv").open(newline="") as file:
-        updates = list(csv.DictReader(file))
-    kls = np.array([float(update["trust_region/mean_kl"]) for update in updates])
-    max_kl = float(updates[-1]["trust_region/max_kl"])
+    metrics = read_metrics(folder)
+    kl, max_kl, steps = metrics["trust_region/mean_kl"], metrics["trust_region/max_kl"], int(metrics["steps"][-1])
     deterministic, stochastic = (
         np.array([e.undiscounted_return for e in evaluate_run(EvaluateOptions(folder, options.episodes, sampled))])
         for sampled in (False, True)
@@ -148,18 +147,18 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
         "environment": env,
         "seed": seed,
         "options": options.options,
-        "steps": int(updates[-1]["steps"]),
+        "steps": steps,
         "deterministic_return": deterministic.mean(),
         "deterministic_std": deterministic.std(),
         "stochastic_return": stochastic.mean(),
-        "training_return_100": float(updates[-1]["episode/return_100"]),
-        "updates": len(updates),
-        "updates_within_limit": int((kls <= max_kl).sum()),
-        "largest_kl": kls.max(),
-        "max_kl": max_kl,
-        "updates_put_back": sum(update["status"] != "ACCEPTED" for update in updates),
+        "training_return_100": metrics["episode/return_100"][-1],
+        "updates": len(kl),
+        "updates_within_limit": int((kl <= max_kl).sum()),
+        "largest_kl": kl.max(),
+        "max_kl": max_kl[-1],
+        "updates_put_back": int((metrics["trust_region/accepted"] == 0).sum()),
         "seconds": round(seconds, 1),
-        "steps_per_second": round(int(updates[-1]["steps"]) / seconds),
+        "steps_per_second": round(steps / seconds),
     }
 
 

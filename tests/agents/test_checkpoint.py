@@ -51,7 +51,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: int):
     path = tmp_path / "update-000001.safetensors"
     save_checkpoint(path, TENSORS, STATE)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="update-000001.safetensors is not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"update-000001\.safetensors is not a readable checkpoint"):
         load_checkpoint(path)
 
 

@@ -1,0 +1,99 @@
+"""`trpo plot RUN`: one figure of a run: what it learned, and how far each update moved the policy."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from scripts.command import UsageError, parse
+from scripts.options import TrainOptions
+from scripts.run_folder import read_config
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """Draw a run's learning curve, and its KL at every update against the limit."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, as trpo train leaves it."""
+    out: Path | None = None
+    """File to write, of any of matplotlib's kinds; by default RUN/figure.png."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw, as the options say.
+
+    Args:
+        arguments: the words after `trpo plot`.
+
+    Returns:
+        0.
+    """
+    options = parse(PlotOptions, arguments, "plot")
+    out = options.out or options.run / "figure.png"
+    plot(options.run, out)
+    print(out)
+    return 0
+
+
+def plot(run: Path, out: Path) -> None:
+    """Draw a run.
+
+    Args:
+        run: its folder.
+        out: the file to write.
+
+    Raises:
+        UsageError: if the run has no updates, or the file cannot be written.
+    """
+    import matplotlib.pyplot as plt  # heavy, and needed here alone
+
+    config = read_config(run, TrainOptions(env=""))
+    columns = read_metrics(run)
+    steps, max_kl = columns["steps"], columns["trust_region/max_kl"]
+    figure, (learning, trust) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+
+    learning.plot(steps, columns["episode/return_100"], color="tab:blue")
+    learning.set(xlabel="environment steps", ylabel="return, mean of last 100 episodes", title=f"{config.env}, sampled actions")
+
+    trust.semilogy(steps, columns["trust_region/max_state_kl"], ".", color="0.8", markersize=3, label="largest over states")
+    trust.semilogy(steps, columns["trust_region/mean_kl"], ".", color="tab:blue", markersize=4, label="mean over states")
+    trust.semilogy(steps, max_kl, color="tab:red", label=f"limit δ = {max_kl[0]:g}")
+    within = int((columns["trust_region/mean_kl"] <= max_kl).sum())
+    trust.set(
+        xlabel="environment steps", ylabel="KL(old ‖ new), nats", title=f"mean KL ≤ δ in {within:,} of {len(steps):,} updates"
+    )
+    trust.legend(frameon=False, fontsize="small", loc="lower left")
+    for axes in (learning, trust):
+        axes.spines[["top", "right"]].set_visible(False)
+    try:
+        figure.savefig(out, dpi=130)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write {out}: {error}") from error
+    finally:
+        plt.close(figure)
+
+
+def read_metrics(run: Path) -> dict[str, np.ndarray]:
+    """Read a run's metrics.csv.
+
+    Args:
+        run: its folder.
+
+    Returns:
+        A column of floats for each number, NaN where the table is empty.
+
+    Raises:
+        UsageError: if the run has no updates.
+    """
+    try:
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise UsageError(f"{run / 'metrics.csv'} cannot be read: {error.strerror}") from error
+    if not rows:
+        raise UsageError(f"{run} has no updates yet")
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0] if name != "status"}

@@ -1,0 +1,50 @@
+"""Imports run one way: scripts → agents → trpo, and scripts → envs. Read from the code."""
+
+import ast
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent
+PACKAGES = {"trpo", "agents", "envs", "scripts"}
+OURS = {"trpo": {"trpo"}, "agents": {"agents", "trpo"}, "envs": {"envs"}, "scripts": PACKAGES}
+THEIRS = {
+    "trpo": {"torch"},
+    "agents": {"torch", "numpy", "gymnasium", "safetensors", "tensorboard", "tyro"},
+    "envs": {"numpy", "gymnasium", "envpool"},
+    "scripts": {"torch", "numpy", "gymnasium", "tyro", "rich", "matplotlib"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            modules.add(str(node.module))
+    return {module.split(".")[0] for module in modules} - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_imports_run_one_way(package):
+    files = list((HOME / package).rglob("*.py"))
+    assert len(files) > 2
+    for path in files:
+        assert imported(path) <= OURS[package] | THEIRS[package], path
+
+
+def test_the_mathematics_can_be_read_in_one_sitting():
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (HOME / "trpo").glob("*.py"))
+    assert lines <= 900
+
+
+def test_from_the_command_to_conjugate_gradient_in_five_hops():
+    """Each file of the tour imports the next."""
+    tour = ["scripts/train.py", "agents/trainer.py", "agents/trpo.py", "trpo/trust_region.py", "trpo/conjugate_gradient.py"]
+    for here, there in pairwise(tour):
+        module = there.removesuffix(".py").replace("/", ".")
+        assert f"from {module} import" in (HOME / here).read_text(encoding="utf-8"), (here, there)
