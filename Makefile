@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test lint benchmark clean
+.PHONY: train test lint faults clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/pytest -n 2
+
+faults: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/faults.py
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from agents.metrics import METRICS
@@ -38,6 +39,7 @@ class Telemetry:
         self._csv.writeheader()
         self._board = SummaryWriter(folder)
         self._board.add_custom_scalars(CHARTS)
+        self._events = self._board._get_file_writer()
         self._board.add_text("config", f"```json\n{json.dumps(config, indent=2)}\n```")
         self._described: set[str] = set()
 
@@ -50,7 +52,7 @@ class Telemetry:
         self._csv.writerow({"update": record.update, "steps": record.steps, "status": record.status.name} | record.metrics)
         self._file.flush()
         values = [self._scalar(name, value) for name, value in record.metrics.items()]
-        self._board._get_file_writer().add_summary(Summary(value=values), record.steps)
+        self._events.add_summary(Summary(value=values), record.steps)
 
     def _scalar(self, name: str, value: float) -> Summary.Value:
         if name in self._described:
@@ -69,7 +71,10 @@ class Telemetry:
         flat = {
             f"{group}.{name}": _plain(value) for group, part in self._config["learner"].items() for name, value in part.items()
         }
-        self._board.add_hparams(flat, results, run_name=".")
+        tags = {f"result/{name}": value for name, value in results.items()}
+        for summary in hparams(flat, tags):
+            self._events.add_summary(summary)
+        self._events.add_summary(Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in tags.items()]))
         self._board.close()
         self._file.close()
 

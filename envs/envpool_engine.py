@@ -1,5 +1,6 @@
 """EnvPool: C++ environments stepped by a pool of threads, deterministic for a seed whatever their number."""
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -35,8 +36,10 @@ class EnvPoolVectorEnv(VectorEnv):
         self._pool: Any = envpool.make_gymnasium(env_id, num_envs=num_envs, seed=seed, num_threads=threads)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
-        self.single_observation_space = self._pool.single_observation_space
-        self.single_action_space = self._pool.single_action_space
+        with warnings.catch_warnings():  # EnvPool states float32 bounds in float64, which Gymnasium remarks on
+            warnings.simplefilter("ignore", UserWarning)
+            self.single_observation_space = self._pool.single_observation_space
+            self.single_action_space = self._pool.single_action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         is_box = isinstance(self.single_action_space, gym.spaces.Box)

@@ -7,12 +7,13 @@ import numpy as np
 
 
 class Worlds(gym.Env):
-    """An environment of given spaces: rewards 1, ends after `length` steps, by termination or truncation in turn."""
+    """An environment of given spaces and reward, which ends after `length` steps, by termination or truncation in turn."""
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, length: int = 7) -> None:
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, length: int = 7, reward: float = 1.0) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
         self.length = length
+        self.reward = reward
         self.actions: list[Any] = []
         self.episode = 0
 
@@ -32,7 +33,7 @@ class Worlds(gym.Env):
         self.actions.append(action)
         self.t += 1
         ended = self.t >= self.length
-        return self._observation(), 1.0, ended and self.episode % 2 == 0, ended and self.episode % 2 == 1, {}
+        return self._observation(), self.reward, ended and self.episode % 2 == 0, ended and self.episode % 2 == 1, {}
 
 
 class NotFinite(Worlds):
@@ -67,6 +68,7 @@ def register() -> None:
     gym.register("TestText-v0", lambda: Worlds(gym.spaces.Text(3), gym.spaces.Discrete(2)))
     gym.register("TestTextAction-v0", lambda: Worlds(BOX, gym.spaces.Text(3)))
     gym.register("TestEndless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=10**9))
+    gym.register("TestWorthless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=0.0))
     gym.register("TestNan-v0", NotFinite)
     gym.register("TestNanReward-v0", lambda: NotFinite("reward"))
 

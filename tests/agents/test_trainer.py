@@ -146,6 +146,17 @@ def test_a_world_gone_wrong_stops_training_in_one_line(env_id, what):
     assert torch.equal(parameters(trainer), before)
 
 
+def test_advantages_of_zero_variance_move_nothing():
+    trainer = make_trainer("TestWorthless-v0", "gymnasium")
+    with torch.no_grad():
+        for parameter in trainer.agent.value_function.parameters():
+            parameter.zero_()
+    before = [parameter.clone() for parameter in trainer.agent.policy.parameters()]
+    (record,) = run(trainer, 1)
+    assert record.status is Status.ZERO_GRADIENT
+    assert all(map(torch.equal, before, trainer.agent.policy.parameters()))
+
+
 def test_without_normalisation_the_observations_are_raw():
     trainer = make_trainer("Pendulum-v1", normalize=NormalizationConfig(observations=False, rewards=False))
     run(trainer, 2)

@@ -66,7 +66,9 @@ def test_tensorboard_has_the_same_numbers_at_the_environment_step(run):
         assert [value for _, value in written] == pytest.approx([value for _, value in expected], rel=1e-6)
     assert "custom_scalars__config__" in board.Tags()["tensors"]
     assert "config/text_summary" in board.Tags()["tensors"]
-    assert "_hparams_/session_start_info" in (run.glob("events*").__next__().read_bytes()).decode("latin-1")
+    assert "result/largest_kl" in board.Tags()["scalars"]
+    (events,) = run.glob("events*")
+    assert b"_hparams_/session_start_info" in events.read_bytes()
 
 
 def test_training_says_where_the_run_is_and_what_it_came_to(tmp_path, capsys):

@@ -1,0 +1,299 @@
+"""Puts known faults of other implementations into a copy of the code, one at a time, and sees whether a test fails.
+
+`make faults` runs it. A fault that no test notices is printed, and the exit code is 1.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A text to replace, and the tests that must notice."""
+
+    name: str
+    file: str
+    sound: str
+    faulty: str
+    tests: str
+
+
+FAULTS = [
+    Fault(
+        "line search never checks KL",
+        "trpo/line_search.py",
+        "if improved and candidate.mean_kl <= max_kl and candidate.mean_kl < math.inf:",
+        "if improved:",
+        "tests/trpo",
+    ),
+    Fault(
+        "line search never checks the surrogate",
+        "trpo/line_search.py",
+        "if improved and",
+        "if",
+        "tests/trpo",
+    ),
+    Fault(
+        "line search's result is ignored",
+        "trpo/trust_region.py",
+        "    if accepted is None:\n        assign(model.parameters, theta_old)\n",
+        "    if accepted is None:\n",
+        "tests/trpo",
+    ),
+    Fault(
+        "parameters are restored only nearly",
+        "trpo/trust_region.py",
+        "        assign(model.parameters, theta_old)\n        accepted",
+        "        assign(model.parameters, theta_old + full_step - full_step)\n        accepted",
+        "tests/trpo",
+    ),
+    Fault("NaN when xᵀFx ≤ 0", "trpo/conjugate_gradient.py", "if not 0 < pAp < math.inf:", "if False:", "tests/trpo"),
+    Fault(
+        "huge gradients overflow",
+        "trpo/conjugate_gradient.py",
+        "unit_b = b / norm if norm > 0 else b",
+        "norm, unit_b = 1.0, b",
+        "tests/trpo",
+    ),
+    Fault(
+        "zero gradient is not noticed",
+        "trpo/trust_region.py",
+        "if gradient_norm == 0:",
+        "if False:",
+        "tests/trpo",
+    ),
+    Fault(
+        "advantages of zero variance are divided by zero",
+        "agents/trainer.py",
+        "(advantages.std() + 1e-8)",
+        "advantages.std()",
+        "tests/agents/test_trainer.py",
+    ),
+    Fault(
+        "log_std is left out of the parameters",
+        "agents/policies.py",
+        "return Model(list(self.parameters()), outputs, self.family)",
+        "return Model(list(self.network.parameters()), outputs, self.family)",
+        "tests/trpo",
+    ),
+    Fault(
+        "KL in the other direction",
+        "trpo/measurement.py",
+        "kl = kl_divergence(old, new)",
+        "kl = kl_divergence(new, old)",
+        "tests/trpo",
+    ),
+    Fault(
+        "damping is added to the parameters, not to v",
+        "trpo/trust_region.py",
+        "Fv(v) + config.damping * v",
+        "Fv(v) + config.damping * flatten(model.parameters).detach()",
+        "tests/trpo",
+    ),
+    Fault(
+        "Fisher subsample is redrawn between iterations",
+        "trpo/trust_region.py",
+        "lambda v: Fv(v) + config.damping * v",
+        "lambda v: fisher_vector_product(model, [chunks[0].rows(torch.randperm(len(chunks[0]))[:9])])(v) + config.damping * v",
+        "tests/trpo",
+    ),
+    Fault(
+        "Fisher subsample is not the states asked for",
+        "trpo/trust_region.py",
+        "fisher_chunks or chunks",
+        "chunks",
+        "tests/trpo",
+    ),
+    Fault(
+        "both sides of KL move",
+        "trpo/fisher.py",
+        "kl = kl_divergence(model.family(*eta_0), model.family(*eta_1))  # (b,)",
+        "kl = kl_divergence(model.family(*eta_1), model.family(*eta_1))  # (b,)",
+        "tests/trpo",
+    ),
+    Fault(
+        "π_old moves with π_θ when KL is measured",
+        "trpo/measurement.py",
+        "tuple(e.clone() for e in model.outputs(chunk))",
+        "tuple(model.outputs(chunk))",
+        "tests/trpo",
+    ),
+    Fault("the gradient's sign", "trpo/trust_region.py", "full_step = scale * x", "full_step = -scale * x", "tests/trpo"),
+    Fault(
+        "the step is not scaled to the trust region",
+        "trpo/trust_region.py",
+        "if math.isfinite(config.max_kl) else 1.0",
+        "if False else 1.0",
+        "tests/trpo",
+    ),
+    Fault(
+        "KL is averaged over action dimensions",
+        "agents/policies.py",
+        "return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)",
+        "return Independent(Normal(mean / 3**0.5, log_std.exp(), validate_args=False), 1, validate_args=False)",
+        "tests/trpo",
+    ),
+    Fault(
+        "truncation is treated as termination",
+        "agents/advantages.py",
+        "values[1:] * ~terminated",
+        "values[1:] * ~(terminated | truncated)",
+        "tests/agents/test_advantages.py",
+    ),
+    Fault(
+        "termination is treated as truncation",
+        "agents/advantages.py",
+        "gamma * values[1:] * ~terminated",
+        "gamma * values[1:]",
+        "tests/agents/test_advantages.py",
+    ),
+    Fault(
+        "bootstrap from V(s_t)",
+        "agents/advantages.py",
+        "gamma * values[1:]",
+        "gamma * values[:-1]",
+        "tests/agents/test_advantages.py",
+    ),
+    Fault(
+        "the sum runs on past an episode's end",
+        "agents/advantages.py",
+        "(~(terminated | truncated))",
+        "(~terminated)",
+        "tests/agents/test_advantages.py",
+    ),
+    Fault(
+        "reset steps are in the batch",
+        "agents/rollout.py",
+        "np.logical_not(self.done, out=valid[t])",
+        "valid[t] = True",
+        "tests/agents",
+    ),
+    Fault(
+        "statistics are updated before the policy's update",
+        "agents/trainer.py",
+        "        values, batch = self._make_batch()",
+        "        agent.observation_normalizer.update(rollout.raw_observations[:-1][rollout.valid])\n"
+        "        values, batch = self._make_batch()",
+        "tests/agents/test_trainer.py",
+    ),
+    Fault(
+        "statistics are not saved with the policy",
+        "agents/normalization.py",
+        'self.register_buffer("shift", torch.zeros(size))',
+        'self.register_buffer("shift", torch.zeros(size), persistent=False)',
+        "tests/agents",
+    ),
+    Fault(
+        "resume loses counters",
+        "agents/trainer.py",
+        'self.update, self.steps, self.episodes = state["update"], state["steps"], state["episodes"]',
+        "pass",
+        "tests/agents/test_trainer.py",
+    ),
+    Fault(
+        "resume loses Adam's moments",
+        "agents/trainer.py",
+        'self.fit_value.load_state_tensors(with_prefix(tensors, "value_fit."))',
+        "pass",
+        "tests/agents/test_trainer.py",
+    ),
+    Fault(
+        "randomness is global",
+        "agents/randomness.py",
+        "torch.Generator().manual_seed(self.integer(component, update))",
+        "torch.default_generator",
+        "tests/agents",
+    ),
+    Fault(
+        "TensorBoard counts updates, not environment steps",
+        "agents/telemetry.py",
+        "add_summary(Summary(value=values), record.steps)",
+        "add_summary(Summary(value=values), record.update)",
+        "tests/scripts/test_commands.py",
+    ),
+    Fault(
+        "checkpoints load by pickle",
+        "agents/checkpoint.py",
+        "    try:\n        with safe_open(path",
+        "    torch.load(path.open('rb'), weights_only=False)\n    try:\n        with safe_open(path",
+        "tests/agents/test_checkpoint.py",
+    ),
+    Fault(
+        "metrics are NaN when no episode ends",
+        "agents/trainer.py",
+        "        if episodes:\n",
+        '        metrics["episode/return"] = float("nan")\n        if episodes:\n',
+        "tests/agents/test_trainer.py",
+    ),
+    Fault(
+        "scaled rewards are reported as returns",
+        "agents/rollout.py",
+        "self.returns += rewards[t]",
+        "self.returns += rewards[t] / 100",
+        "tests/agents",
+    ),
+    Fault(
+        "actions are clipped before their log-probability",
+        "agents/rollout.py",
+        "action = rollout.actions[t] = policy.act(output, noise[t])",
+        "action = rollout.actions[t] = policy.act(output, noise[t]).clamp(-2, 2)",
+        "tests/agents/test_rollout.py",
+    ),
+    Fault(
+        "actions are not clipped",
+        "envs/door.py",
+        "np.clip(actions, *self._bounds) if self._bounds else",
+        "actions if self._bounds else",
+        "tests/envs",
+    ),
+    Fault(
+        "short episodes are counted more often in evaluation",
+        "agents/evaluation.py",
+        "returns += rewards * playing",
+        "returns += rewards",
+        "tests/agents/test_evaluation.py",
+    ),
+]
+
+
+def is_noticed(fault: Fault) -> bool:
+    """Whether the tests fail with the fault in."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(HOME, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "*.egg-info", "__pycache__"))
+        path = copy / fault.file
+        text = path.read_text(encoding="utf-8")
+        if fault.sound not in text:
+            raise ValueError(f"{fault.name}: {fault.file} no longer reads {fault.sound!r}")
+        path.write_text(text.replace(fault.sound, fault.faulty, 1), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *fault.tests.split()]
+        result = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(copy)})
+        if result.returncode not in {0, 1}:
+            raise RuntimeError(f"{fault.name}: {result.stdout}{result.stderr}")
+        return result.returncode == 1
+
+
+def main() -> int:
+    """Try every fault whose name holds the words given; first, that the tests pass in a copy without a fault."""
+    nothing = Fault("none", "README.md", "", "", "tests/trpo tests/agents tests/envs tests/scripts/test_commands.py")
+    if is_noticed(nothing):
+        raise RuntimeError("the tests fail without any fault")
+    words = " ".join(sys.argv[1:])
+    faults = [fault for fault in FAULTS if words in fault.name]
+    with ThreadPoolExecutor(2) as pool:
+        noticed = list(pool.map(is_noticed, faults))
+    for fault, seen in zip(faults, noticed, strict=True):
+        print("noticed   " if seen else "UNNOTICED ", fault.name)
+    print(f"{sum(noticed)} of {len(faults)} faults noticed")
+    return 0 if all(noticed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
