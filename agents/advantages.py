@@ -25,8 +25,7 @@ def generalized_advantages(
     """
     delta = rewards + gamma * values[1:] * ~terminated - values[:-1]  # (T, N)
     decay = gamma * gae_lambda * (~(terminated | truncated)).to(delta.dtype)  # (T, N)
-    advantages = torch.empty_like(delta)
-    following = torch.zeros_like(delta[0])
-    for t in reversed(range(len(delta))):
-        following = torch.addcmul(delta[t], decay[t], following, out=advantages[t])
-    return advantages
+    advantages = [torch.zeros_like(delta[0])]
+    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
+        advantages.append(torch.addcmul(delta_t, decay_t, advantages[-1]))
+    return torch.stack(advantages[:0:-1])

@@ -29,6 +29,7 @@ METRICS: dict[str, str] = {
     "episode/return_100": "mean raw return of the last 100 episodes",
     "episode/count": "episodes ended since the run began",
     "time/steps_per_second": "environment steps per second of this update, everything included",
+    "time/seconds": "wall time of this update, logging aside",
     "time/environment": "share of the update's time spent stepping environments",
     "time/inference": "share of the update's time spent on acting and bookkeeping",
     "time/advantages": "share of the update's time spent on advantages and normalisation",

@@ -119,16 +119,17 @@ class RewardScaler(nn.Module):
             rewards: (T, N), raw.
             done: (T, N), whether the episode ended at this step.
             valid: (T, N), false for reset steps.
-            carried: (N,), R at the end of the rollout before.
+            carried: (N,), γR at the end of the rollout before.
 
         Returns:
-            (N,), R at the end of this rollout.
+            (N,), γR at the end of this rollout, 0 where an episode ended with it.
         """
-        returns = torch.empty_like(rewards)
-        for t, reward in enumerate(rewards):
-            returns[t] = carried = reward + self.gamma * carried
-            carried = carried * ~done[t]
-        self.moments.update(returns[valid].unsqueeze(-1))
+        keep = self.gamma * (~done).to(rewards.dtype)  # (T, N): what of R_t goes into R_{t+1}
+        returns = []
+        for reward_t, keep_t in zip(rewards.unbind(), keep.unbind(), strict=True):
+            returns.append(reward_t + carried)
+            carried = keep_t * returns[-1]
+        self.moments.update(torch.stack(returns)[valid].unsqueeze(-1))
         return carried
 
     def forward(self, rewards: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Collector:
         self.done = np.zeros(env.num_envs, dtype=bool)  # the coming step is a reset step
         self.returns = np.zeros(env.num_envs)  # of the episodes in progress
         self.lengths = np.zeros(env.num_envs, dtype=np.int64)
-        self.discounted_returns = torch.zeros(env.num_envs)  # likewise, for the reward scaler
+        self.discounted_returns = torch.zeros(env.num_envs)  # likewise γR, for the reward scaler
         self.environment_seconds = 0.0  # of the last rollout, spent in env.step
 
     @torch.inference_mode()

@@ -234,4 +234,4 @@ class Trainer:
         seconds = {**watch.seconds, "environment": environment, "inference": watch.seconds["rollout"] - environment}
         del seconds["rollout"]
         shares = {f"time/{name}": spent / watch.total for name, spent in seconds.items()}
-        return shares | {"time/steps_per_second": steps / watch.total}
+        return shares | {"time/seconds": watch.total, "time/steps_per_second": steps / watch.total}

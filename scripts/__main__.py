@@ -12,7 +12,7 @@ COMMANDS = {
     "evaluate": "play a trained policy: returns, and a video if asked for",
     "plot": "draw a run's learning curve, and its KL at every update",
     "presets": "list the environments with tuned settings",
-    "benchmark": "measure learning, by the commands behind the published numbers",
+    "benchmark": "measure learning, speed and Fisher products: the commands behind the published numbers",
 }
 
 

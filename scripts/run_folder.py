@@ -48,7 +48,7 @@ def write_config(folder: Path, options: Any) -> dict[str, Any]:
     Returns:
         What was written, as it will be read.
     """
-    text = json.dumps(asdict(options) | {"versions": _versions(), "git_commit": _git_commit()}, indent=2, default=str)
+    text = json.dumps(asdict(options) | {"versions": versions(), "git_commit": git_commit()}, indent=2, default=str)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     return dict(json.loads(text))
 
@@ -85,7 +85,8 @@ def _restore(template: Any, values: dict[str, Any]) -> Any:
     return replace(template, **{name: field(name) for name in template.__dataclass_fields__})
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES if _installed(package)}
 
 
@@ -97,7 +98,8 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
+    """Return the commit of this checkout, marked if it has changes; `None` outside git."""
     here = Path(__file__).parent
     described = subprocess.run(
         ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False

@@ -21,7 +21,7 @@ def error(value, batch):
 
 
 def test_one_gauss_newton_step_solves_a_linear_problem():
-    config = ValueConfig(hidden=(), newton_steps=1, damping=0.0, cg_iterations=50)
+    config = ValueConfig(hidden=(), newton_steps=1, damping=0.0, cg_iterations=50, fisher_stride=1)
     value, batch = setup(config)
     make_fit(value, config, chunk_size=10_000)(batch, torch.Generator())
     design = torch.cat([batch.observations, torch.ones(len(batch), 1)], dim=1)
@@ -50,7 +50,7 @@ def test_fit_reduces_the_error(fit):
 
 
 def test_chunks_make_no_difference():
-    config = ValueConfig(hidden=(8,))
+    config = ValueConfig(hidden=(8,), fisher_stride=1)
     (one, batch), (other, _) = setup(config), setup(config)
     make_fit(one, config, 10_000)(batch, torch.Generator())
     make_fit(other, config, 33)(batch, torch.Generator())

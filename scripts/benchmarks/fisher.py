@@ -1,0 +1,202 @@
+"""`trpo benchmark fisher`: one Fisher-vector product against a gradient and against other products: time and memory."""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from agents.policies import PolicyConfig, make_policy
+from agents.rollout import Batch
+from agents.trpo import importance_weighted_advantage
+from scripts.command import parse
+from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
+from trpo.model import surrogate_gradient
+from trpo.parameters import flatten
+from trpo.validation import require
+
+OBSERVATIONS, ACTIONS = 17, 6  # HalfCheetah's
+DENSE_LIMIT = 200_000  # B · P up to which F is formed in full
+
+
+@dataclass(frozen=True)
+class FisherOptions:
+    """Time and memory of one product with the Fisher matrix of a Gaussian policy, over batch and width."""
+
+    sizes: tyro.conf.Positional[tuple[str, ...]] = ("512x8", "2048x16", "2048x64", "5000x64", "2048x256", "25000x256")
+    """Batch × width of the two hidden layers."""
+    threads: tuple[int, ...] = (1, 2)
+    """CPU threads."""
+    repeats: int = 15
+    """Rounds; every product is timed once in each."""
+    out: Path = Path("runs/fisher")
+    """Folder for results.csv and fisher.png."""
+
+    def __post_init__(self) -> None:
+        require(self.repeats >= 1, "repeats", self.repeats, "an integer ≥ 1")
+        for size in self.sizes:
+            parts = size.split("x")
+            require(
+                len(parts) == 2 and all(p.isdigit() and int(p) > 0 for p in parts), "sizes", size, "BATCHxWIDTH, as 2048x64"
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and write results.csv and fisher.png.
+
+    Args:
+        arguments: the words after `trpo benchmark fisher`.
+
+    Returns:
+        0.
+    """
+    options = parse(FisherOptions, arguments, "benchmark fisher")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for threads in options.threads:
+        for size in options.sizes:
+            batch, width = map(int, size.split("x"))
+            with get_context("spawn").Pool(1) as pool:  # a process of its own, so that its peak memory is its own
+                rows += pool.apply(measure, (batch, width, threads, options.repeats))
+            print(f"{size}, {threads} threads: done", flush=True)
+    write_rows(options.out / "results.csv", rows)
+    write_provenance(options.out / "provenance.json")
+    print_rows(summarize(rows))
+    draw(rows, options.out / "fisher.png")
+    return 0
+
+
+def make_products(batch_size: int, width: int) -> dict[str, Callable[[], Tensor]]:
+    """Return what is timed, by name, each one product with the same vector.
+
+    Args:
+        batch_size: B.
+        width: of both hidden layers.
+
+    Returns:
+        Functions of nothing; graphs that a solver would keep are built before.
+    """
+    generator = torch.Generator().manual_seed(0)
+    policy = make_policy(OBSERVATIONS, gym.spaces.Box(-1, 1, (ACTIONS,)), PolicyConfig((width, width)), generator)
+    with torch.no_grad():
+        observations = torch.randn(batch_size, OBSERVATIONS, generator=generator)
+        output = policy.network(observations)
+        actions = policy.act(output, policy.draw_noise(1, batch_size, generator)[0])
+        log_probs = policy.distribution(output).log_prob(actions)
+    batch = Batch(observations, actions, log_probs, torch.randn(batch_size, generator=generator), log_probs)
+    model, chunks = policy.model(), [batch]
+    v = torch.randn(sum(parameter.numel() for parameter in policy.parameters()), generator=generator)
+    loss = importance_weighted_advantage(policy.distribution(policy.network(observations)), batch).mean()
+    loss_gradient = flatten(torch.autograd.grad(loss, model.parameters, create_graph=True))
+    cached, twin = fisher_vector_product(model, chunks), double_backward_product(model, chunks)
+    products = {
+        "surrogate gradient": lambda: surrogate_gradient(model, importance_weighted_advantage, chunks)[1],
+        "F·v": lambda: cached(v),
+        "F·v by double backward": lambda: twin(v),
+        "loss Hessian·v": lambda: flatten(torch.autograd.grad(loss_gradient @ v, model.parameters, retain_graph=True)),
+    }
+    if batch_size * len(v) <= DENSE_LIMIT:
+        products["F in full"] = lambda: dense_fisher(model, chunks)
+    return products
+
+
+def measure(batch_size: int, width: int, threads: int, repeats: int) -> list[dict[str, Any]]:
+    """Time every product, in turns.
+
+    Args:
+        batch_size: B.
+        width: of both hidden layers.
+        threads: of torch.
+        repeats: rounds.
+
+    Returns:
+        Rows of results.csv; memory is what the process's peak grew by in a product's first call.
+    """
+    torch.set_num_threads(threads)
+    products = make_products(batch_size, width)
+    memory: dict[str, float] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in products}
+    for name, product in products.items():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        product()
+        memory[name] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    for number in range(repeats):
+        for name, product in products.items():
+            if name == "F in full" and number >= 1:
+                continue
+            start = time.perf_counter()
+            product()
+            seconds[name].append(time.perf_counter() - start)
+    parameters = (OBSERVATIONS + 1) * width + (width + 1) * width + (width + 1) * ACTIONS + ACTIONS
+    return [
+        {
+            "batch": batch_size,
+            "width": width,
+            "parameters": parameters,
+            "threads": threads,
+            "product": name,
+            "milliseconds": 1e3 * float(np.median(seconds[name])),
+            "peak_growth_mib": memory[name],
+        }
+        for name in products
+    ]
+
+
+def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return one row a size and product, with its ratio to the gradient and F·v's ratio to it.
+
+    Args:
+        rows: of results.csv.
+
+    Returns:
+        Rows to print.
+    """
+    cost = {(r["batch"], r["width"], r["threads"], r["product"]): float(r["milliseconds"]) for r in rows}
+    return [
+        {
+            "batch × width": f"{r['batch']} × {r['width']}",
+            "P": f"{int(r['parameters']):,}",
+            "threads": str(r["threads"]),
+            "product": r["product"],
+            "ms": f"{float(r['milliseconds']):.2f}",
+            "÷ gradient": f"{float(r['milliseconds']) / cost[r['batch'], r['width'], r['threads'], 'surrogate gradient']:.2f}",
+            "F·v ÷ this": f"{cost[r['batch'], r['width'], r['threads'], 'F·v'] / float(r['milliseconds']):.2f}",
+        }
+        for r in rows
+    ]
+
+
+def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
+    """Draw how each product's time grows with B · P, at the first number of threads.
+
+    Args:
+        rows: of results.csv.
+        out: the file to write.
+    """
+    import matplotlib.pyplot as plt
+
+    threads = rows[0]["threads"]
+    figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
+    for name in dict.fromkeys(row["product"] for row in rows):
+        mine = sorted(
+            (int(r["batch"]) * int(r["parameters"]), float(r["milliseconds"]))
+            for r in rows
+            if r["product"] == name and r["threads"] == threads
+        )
+        axes.loglog(*zip(*mine, strict=True), "o-", markersize=4, label=name)
+    axes.set(
+        xlabel="samples × parameters", ylabel=f"milliseconds, {threads} thread", title="One product, Gaussian policy, float32"
+    )
+    axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,237 @@
+"""`trpo benchmark speed`: training against its environment's own rate, and a peer's, in turns so that drift cancels out."""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+
+from agents.telemetry import Telemetry
+from agents.trainer import Trainer
+from scripts.command import UsageError, parse
+from scripts.options import TrainOptions, parse_train_options
+from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.validation import require
+
+Contender = Callable[[], float]
+SHARES = ("environment", "inference", "advantages", "policy", "value", "logging")
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Environment steps per second of whole training, beside the bare environment's and a peer's; medians over rounds."""
+
+    envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
+    """Environments."""
+    rounds: int = 5
+    """Rounds; each contender runs once in each."""
+    updates: int = 8
+    """Updates of training a round (the peer's, which are slower: a quarter)."""
+    peer: Literal["none", "sb3"] = "none"
+    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1 and 8 environments."""
+    threads: int = 0
+    """CPU threads of each contender; 0 for one a core."""
+    out: Path = Path("runs/speed")
+    """Folder for results.csv and speed.png."""
+
+    def __post_init__(self) -> None:
+        require(self.rounds >= 1, "rounds", self.rounds, "an integer ≥ 1")
+        require(self.updates >= 1, "updates", self.updates, "an integer ≥ 1")
+        require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and write results.csv and speed.png.
+
+    Args:
+        arguments: the words after `trpo benchmark speed`.
+
+    Returns:
+        0.
+    """
+    options = parse(SpeedOptions, arguments, "benchmark speed")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for env in options.envs:
+        run = replace(parse_train_options([env]), threads=options.threads)
+        torch.set_num_threads(run.cpu_threads)
+        training = Training(run, options.updates)
+        contenders: dict[str, Contender] = {
+            "environment alone": environment_alone(run),
+            "training": training,
+        }
+        if options.peer == "sb3":
+            contenders |= sb3(env, max(1, options.updates // 4))
+        for contender in contenders.values():
+            contender()  # a warm-up round
+        training.shares.clear()
+        for number in range(options.rounds):
+            for name, contender in contenders.items():
+                rate = contender()
+                rows.append({"environment": env, "contender": name, "round": number, "steps_per_second": rate})
+                print(f"{env}  round {number + 1}/{options.rounds}  {name}: {rate:,.0f} steps/s", flush=True)
+        shares = np.mean(training.shares, axis=0)
+        print("  ".join(f"{name} {share:.1%}" for name, share in zip(SHARES, shares, strict=True)) + "\n")
+        rows += [
+            {"environment": env, "contender": f"share of training: {name}", "round": "all", "steps_per_second": float(share)}
+            for name, share in zip(SHARES, shares, strict=True)
+        ]
+    write_rows(options.out / "results.csv", rows)
+    write_provenance(options.out / "provenance.json")
+    print_rows(summarize(rows))
+    draw(rows, options.out / "speed.png")
+    return 0
+
+
+def environment_alone(run: TrainOptions, steps: int = 1000) -> Contender:
+    """Return the floor: the same vector environment, stepped with actions drawn beforehand, and nothing else.
+
+    Args:
+        run: environment, engine and threads.
+        steps: vector steps a round.
+
+    Returns:
+        A contender.
+    """
+    env = run.make_env(seed=0)
+    env.reset(seed=0)
+    size = env.num_envs
+    actions = [np.stack([env.single_action_space.sample() for _ in range(size)]).reshape(size, -1) for _ in range(64)]
+
+    def contender() -> float:
+        start = time.perf_counter()
+        for t in range(steps):
+            env.step(actions[t % len(actions)])
+        return steps * size / (time.perf_counter() - start)
+
+    return contender
+
+
+class Training:
+    """The whole loop, logging included, in rounds.
+
+    Args:
+        run: all that defines the run.
+        updates: length of a round.
+    """
+
+    def __init__(self, run: TrainOptions, updates: int) -> None:
+        self.updates = updates
+        endless = replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
+        self.trainer = Trainer(run.make_env, endless)
+        self.records = self.trainer.updates()
+        self.folder = tempfile.TemporaryDirectory()
+        self.telemetry = Telemetry(Path(self.folder.name), {"learner": {}})
+        self.shares: list[list[float]] = []
+
+    def __call__(self) -> float:
+        """Return the environment steps per second of one round."""
+        start, steps_before = time.perf_counter(), self.trainer.steps
+        for _ in range(self.updates):
+            record = next(self.records)
+            before = time.perf_counter()
+            self.telemetry.write(record)
+            logging = time.perf_counter() - before
+            seconds = [record.metrics[f"time/{name}"] * record.metrics["time/seconds"] for name in SHARES[:-1]] + [logging]
+            self.shares.append([part / sum(seconds) for part in seconds])
+        return (self.trainer.steps - steps_before) / (time.perf_counter() - start)
+
+
+def sb3(env: str, updates: int) -> dict[str, Contender]:
+    """Return sb3-contrib's TRPO as contenders.
+
+    Args:
+        env: the environment.
+        updates: updates a round.
+
+    Returns:
+        Contenders by name.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
+    try:
+        from sb3_contrib import TRPO
+        from stable_baselines3.common.env_util import make_vec_env
+    except ImportError as error:
+        raise UsageError("peer = 'sb3' is not installed: run pip install -e '.[peers]'") from error
+
+    def contender(envs: int, **settings: Any) -> Contender:
+        model = TRPO("MlpPolicy", make_vec_env(env, envs), n_steps=2048 // envs, device="cpu", **settings)
+
+        def round_() -> float:
+            start, before = time.perf_counter(), model.num_timesteps
+            with contextlib.redirect_stdout(io.StringIO()):
+                model.learn(updates * 2048, reset_num_timesteps=False)
+            return (model.num_timesteps - before) / (time.perf_counter() - start)
+
+        return round_
+
+    same: dict[str, Any] = {"cg_max_steps": 10, "cg_damping": 0.1, "target_kl": 0.02, "n_critic_updates": 10, "batch_size": 256}
+    return {
+        "sb3-contrib, defaults": contender(1),
+        "sb3-contrib, 1 environment": contender(1, **same),
+        "sb3-contrib, 8 environments": contender(8, **same),
+    }
+
+
+def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return one row an environment and contender: its median rate, and training's ratio to it, round by round.
+
+    Args:
+        rows: of results.csv.
+
+    Returns:
+        Rows to print.
+    """
+    summary = []
+    for env, contender in dict.fromkeys((row["environment"], row["contender"]) for row in rows):
+        rates = _rates(rows, env, contender)
+        if contender.startswith("share"):
+            continue
+        ratios = _rates(rows, env, "training") / rates
+        summary.append({
+            "environment": env,
+            "contender": contender,
+            "steps/s": f"{np.median(rates):,.0f}",
+            "training ÷ this": f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})",
+        })
+    return summary
+
+
+def _rates(rows: Sequence[dict[str, Any]], env: str, contender: str) -> np.ndarray:
+    return np.array([float(r["steps_per_second"]) for r in rows if (r["environment"], r["contender"]) == (env, contender)])
+
+
+def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
+    """Draw each environment's rates as bars.
+
+    Args:
+        rows: of results.csv.
+        out: the file to write.
+    """
+    import matplotlib.pyplot as plt
+
+    envs = list(dict.fromkeys(row["environment"] for row in rows))
+    figure, panels = plt.subplots(1, len(envs), figsize=(4.2 * len(envs), 2.6), layout="constrained", squeeze=False)
+    for axes, env in zip(panels[0], envs, strict=True):
+        names = [c for c in dict.fromkeys(r["contender"] for r in rows if r["environment"] == env) if not c.startswith("share")]
+        rates = [np.median(_rates(rows, env, name)) for name in names]
+        colors = ["0.75" if "alone" in name else "tab:blue" if name == "training" else "tab:orange" for name in names]
+        bars = axes.barh(names, rates, color=colors)
+        axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize="small")
+        axes.set(xscale="log", xlabel="environment steps per second", title=env)
+        axes.set_xlim(min(rates) / 2, max(rates) * 4)
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes is not panels[0, 0]:
+            axes.set_yticklabels([])
+    figure.savefig(out, dpi=130)
+    plt.close(figure)

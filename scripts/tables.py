@@ -1,0 +1,70 @@
+"""Rows of results: kept as CSV, beside what produced them, and printed."""
+
+import csv
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts.run_folder import git_commit, versions
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a table.
+
+    Args:
+        path: a CSV file, or none yet.
+
+    Returns:
+        Its rows, by column name.
+    """
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table.
+
+    Args:
+        path: a CSV file.
+        rows: of the same columns; floats are written with 6 digits.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+
+
+def write_provenance(path: Path) -> None:
+    """Write what produces the results beside them: command, versions, commit, machine.
+
+    Args:
+        path: a JSON file.
+    """
+    provenance = {
+        "command": " ".join(["trpo", *sys.argv[1:]]),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))},
+    }
+    path.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+
+
+def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print a table.
+
+    Args:
+        rows: of the same columns, as they are to be shown.
+    """
+    table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row.values())
+    Console(width=160).print(table, highlight=False)
