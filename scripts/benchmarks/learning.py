@@ -37,7 +37,7 @@ class LearningOptions:
     workers: int = 2
     """Runs at a time, of one thread each."""
     out: Path = Path("runs/learning")
-    """Folder for results.csv, and for the runs."""
+    """Folder for results.csv and runs/."""
     options: str = ""
     """More options of trpo train, in one string, for every run."""
 
@@ -94,7 +94,7 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
     Returns:
         A row of results.csv.
     """
-    words = [env, "--seed", str(seed), "--threads", "1", "--runs", str(options.out), *shlex.split(options.options)]
+    words = [env, "--seed", str(seed), "--threads", "1", "--runs", str(options.out / "runs"), *shlex.split(options.options)]
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         folder, _ = train(parse_train_options(words))
