@@ -1,0 +1,34 @@
+"""What the documentation shows runs, and what it names exists."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent
+PAGES = [path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)]
+
+
+def test_the_mathematics_used_alone_fits_a_classifier():
+    (code,) = re.findall(r"```python\n(.*?)```", (HOME / "trpo" / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(code, {})
+    assert out.getvalue().count("accepted") == 20
+    assert float(out.getvalue().split()[-1]) > 0.95
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(HOME)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(HOME)))
+def test_functions_of_the_derivation_exist(page):
+    for name, file in re.findall(r"\[`(\w+)`\]\((\w+\.py)\)", page.read_text(encoding="utf-8")):
+        source = (page.parent / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), name
