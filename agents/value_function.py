@@ -30,8 +30,8 @@ class ValueConfig:
     """Gauss–Newton: β in (JᵀJ/B + βI)x = g."""
     cg_iterations: int = 10
     """Gauss–Newton: conjugate-gradient iterations a step."""
-    fisher_stride: int = 4
-    """Gauss–Newton: JᵀJ is averaged over every n-th sample; gradient and line search take all (measured: learns as well)."""
+    fisher_stride: int = 1
+    """Gauss–Newton: JᵀJ is averaged over every n-th sample; gradient and line search take all."""
     learning_rate: float = 1e-3
     """Adam: step size (Schulman et al. 2015's successors: sb3-contrib, Tianshou, Spinning Up)."""
     epochs: int = 10
