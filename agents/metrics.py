@@ -32,7 +32,8 @@ METRICS: dict[str, str] = {
     "time/seconds": "wall time of this update, logging aside",
     "time/environment": "share of the update's time spent stepping environments",
     "time/inference": "share of the update's time spent on acting and bookkeeping",
-    "time/advantages": "share of the update's time spent on advantages and normalisation",
+    "time/advantages": "share of the update's time spent on values and advantages",
+    "time/statistics": "share of the update's time spent on normalisation statistics and on these metrics",
     "time/policy": "share of the update's time spent on the policy's update",
     "time/value": "share of the update's time spent on the value function's fit",
 }

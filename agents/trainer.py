@@ -144,19 +144,14 @@ class Trainer:
         watch.lap("value")
         if self.config.normalize.observations:
             agent.observation_normalizer.update(rollout.raw_observations[:-1][rollout.valid])
-        watch.lap("advantages")
 
         self.update += 1
         self.steps += len(batch)
         self.episodes += len(episodes)
         self.recent.extend(episodes)
-        metrics = (
-            self._step_metrics(report)
-            | self._batch_metrics(batch, values)
-            | self._episode_metrics(episodes)
-            | self._time_metrics(watch, len(batch))
-        )
-        return UpdateRecord(self.update, self.steps, report.status, metrics)
+        metrics = self._step_metrics(report) | self._batch_metrics(batch, values) | self._episode_metrics(episodes)
+        watch.lap("statistics")
+        return UpdateRecord(self.update, self.steps, report.status, metrics | self._time_metrics(watch, len(batch)))
 
     @torch.no_grad()
     def _make_batch(self) -> tuple[Tensor, Batch]:

@@ -21,7 +21,7 @@ from scripts.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 Contender = Callable[[], float]
-SHARES = ("environment", "inference", "advantages", "policy", "value", "logging")
+SHARES = ("environment", "inference", "advantages", "policy", "value", "statistics", "logging")
 
 
 @dataclass(frozen=True)
