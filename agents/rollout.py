@@ -1,6 +1,8 @@
 """Rollouts: T steps of N environments, written into storage that is allocated once."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,17 @@ from torch import Tensor
 
 from agents.normalization import ObservationNormalizer
 from agents.policies import Policy
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: at N rows an operation, waking another costs more than it saves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class Collector:
         self.environment_seconds = 0.0  # of the last rollout, spent in env.step
 
     @torch.inference_mode()
+    @one_thread()
     def collect(
         self, policy: Policy, normalizer: ObservationNormalizer, rollout: Rollout, generator: torch.Generator
     ) -> list[Episode]:
