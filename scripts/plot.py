@@ -50,6 +50,7 @@ def plot(run: Path, out: Path) -> None:
         UsageError: if the run has no updates, or the file cannot be written.
     """
     import matplotlib.pyplot as plt  # heavy, and needed here alone
+    from matplotlib.ticker import EngFormatter
 
     config = read_config(run, TrainOptions(env=""))
     columns = read_metrics(run)
@@ -66,8 +67,10 @@ def plot(run: Path, out: Path) -> None:
     trust.set(
         xlabel="environment steps", ylabel="KL(old ‖ new), nats", title=f"mean KL ≤ δ in {within:,} of {len(steps):,} updates"
     )
-    trust.legend(frameon=False, fontsize="small", loc="lower left")
+    trust.set_ylim(bottom=0.1 * min(columns["trust_region/mean_kl"][columns["trust_region/mean_kl"] > 0], default=1e-6))
+    trust.legend(frameon=False, fontsize="small", loc="lower center", ncols=3)
     for axes in (learning, trust):
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.spines[["top", "right"]].set_visible(False)
     try:
         figure.savefig(out, dpi=130)

@@ -44,18 +44,19 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_provenance(path: Path) -> None:
-    """Write what produces the results beside them: command, versions, commit, machine.
+    """Write what produces the results beside them: command, versions, commit, machine; after what earlier commands wrote.
 
     Args:
-        path: a JSON file.
+        path: a JSON file, or none yet.
     """
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     provenance = {
         "command": " ".join(["trpo", *sys.argv[1:]]),
         "git_commit": git_commit(),
         "versions": versions(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))},
     }
-    path.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps([*earlier, provenance], indent=2) + "\n", encoding="utf-8")
 
 
 def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
