@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.benchmarks.learning import summarize
+from scripts.tables import read_rows
+
 HOME = Path(__file__).resolve().parent.parent
 PAGES = [path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)]
 
@@ -18,6 +21,18 @@ def test_the_mathematics_used_alone_fits_a_classifier():
         exec(code, {})
     assert out.getvalue().count("accepted") == 20
     assert float(out.getvalue().split()[-1]) > 0.95
+
+
+def test_the_learning_table_is_the_committed_results():
+    rows = read_rows(HOME / "runs" / "reference" / "learning" / "results.csv")
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    for row in summarize(rows):
+        sampled, _, _ = row["sampled actions"].partition(" (")
+        pattern = (
+            rf"\| {row['environment']} \| .* \| {row['seeds']} \| {re.escape(row['deterministic policy'])} "
+            rf"\| {re.escape(sampled)} \| {row['updates within δ']} \|"
+        )
+        assert re.search(pattern, text), row["environment"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(HOME)))
