@@ -1,8 +1,7 @@
 """Rollouts: T steps of N environments, written into storage that is allocated once."""
 
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +12,9 @@ from torch import Tensor
 
 from agents.normalization import ObservationNormalizer
 from agents.policies import Policy
+from trpo.parallel import workers
 
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: at N rows an operation, waking another costs more than it saves."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+SAMPLES_WORTH_A_WORKER = 512  # fewer, and handing them over costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -86,7 +77,6 @@ class Collector:
         self.environment_seconds = 0.0  # of the last rollout, spent in env.step
 
     @torch.inference_mode()
-    @one_thread()
     def collect(
         self, policy: Policy, normalizer: ObservationNormalizer, rollout: Rollout, generator: torch.Generator
     ) -> list[Episode]:
@@ -163,7 +153,7 @@ class Batch:
         return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     def chunks(self, size: int) -> list["Batch"]:
-        """Cut the batch into chunks of at most `size` samples.
+        """Cut the batch into even chunks, of at most `size` samples, and one a worker if each has enough to do.
 
         Args:
             size: samples, ≥ 1.
@@ -171,4 +161,6 @@ class Batch:
         Returns:
             Views that make up the batch.
         """
-        return [self.rows(slice(start, start + size)) for start in range(0, len(self), size)]
+        count = max(math.ceil(len(self) / size), min(workers(), len(self) // SAMPLES_WORTH_A_WORKER))
+        even = math.ceil(len(self) / max(count, 1))
+        return [self.rows(slice(start, start + even)) for start in range(0, len(self), even)]

@@ -5,8 +5,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from agents.checkpoint import save_checkpoint
 from agents.telemetry import Telemetry
 from agents.trainer import Trainer
@@ -14,6 +12,7 @@ from scripts import run_folder
 from scripts.command import run_command
 from scripts.display import Display
 from scripts.options import TrainOptions, parse_train_options
+from trpo.parallel import set_workers
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,7 +38,7 @@ def train(options: TrainOptions) -> tuple[Path, bool]:
     Returns:
         The run's folder, and whether training came to its end.
     """
-    torch.set_num_threads(options.cpu_threads)
+    set_workers(options.cpu_threads)
     trainer = Trainer(options.make_env, options.learner)  # before the folder: a bad environment leaves nothing behind
     name = options.name or f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = run_folder.create(options.runs, options.env, name)

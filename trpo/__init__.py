@@ -8,6 +8,7 @@ from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_pro
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import Measurement, measure_from_here
 from trpo.model import Model, surrogate_gradient
+from trpo.parallel import set_workers
 from trpo.parameters import assign, flatten, unflatten
 from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
 from trpo.validation import ConfigError
@@ -28,6 +29,7 @@ __all__ = [
     "fisher_vector_product",
     "flatten",
     "measure_from_here",
+    "set_workers",
     "surrogate_gradient",
     "trust_region_step",
     "unflatten",

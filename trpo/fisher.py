@@ -5,6 +5,7 @@ the family itself. So F is the Hessian in θ of the mean KL at θ_old (Martens 2
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,14 +14,15 @@ from torch.distributions import kl_divergence
 
 from trpo.conjugate_gradient import Product
 from trpo.model import Chunk, Model, batch_mean
+from trpo.parallel import map_chunks, workers
 from trpo.parameters import flatten, unflatten
 
 
 def fisher_vector_product(model: Model, chunks: Sequence[Chunk]) -> Product:
     """Return v ↦ Fv, F the mean over the batch of Jᵀ M J at the present θ.
 
-    With one chunk its graphs are kept for every product to come; with more, they are rebuilt for each product, so that only
-    one chunk's graphs are in memory at a time.
+    With one chunk a worker, graphs are kept for every product to come; with more, they are rebuilt for each product, so that
+    only one chunk's graphs a worker are in memory at a time.
 
     Args:
         model: the distribution; θ must stay as it is while the product is in use.
@@ -29,10 +31,16 @@ def fisher_vector_product(model: Model, chunks: Sequence[Chunk]) -> Product:
     Returns:
         A linear map from (P,) to (P,).
     """
-    kept = [_linearize(model, chunks[0])] if len(chunks) == 1 else None
+    if len(chunks) <= workers():
+        kept = map_chunks(partial(_linearize, model), chunks)
+        return lambda v: batch_mean(map_chunks(lambda part: (part[0](v), part[1]), kept))
 
     def product(v: Tensor) -> Tensor:
-        return batch_mean((chunk_product(v), count) for chunk_product, count in kept or (_linearize(model, c) for c in chunks))
+        def chunk_product(chunk: Chunk) -> tuple[Tensor, int]:
+            chunk_sum, count = _linearize(model, chunk)
+            return chunk_sum(v), count
+
+        return batch_mean(map_chunks(chunk_product, chunks))
 
     return product
 

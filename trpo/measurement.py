@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from trpo.model import Chunk, Model, Surrogate, batch_mean
+from trpo.parallel import map_chunks
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class Measurement:
     mean_reverse_kl: float
 
 
-@torch.no_grad()
 def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]) -> Callable[[], Measurement]:
     """Fix π_old as the model is now; return a function that measures the model, as it is when called, against it.
 
@@ -39,17 +39,23 @@ def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk
     Returns:
         A function of nothing; sums are taken in float64, whatever the model's dtype.
     """
-    old_outputs = [tuple(e.clone() for e in model.outputs(chunk)) for chunk in chunks]  # η at θ_old, one tuple a chunk
 
     @torch.no_grad()
+    def outputs(chunk: Chunk) -> tuple[Tensor, ...]:
+        return tuple(e.clone() for e in model.outputs(chunk))
+
+    old_outputs = map_chunks(outputs, chunks)  # η at θ_old, one tuple a chunk
+
     def measure() -> Measurement:
-        def chunk_sums(chunk: Chunk, eta_old: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, int]:
+        @torch.no_grad()
+        def chunk_sums(chunk_and_eta: tuple[Chunk, tuple[Tensor, ...]]) -> tuple[Tensor, Tensor, int]:
+            chunk, eta_old = chunk_and_eta
             old, new = model.family(*eta_old), model.family(*model.outputs(chunk))
             kl = kl_divergence(old, new)  # (b,)
             terms = torch.stack([surrogate(new, chunk), kl, kl_divergence(new, old)])  # (3, b)
             return terms.sum(dim=1, dtype=torch.float64), kl.max(), len(kl)
 
-        parts = [chunk_sums(chunk, eta_old) for chunk, eta_old in zip(chunks, old_outputs, strict=True)]
+        parts = map_chunks(chunk_sums, list(zip(chunks, old_outputs, strict=True)))
         means = batch_mean((sums, count) for sums, _, count in parts)
         mean_surrogate, mean_kl, mean_reverse_kl = means.tolist()
         return Measurement(mean_surrogate, mean_kl, max(kl.item() for _, kl, _ in parts), mean_reverse_kl)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from trpo.parallel import map_chunks
 from trpo.parameters import flatten
 
 # A slice of the batch, in whatever form the caller's closures take it: states alone, or states, actions and advantages.
@@ -60,6 +61,6 @@ def surrogate_gradient(model: Model, surrogate: Surrogate, chunks: Sequence[Chun
         gradient = torch.autograd.grad(terms.sum(), model.parameters, allow_unused=True, materialize_grads=True)
         return terms.detach().sum(dtype=torch.float64), flatten(gradient), len(terms)
 
-    parts = [value_and_gradient(chunk) for chunk in chunks]
+    parts = map_chunks(value_and_gradient, chunks)
     value = batch_mean((total, count) for total, _, count in parts)
     return value.item(), batch_mean((gradient, count) for _, gradient, count in parts)

@@ -21,6 +21,7 @@ from scripts.command import parse
 from scripts.tables import print_rows, write_provenance, write_rows
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.model import surrogate_gradient
+from trpo.parallel import set_workers
 from trpo.parameters import flatten
 from trpo.validation import require
 
@@ -93,7 +94,7 @@ def make_products(batch_size: int, width: int) -> dict[str, Callable[[], Tensor]
         actions = policy.act(output, policy.draw_noise(1, batch_size, generator)[0])
         log_probs = policy.distribution(output).log_prob(actions)
     batch = Batch(observations, actions, log_probs, torch.randn(batch_size, generator=generator), log_probs)
-    model, chunks = policy.model(), [batch]
+    model, chunks = policy.model(), batch.chunks(batch_size)
     v = torch.randn(sum(parameter.numel() for parameter in policy.parameters()), generator=generator)
     loss = importance_weighted_advantage(policy.distribution(policy.network(observations)), batch).mean()
     loss_gradient = flatten(torch.autograd.grad(loss, model.parameters, create_graph=True))
@@ -121,7 +122,7 @@ def measure(batch_size: int, width: int, threads: int, repeats: int) -> list[dic
     Returns:
         Rows of results.csv; memory is what the process's peak grew by in a product's first call.
     """
-    torch.set_num_threads(threads)
+    set_workers(threads)
     products = make_products(batch_size, width)
     memory: dict[str, float] = {}
     seconds: dict[str, list[float]] = {name: [] for name in products}

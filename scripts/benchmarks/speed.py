@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 import tyro
 
 from agents.telemetry import Telemetry
@@ -18,6 +17,7 @@ from agents.trainer import Trainer
 from scripts.command import UsageError, parse
 from scripts.options import TrainOptions, parse_train_options
 from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.parallel import set_workers
 from trpo.validation import require
 
 Contender = Callable[[], float]
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     rows: list[dict[str, Any]] = []
     for env in options.envs:
         run = replace(parse_train_options([env]), threads=options.threads)
-        torch.set_num_threads(run.cpu_threads)
+        set_workers(run.cpu_threads)
         training = Training(run, options.updates)
         contenders: dict[str, Contender] = {
             "environment alone": environment_alone(run),

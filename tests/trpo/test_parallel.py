@@ -1,0 +1,68 @@
+"""Chunks side by side give what chunks one after the other give, bit for bit."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from agents.trpo import importance_weighted_advantage
+from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from trpo.parallel import map_chunks, set_workers, workers
+from trpo.trust_region import Status, TrustRegionConfig, trust_region_step
+
+
+@pytest.fixture(autouse=True)
+def _one_worker_afterwards() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    set_workers(1)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("chunk_size", [10, 20, 7])  # 4 and 2 chunks; 6 of unequal size
+def test_a_step_is_the_same_with_any_number_of_workers(action_space, chunk_size):
+    parameters, reports = [], []
+    for count in (1, 2, 4):
+        set_workers(count)
+        problem = make_problem(action_space, (6,))
+        chunks = [problem.batch.rows(slice(start, start + chunk_size)) for start in range(0, 40, chunk_size)]
+        reports.append(trust_region_step(problem.policy.model(), importance_weighted_advantage, chunks, TrustRegionConfig()))
+        parameters.append(flat_parameters(problem.policy))
+    assert reports[0].status is Status.ACCEPTED
+    assert reports[0] == reports[1] == reports[2]
+    assert torch.equal(parameters[0], parameters[1])
+    assert torch.equal(parameters[0], parameters[2])
+
+
+def test_results_come_in_order_from_several_threads():
+    set_workers(3)
+    barrier = threading.Barrier(3, timeout=10)  # passed only if three chunks are worked on at a time
+
+    def work(chunk: int) -> tuple[int, int]:
+        barrier.wait()
+        return 10 * chunk, torch.get_num_threads()
+
+    assert map_chunks(work, [1, 2, 3]) == [(10, 1), (20, 1), (30, 1)]
+    assert workers() == 3
+
+
+def test_an_error_in_a_chunk_is_raised():
+    set_workers(2)
+
+    def work(chunk: int) -> int:
+        return 1 // chunk
+
+    with pytest.raises(ZeroDivisionError):
+        map_chunks(work, [1, 0])
+
+
+def test_batches_are_cut_evenly_and_for_the_workers():
+    batch = make_problem(ACTION_SPACES["discrete"], (), size=2048).batch
+    assert [len(chunk) for chunk in batch.chunks(10_000)] == [2048]
+    assert [len(chunk) for chunk in batch.chunks(1000)] == [683, 683, 682]
+    set_workers(2)
+    assert [len(chunk) for chunk in batch.chunks(10_000)] == [1024, 1024]
+    set_workers(16)
+    assert len(batch.chunks(10_000)) == 4
+    assert torch.equal(torch.cat([chunk.actions for chunk in batch.chunks(300)]), batch.actions)
