@@ -1,6 +1,8 @@
 """Rollouts: T steps of N environments, written into storage that is allocated once."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,10 @@ class Episode:
 
     undiscounted_return: float
     length: int
+
+
+class WorldError(RuntimeError):
+    """What an environment did wrong, as the end of a sentence that begins with its name."""
 
 
 class Rollout:
@@ -55,6 +61,20 @@ class Rollout:
         return self.terminated | self.truncated
 
 
+@contextmanager
+def world_errors() -> Iterator[None]:
+    """Turn whatever an environment raises into a `WorldError` of one line.
+
+    Raises:
+        WorldError: with the kind of the error, and the first line of its message.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise WorldError(f"raised {type(error).__name__}: {said}") from error
+
+
 class Collector:
     """Steps a vector environment with a policy, and keeps what carries over from one rollout to the next.
 
@@ -65,7 +85,8 @@ class Collector:
 
     def __init__(self, env: VectorEnv, seed: int) -> None:
         self.env = env
-        self.observation, _ = env.reset(seed=seed)  # (N, O)
+        with world_errors():
+            self.observation, _ = env.reset(seed=seed)  # (N, O)
         self.done = np.zeros(env.num_envs, dtype=bool)  # the coming step is a reset step
         self.returns = np.zeros(env.num_envs)  # of the episodes in progress
         self.lengths = np.zeros(env.num_envs, dtype=np.int64)
@@ -86,6 +107,9 @@ class Collector:
 
         Returns:
             The episodes that ended, in the order in which they did.
+
+        Raises:
+            WorldError: if an environment raises, or returns what does not fit its spaces.
         """
         steps, envs = rollout.rewards.shape
         noise = policy.draw_noise(steps, envs, generator)
@@ -99,7 +123,8 @@ class Collector:
             output = rollout.outputs[t] = policy.network(observations)
             action = rollout.actions[t] = policy.act(output, noise[t])
             before = time.perf_counter()
-            raw[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(action.numpy())
+            with world_errors():
+                raw[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(action.numpy())
             self.environment_seconds += time.perf_counter() - before
 
             np.logical_not(self.done, out=valid[t])
