@@ -64,7 +64,7 @@ class Telemetry:
         self._add_scalars(record)
 
     def sync(self) -> None:
-        """Wait until every row is on disk: a checkpoint is never ahead of the table."""
+        """Wait until every row is on disk."""
         self._table.sync()
 
     def _add_scalars(self, record: UpdateRecord) -> None:

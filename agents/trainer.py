@@ -95,7 +95,7 @@ class Trainer:
         Raises:
             TrainingError: if an environment fails, or too many updates in a row are not finite.
         """
-        while self.steps < self.config.trainer.total_steps:
+        while not self.finished:
             if self.at_boundary and self.update:
                 self.close()
                 self.collector = self._fresh_collector()
@@ -118,6 +118,11 @@ class Trainer:
     def mean_return(self) -> float | None:
         """Mean raw return of the last 100 episodes; `None` before the first has ended."""
         return sum(episode.undiscounted_return for episode in self.recent) / len(self.recent) if self.recent else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has taken its `total_steps`."""
+        return self.steps >= self.config.trainer.total_steps
 
     @property
     def at_boundary(self) -> bool:

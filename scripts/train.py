@@ -63,21 +63,20 @@ def learn(trainer: Trainer, telemetry: Telemetry, display: Display, folder: Path
         interrupt: ends training after the update in which it comes.
     """
     checkpoints = CheckpointFolder(folder / "checkpoints")
-    with closing(trainer), closing(telemetry):
-        with display:
-            for record in trainer.updates():
-                telemetry.write(record)
-                display.show(record)
-                if trainer.at_boundary:
-                    telemetry.sync()
-                    checkpoints.save(trainer)
-                if interrupt.signal:
-                    break
-        if not trainer.at_boundary:
-            checkpoints.save(trainer)
-        telemetry.write_results(display.results())
+    with closing(trainer), closing(telemetry), display:
+        for record in trainer.updates():
+            telemetry.write(record)
+            display.show(record)
+            last = trainer.finished or bool(interrupt.signal)
+            if last:
+                telemetry.write_results(display.results())
+            if last or trainer.at_boundary:
+                telemetry.sync()  # before the checkpoint, which is never ahead of the table
+                checkpoints.save(trainer)
+            if last:
+                break
     display.summarize(folder)
-    if interrupt.signal:
+    if not trainer.finished:
         print(f"interrupted, and saved; to go on: trpo resume {folder}")
 
 
