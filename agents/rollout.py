@@ -72,7 +72,7 @@ def world_errors() -> Iterator[None]:
         yield
     except Exception as error:
         said = str(error).strip().partition("\n")[0]
-        raise WorldError(f"raised {type(error).__name__}: {said}") from error
+        raise WorldError(f"raised {type(error).__name__}: {said}".removesuffix(": ")) from error
 
 
 class Collector:

@@ -82,8 +82,10 @@ def survive(seed: int, runs: Path) -> Outcome:
 
     kills = 0
     for _ in range(random.randrange(1, 5)):
+        if updates_of(killed) == UPDATES:
+            break
         process = start(f"resume {killed}" if (killed / "config.json").exists() else f"{train} killed{seed}")
-        update = random.randrange(updates_of(killed), UPDATES + 2)
+        update = random.randrange(updates_of(killed), UPDATES)
         kills += kill_at(process, killed, update, random.uniform(0, 0.5) if random.random() < 0.3 else random.uniform(0, 0.05))
         if not (killed / "config.json").exists():  # it had not begun
             shutil.rmtree(killed, ignore_errors=True)
@@ -133,7 +135,8 @@ def main(words: Sequence[str]) -> int:
         if outcome.differences:
             print(f"seed {seed}: {', '.join(outcome.differences)}")
     same = sum(not outcome.differences for outcome in outcomes)
-    print(f"{same} of {count} runs, killed {sum(outcome.kills for outcome in outcomes)} times, equal runs never stopped")
+    killed, kills = sum(outcome.kills > 0 for outcome in outcomes), sum(outcome.kills for outcome in outcomes)
+    print(f"{same} of {count} runs equal runs never stopped; {killed} of them were killed, {kills} times in all")
     return 0 if same == count else 1
 
 
