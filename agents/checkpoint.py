@@ -1,16 +1,18 @@
-"""Checkpoints: one safetensors file with every tensor of the run, its counters as JSON inside. Loading one runs no code."""
+"""Checkpoints: one safetensors file with every tensor of the run, its counters as JSON, and a checksum. No code runs."""
 
+import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
+from agents.files import replace_file
+
 FORMAT = 1
+NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
 
 
 class CheckpointError(ValueError):
@@ -26,13 +28,9 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         state: everything else, as JSON can hold it.
     """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    content = save(contiguous, metadata={"format": str(FORMAT), "state": json.dumps(state)})
-    draft = path.with_suffix(".tmp")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    content = save(contiguous, metadata={"format": str(FORMAT), "state": json.dumps(state), "sha256": NO_CHECKSUM})
+    checksum = hashlib.sha256(content).hexdigest()
+    replace_file(path, content.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -48,29 +46,24 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: if the file is damaged, or of a format that this version does not know.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
-    except (SafetensorError, OSError) as error:
+        content = path.read_bytes()
+        metadata = _metadata(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     if metadata.get("format") != str(FORMAT):
-        raise CheckpointError(f"{path} has format {metadata.get('format')!r}: this version reads format {FORMAT!r}")
-    return tensors, json.loads(metadata["state"])
+        raise CheckpointError(f"{path} has format {metadata.get('format')!r}: this version reads format {FORMAT}")
+    checksum = str(metadata.get("sha256"))
+    if hashlib.sha256(content.replace(checksum.encode(), NO_CHECKSUM.encode(), 1)).hexdigest() != checksum:
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
+    try:
+        return load(content), json.loads(metadata["state"])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
 
 
-def latest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint of a run.
-
-    Args:
-        folder: the run's `checkpoints/`.
-
-    Returns:
-        Its path.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
-    found = sorted(folder.glob("update-*.safetensors"))
-    if not found:
-        raise CheckpointError(f"{folder} holds no checkpoint")
-    return found[-1]
+def _metadata(content: bytes) -> dict[str, Any]:
+    # safetensors: the header's length in 8 bytes, the header in JSON, the tensors' bytes
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}

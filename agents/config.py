@@ -27,6 +27,10 @@ class TrainerConfig:
     """Every random number of the run follows from it."""
     checkpoint_interval: int = 50
     """Updates from one checkpoint to the next; there, environments start afresh, so that a run can be continued exactly."""
+    keep_checkpoints: int = 5
+    """Checkpoints to keep: this many of the newest, beside the best."""
+    max_non_finite: int = 10
+    """Updates in a row whose surrogate or gradient is not finite, after which the run stops."""
     chunk_size: int = 65_536
     """Samples whose graphs are in memory at a time; it changes results only by rounding."""
 
@@ -37,6 +41,8 @@ class TrainerConfig:
         require(0 <= self.gae_lambda <= 1, "gae_lambda", self.gae_lambda, "a number in [0, 1]")
         require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
         require(self.checkpoint_interval >= 1, "checkpoint_interval", self.checkpoint_interval, "an integer ≥ 1")
+        require(self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "an integer ≥ 1")
+        require(self.max_non_finite >= 1, "max_non_finite", self.max_non_finite, "an integer ≥ 1")
         require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "an integer ≥ 1")
 
 

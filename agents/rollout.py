@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,10 @@ class Episode:
 
     undiscounted_return: float
     length: int
+
+
+class WorldError(RuntimeError):
+    """What an environment did wrong, as the end of a sentence that begins with its name."""
 
 
 class Rollout:
@@ -59,6 +65,20 @@ class Rollout:
         return self.terminated | self.truncated
 
 
+@contextmanager
+def world_errors() -> Iterator[None]:
+    """Turn whatever an environment raises into a `WorldError` of one line.
+
+    Raises:
+        WorldError: with the kind of the error, and the first line of its message.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise WorldError(f"raised {type(error).__name__}: {said}".removesuffix(": ")) from error
+
+
 class Collector:
     """Steps a vector environment with a policy, and keeps what carries over from one rollout to the next.
 
@@ -69,7 +89,8 @@ class Collector:
 
     def __init__(self, env: VectorEnv, seed: int) -> None:
         self.env = env
-        self.observation, _ = env.reset(seed=seed)  # (N, O)
+        with world_errors():
+            self.observation, _ = env.reset(seed=seed)  # (N, O)
         self.done = np.zeros(env.num_envs, dtype=bool)  # the coming step is a reset step
         self.returns = np.zeros(env.num_envs)  # of the episodes in progress
         self.lengths = np.zeros(env.num_envs, dtype=np.int64)
@@ -90,6 +111,9 @@ class Collector:
 
         Returns:
             The episodes that ended, in the order in which they did.
+
+        Raises:
+            WorldError: if an environment raises, or returns what does not fit its spaces.
         """
         steps, envs = rollout.rewards.shape
         noise = policy.draw_noise(steps, envs, generator)
@@ -103,7 +127,8 @@ class Collector:
             output = rollout.outputs[t] = policy.network(observations)
             action = rollout.actions[t] = policy.act(output, noise[t])
             before = time.perf_counter()
-            raw[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(action.numpy())
+            with world_errors():
+                raw[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(action.numpy())
             self.environment_seconds += time.perf_counter() - before
 
             np.logical_not(self.done, out=valid[t])

@@ -14,7 +14,7 @@ from agents.agent import Agent
 from agents.config import LearnerConfig
 from agents.policies import GaussianPolicy
 from agents.randomness import Component, Randomness
-from agents.rollout import Batch, Collector, Episode, Rollout
+from agents.rollout import Batch, Collector, Episode, Rollout, WorldError
 from agents.stopwatch import Stopwatch
 from agents.trpo import Trpo
 from agents.value_function import make_fit
@@ -74,6 +74,7 @@ class Trainer:
         self.update = 0
         self.steps = 0
         self.episodes = 0
+        self.non_finite = 0  # updates in a row, the last ones
         self.recent = deque[Episode](maxlen=100)
 
         self.collector = self._fresh_collector()
@@ -92,14 +93,36 @@ class Trainer:
             One record an update.
 
         Raises:
-            TrainingError: if an environment returns an observation or a reward that is not finite.
+            TrainingError: if an environment fails, or too many updates in a row are not finite.
         """
-        while self.steps < self.config.trainer.total_steps:
+        while not self.finished:
             if self.at_boundary and self.update:
-                self.collector.env.close()
+                self.close()
                 self.collector = self._fresh_collector()
-            yield self._one_update()
+            try:
+                record = self._one_update()
+            except WorldError as error:
+                raise self._failure(error) from error
+            yield record
+            if self.non_finite >= self.config.trainer.max_non_finite:
+                raise TrainingError(
+                    f"{self.env_id}: {Status.NON_FINITE.value}, in {self.non_finite} updates in a row up to {self.update}"
+                )
+        self.close()
+
+    def close(self) -> None:
+        """Close the environments."""
         self.collector.env.close()
+
+    @property
+    def mean_return(self) -> float | None:
+        """Mean raw return of the last 100 episodes; `None` before the first has ended."""
+        return sum(episode.undiscounted_return for episode in self.recent) / len(self.recent) if self.recent else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has taken its `total_steps`."""
+        return self.steps >= self.config.trainer.total_steps
 
     @property
     def at_boundary(self) -> bool:
@@ -111,7 +134,8 @@ class Trainer:
         tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
         tensors |= {f"value_fit.{name}": tensor for name, tensor in self.fit_value.state_tensors().items()}
         recent = [[episode.undiscounted_return, episode.length] for episode in self.recent]
-        return tensors, {"update": self.update, "steps": self.steps, "episodes": self.episodes, "recent": recent}
+        counters = {"update": self.update, "steps": self.steps, "episodes": self.episodes, "non_finite": self.non_finite}
+        return tensors, counters | {"recent": recent, "at_boundary": self.at_boundary}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from a snapshot; exactly, if it was taken where `at_boundary` holds.
@@ -119,16 +143,31 @@ class Trainer:
         Args:
             tensors: of the snapshot.
             state: of the snapshot.
+
+        Raises:
+            ConfigError: if the snapshot is of another configuration.
         """
-        self.agent.load_state_dict(with_prefix(tensors, "agent."))
+        try:
+            self.agent.load_state_dict(with_prefix(tensors, "agent."))
+        except RuntimeError as error:
+            raise ConfigError("the checkpoint's networks are not those of the configuration") from error
         self.fit_value.load_state_tensors(with_prefix(tensors, "value_fit."))
         self.update, self.steps, self.episodes = state["update"], state["steps"], state["episodes"]
+        self.non_finite = state["non_finite"]
         self.recent.clear()
         self.recent.extend(Episode(undiscounted_return, length) for undiscounted_return, length in state["recent"])
 
     def _fresh_collector(self) -> Collector:
         seed = self.randomness.integer(Component.ENVIRONMENT, self.update)
-        return Collector(self.make_env(seed), seed)
+        env = self.make_env(seed)
+        self.env_id = env.spec.id if env.spec else "the environment"
+        try:
+            return Collector(env, seed)
+        except WorldError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: WorldError) -> TrainingError:
+        return TrainingError(f"{self.env_id} {error}, in update {self.update + 1}")
 
     def _one_update(self) -> UpdateRecord:
         agent, rollout, watch = self.agent, self.rollout, Stopwatch()
@@ -146,6 +185,7 @@ class Trainer:
             agent.observation_normalizer.update(rollout.raw_observations[:-1][rollout.valid])
 
         self.update += 1
+        self.non_finite = self.non_finite + 1 if report.status is Status.NON_FINITE else 0
         self.steps += len(batch)
         self.episodes += len(episodes)
         self.recent.extend(episodes)
@@ -157,7 +197,7 @@ class Trainer:
     def _make_batch(self) -> tuple[Tensor, Batch]:
         """Return V at the batch's states, (B,), and the batch: the rollout's valid steps with advantages and returns."""
         agent, rollout, config = self.agent, self.rollout, self.config.trainer
-        self._check_finite()
+        self._check_rollout()
         rewards, valid = rollout.rewards, rollout.valid
         if self.config.normalize.rewards:
             self.collector.discounted_returns = agent.reward_scaler.update(
@@ -181,11 +221,13 @@ class Trainer:
         self._check_on_policy(batch.rows(slice(0, 64)))
         return values[:-1][valid], batch
 
-    def _check_finite(self) -> None:
+    def _check_rollout(self) -> None:
         for name, numbers in (("an observation", self.rollout.raw_observations), ("a reward", self.rollout.rewards)):
             if not numbers.isfinite().all():
-                env_id = self.collector.env.spec.id if self.collector.env.spec else "the environment"
-                raise TrainingError(f"{env_id} returned {name} that is not finite, in update {self.update + 1}")
+                raise WorldError(f"returned {name} that is not finite")
+        steps = int(self.rollout.valid.sum())
+        if steps < 2:  # advantages have no deviation
+            raise WorldError(f"gave a batch of {steps} steps, all others were resets: batch_size is too small")
 
     def _check_on_policy(self, batch: Batch) -> None:
         """Before the step the ratio is 1: else another policy acted than the one that is about to be updated."""
@@ -220,8 +262,8 @@ class Trainer:
         if episodes:
             metrics["episode/return"] = sum(episode.undiscounted_return for episode in episodes) / len(episodes)
             metrics["episode/length"] = sum(episode.length for episode in episodes) / len(episodes)
-        if self.recent:
-            metrics["episode/return_100"] = sum(episode.undiscounted_return for episode in self.recent) / len(self.recent)
+        if self.mean_return is not None:
+            metrics["episode/return_100"] = self.mean_return
         return metrics
 
     def _time_metrics(self, watch: Stopwatch, steps: int) -> dict[str, float]:

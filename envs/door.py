@@ -34,7 +34,7 @@ class Door(VectorWrapper):
         assert isinstance(space, gym.spaces.Box)
         self.single_observation_space = gym.spaces.flatten_space(space)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
-        self._flat = (env.num_envs, -1)
+        self._flat = self.observation_space.shape
         self._action_shape = (env.num_envs, *(actions.shape or ()))
         self._bounds = (actions.low, actions.high) if isinstance(actions, gym.spaces.Box) else None
         self._start = getattr(actions, "start", 0)  # of Discrete and MultiDiscrete: the policy counts from 0

@@ -34,6 +34,7 @@ class EnvPoolVectorEnv(VectorEnv):
         import envpool
 
         self._pool: Any = envpool.make_gymnasium(env_id, num_envs=num_envs, seed=seed, num_threads=threads)
+        self.spec = gym.envs.registration.EnvSpec(env_id)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
         with warnings.catch_warnings():  # EnvPool states float32 bounds in float64, which Gymnasium remarks on

@@ -1,11 +1,13 @@
 """Gymnasium's vector environments: any registered id, `module:Env-v0` ids and custom environments."""
 
 import importlib
+import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers import RecordVideo
 
 from envs.errors import EnvError, missing_extra, unknown_id
@@ -38,6 +40,42 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec | None:
         return None
 
 
+class ProcessVectorEnv(VectorWrapper):
+    """Environments in a process each, of which one may die: the others are then ended, where Gymnasium would wait for it.
+
+    Args:
+        env: Gymnasium's `AsyncVectorEnv`.
+    """
+
+    def __init__(self, env: VectorEnv) -> None:
+        super().__init__(env)
+        # its own remarks about a process that failed fill a page; the error that follows says it in a line
+        warnings.filterwarnings("ignore", module=r"gymnasium\.vector\.async_vector_env")
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step every environment.
+
+        Args:
+            actions: one an environment.
+
+        Returns:
+            Observations, rewards, terminated, truncated, information.
+
+        Raises:
+            ChildProcessError: if a process died.
+        """
+        try:
+            return self.env.step(actions)
+        except (EOFError, ConnectionError) as error:
+            env = self.env.unwrapped
+            assert isinstance(env, AsyncVectorEnv)
+            for process in env.processes:
+                process.kill()
+                process.join()
+            env.closed = True
+            raise ChildProcessError("the process of an environment died") from error
+
+
 def make_gymnasium(env_id: str, num_envs: int, parallel: bool, video: Path | None = None) -> VectorEnv:
     """Make N copies of a registered environment, autoreset NEXT_STEP.
 
@@ -65,7 +103,8 @@ def make_gymnasium(env_id: str, num_envs: int, parallel: bool, video: Path | Non
         mode = "async" if parallel else "sync"
         autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         if video is None:
-            return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset)
+            env = gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset)
+            return ProcessVectorEnv(env) if parallel else env
         record = partial(RecordVideo, video_folder=str(video), episode_trigger=lambda episode: episode == 0)
         return gym.make_vec(
             env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset, wrappers=[record], render_mode="rgb_array"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 COMMANDS = {
     "train": "train a policy on a Gymnasium environment",
+    "resume": "go on with a run that was interrupted or killed, or for longer",
     "evaluate": "play a trained policy: returns, and a video if asked for",
     "plot": "draw a run's learning curve, and its KL at every update",
     "presets": "list the environments with tuned settings",

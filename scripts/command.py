@@ -48,6 +48,15 @@ def parse(options: type[Options], arguments: Sequence[str], command: str, defaul
         raise UsageError(f"{words.strip()} (see trpo {command} --help)") from end
 
 
+def warn(message: str) -> None:
+    """Tell the user something that does not stop the command.
+
+    Args:
+        message: one line.
+    """
+    print(f"trpo: warning: {message}", file=sys.stderr)
+
+
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a command's `main`.
 
@@ -56,7 +65,8 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         arguments: those words.
 
     Returns:
-        Its exit code; 2 for bad input, 1 when training cannot go on, 130 after Ctrl-C, each after one line on stderr.
+        Its exit code; 2 for bad input, 1 when training cannot go on or a file cannot be written, each after one line on
+        stderr; 130 after Ctrl-C.
     """
     try:
         return command(arguments)
@@ -65,6 +75,9 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         return 2
     except TrainingError as error:
         print(f"trpo: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"trpo: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from agents.config import LearnerConfig
 from agents.trainer import UpdateRecord
 from trpo.trust_region import Status
 
@@ -21,22 +23,22 @@ class Display:
     """Follows a run, counting what its summary will say.
 
     Args:
-        title: what is trained.
-        total_steps: environment steps the run is to take.
-        max_kl: the limit δ, nats.
+        env_id: what is trained on.
+        learner: the run's goal and limit.
     """
 
-    def __init__(self, title: str, total_steps: int, max_kl: float) -> None:
+    def __init__(self, env_id: str, learner: LearnerConfig) -> None:
         self.console = Console()
-        self.title = title
-        self.total_steps = total_steps
-        self.max_kl = max_kl
+        self.title = f"TRPO on {env_id}"
+        self.total_steps = learner.trainer.total_steps
+        self.max_kl = learner.trust_region.max_kl
         self.started = time.perf_counter()
         self.updates = 0
         self.within_limit = 0
         self.largest_kl = 0.0
         self.outcomes = Counter[Status]()
         self.last: UpdateRecord | None = None
+        self.steps_before = 0  # of a run that is continued
         self._last_line = 0.0
         self._progress = Progress(
             TextColumn("{task.completed:,.0f} / {task.total:,.0f} steps"),
@@ -44,7 +46,7 @@ class Display:
             TimeRemainingColumn(),
             console=self.console,
         )
-        self._task = self._progress.add_task("", total=total_steps)
+        self._task = self._progress.add_task("", total=self.total_steps)
         self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
 
     def __enter__(self) -> "Display":
@@ -56,8 +58,8 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def show(self, record: UpdateRecord) -> None:
-        """Count an update, and show it.
+    def count(self, record: UpdateRecord) -> None:
+        """Count an update.
 
         Args:
             record: the update.
@@ -68,11 +70,29 @@ class Display:
         self.largest_kl = max(self.largest_kl, kl)
         self.outcomes[record.status] += 1
         self.last = record
+
+    def count_earlier(self, records: Sequence[UpdateRecord]) -> None:
+        """Count the updates that a continued run made before.
+
+        Args:
+            records: the updates.
+        """
+        for record in records:
+            self.count(record)
+        self.steps_before = self.last.steps if self.last else 0
+
+    def show(self, record: UpdateRecord) -> None:
+        """Count an update, and show it.
+
+        Args:
+            record: the update.
+        """
+        self.count(record)
         now = time.perf_counter()
         if self._live:
             self._progress.update(self._task, completed=min(record.steps, self.total_steps))
             self._live.update(Panel(Group(self._progress, self._figures(record)), title=self.title, title_align="left"))
-        elif now - self._last_line > SECONDS_BETWEEN_LINES or record.update == 1:
+        elif not self._last_line or now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
             self.console.print(self._line(record), highlight=False, soft_wrap=True)
 
@@ -113,13 +133,14 @@ class Display:
         """
         if self.last is None:
             return
+        steps = self.last.steps - self.steps_before
         unchanged = [f"{count:,} × {status.value}" for status, count in self.outcomes.items() if status is not Status.ACCEPTED]
         print_facts({
             "return, last 100 episodes": self._return(self.last),
             "updates within the limit": f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats",
             "largest KL": f"{self.largest_kl:.5f}",
             "updates put back": "; ".join(unchanged) or "none",
-            "steps/s": f"{self.last.steps / (time.perf_counter() - self.started):,.0f}, everything included",
+            "steps/s": f"{steps / (time.perf_counter() - self.started):,.0f}, everything included",
             "run": str(folder),
             "see it": f"tensorboard --logdir {folder}",
             "evaluate it": f"trpo evaluate {folder}",

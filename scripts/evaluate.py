@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import tyro
 from gymnasium.vector import VectorEnv
+from torch import Tensor
 
 from agents.agent import Agent
-from agents.checkpoint import latest_checkpoint, load_checkpoint
+from agents.checkpoint import CheckpointError, load_checkpoint
+from agents.checkpoint_folder import BEST, CheckpointFolder
 from agents.evaluation import evaluate
 from agents.randomness import Component, Randomness
 from agents.rollout import Episode
 from agents.trainer import with_prefix
 from envs.factory import make_recording_env
-from scripts.command import parse
+from scripts.command import parse, warn
 from scripts.display import print_facts
 from scripts.options import TrainOptions
 from scripts.run_folder import read_config
@@ -31,6 +33,8 @@ class EvaluateOptions:
     """Folder of the run, as trpo train leaves it."""
     episodes: int = 100
     """Episodes to play, each in an environment of its own."""
+    best: bool = False
+    """Play the checkpoint with the best mean return of 100 training episodes, instead of the newest."""
     stochastic: bool = False
     """Sample actions as training does, instead of taking the distribution's mode."""
     seed: int = 0
@@ -89,7 +93,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
         The episodes.
     """
     run = read_config(options.run, TrainOptions(env=""))
-    tensors, _ = load_checkpoint(latest_checkpoint(options.run / "checkpoints"))
+    tensors = _read_tensors(options)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
@@ -105,3 +109,13 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     if options.video:
         play(make_recording_env(run.env, options.video))
     return play(replace(run, environment=replace(run.environment, num_envs=options.episodes)).make_env(seed))
+
+
+def _read_tensors(options: EvaluateOptions) -> dict[str, Tensor]:
+    folder = options.run / "checkpoints"
+    if options.best:
+        return load_checkpoint(folder / BEST)[0]
+    newest = CheckpointFolder(folder).newest(warn)
+    if newest is None:
+        raise CheckpointError(f"{folder} holds no checkpoint")
+    return newest.tensors

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agents.files import replace_file
 from scripts.command import UsageError
 
 Config = TypeVar("Config")
@@ -48,8 +49,28 @@ def write_config(folder: Path, options: Any) -> dict[str, Any]:
     Returns:
         What was written, as it will be read.
     """
-    text = json.dumps(asdict(options) | {"versions": versions(), "git_commit": git_commit()}, indent=2, default=str)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    return _write_json(folder / "config.json", asdict(options) | {"versions": versions(), "git_commit": git_commit()})
+
+
+def extend(folder: Path, total_steps: int) -> dict[str, Any]:
+    """Let a run go on for longer: write the new `total_steps` into its config.json, and leave the rest as it is.
+
+    Args:
+        folder: the run's, with a config.json that `read_config` could read.
+        total_steps: environment steps, counted from the run's beginning.
+
+    Returns:
+        What was written.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["learner"]["trainer"]["total_steps"] = total_steps
+    return _write_json(path, config)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(content, indent=2, default=str)
+    replace_file(path, (text + "\n").encode("utf-8"))
     return dict(json.loads(text))
 
 

@@ -3,14 +3,18 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from agents.checkpoint import save_checkpoint
+from agents.checkpoint_folder import CheckpointFolder
 from agents.telemetry import Telemetry
 from agents.trainer import Trainer
 from scripts import run_folder
 from scripts.command import run_command
 from scripts.display import Display
+from scripts.interrupt import Interrupt
+from scripts.lock import locked
 from scripts.options import TrainOptions, parse_train_options
 from trpo.parallel import set_workers
 
@@ -22,54 +26,59 @@ def main(arguments: Sequence[str]) -> int:
         arguments: the words after `trpo train`.
 
     Returns:
-        0, or 130 when interrupted.
+        0; 130 or 143 when interrupted.
     """
-    options = parse_train_options(arguments)
-    _, finished = train(options)
-    return 0 if finished else 130
+    _, exit_code = train(parse_train_options(arguments))
+    return exit_code
 
 
-def train(options: TrainOptions) -> tuple[Path, bool]:
+def train(options: TrainOptions) -> tuple[Path, int]:
     """Train a policy into a new run folder.
 
     Args:
         options: all that defines the run.
 
     Returns:
-        The run's folder, and whether training came to its end.
+        The run's folder, and 0; or 130 or 143 when interrupted.
     """
-    set_workers(options.cpu_threads)
-    trainer = Trainer(options.make_env, options.learner)  # before the folder: a bad environment leaves nothing behind
-    name = options.name or f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = run_folder.create(options.runs, options.env, name)
-    telemetry = Telemetry(folder, run_folder.write_config(folder, options))
-
-    finished = False
-    with Display(f"TRPO on {options.env}", options.learner.trainer.total_steps, options.learner.trust_region.max_kl) as display:
-        try:
-            for record in trainer.updates():
-                telemetry.write(record)
-                display.show(record)
-                if trainer.at_boundary:
-                    save(trainer, folder)
-            finished = True
-        except KeyboardInterrupt:
-            display.console.print("interrupted: the policy as it is now is saved")
-        finally:
-            save(trainer, folder)
-            telemetry.close(display.results())
-    display.summarize(folder)
-    return folder, finished
+    options = replace(options, threads=options.cpu_threads)  # as config.json has it: sums depend on it by rounding
+    set_workers(options.threads)
+    with Interrupt() as interrupt:
+        trainer = Trainer(options.make_env, options.learner)  # before the folder: a bad environment leaves nothing behind
+        name = options.name or f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = run_folder.create(options.runs, options.env, name)
+        with locked(folder):
+            telemetry = Telemetry(folder, run_folder.write_config(folder, options))
+            learn(trainer, telemetry, Display(options.env, options.learner), folder, interrupt)
+    return folder, interrupt.exit_code
 
 
-def save(trainer: Trainer, folder: Path) -> None:
-    """Write a checkpoint of the run as it is now.
+def learn(trainer: Trainer, telemetry: Telemetry, display: Display, folder: Path, interrupt: Interrupt) -> None:
+    """Run the training loop, and write down what comes of it: rows, checkpoints, results.
 
     Args:
-        trainer: at rest between updates.
-        folder: the run's.
+        trainer: new, or restored from a checkpoint.
+        telemetry: the run's.
+        display: what the user sees.
+        folder: the run's; this process holds its lock.
+        interrupt: ends training after the update in which it comes.
     """
-    save_checkpoint(folder / "checkpoints" / f"update-{trainer.update:06d}.safetensors", *trainer.snapshot())
+    checkpoints = CheckpointFolder(folder / "checkpoints")
+    with closing(trainer), closing(telemetry), display:
+        for record in trainer.updates():
+            telemetry.write(record)
+            display.show(record)
+            last = trainer.finished or bool(interrupt.signal)
+            if last:
+                telemetry.write_results(display.results())
+            if last or trainer.at_boundary:
+                telemetry.sync()  # before the checkpoint, which is never ahead of the table
+                checkpoints.save(trainer)
+            if last:
+                break
+    display.summarize(folder)
+    if not trainer.finished:
+        print(f"interrupted, and saved; to go on: trpo resume {folder}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from torch import Tensor
 from agents.policies import Policy, PolicyConfig, make_policy
 from agents.rollout import Batch
 
+torch.set_num_threads(1)  # tests share their cores with one another
+
 OBSERVATION_SIZE = 5
 ACTION_SPACES = {
     "box": gym.spaces.Box(-1.0, 1.0, (3,), np.float64),

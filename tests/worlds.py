@@ -1,5 +1,6 @@
 """Environments of the tests' own, each with one property that the registered ones lack."""
 
+import os
 from typing import Any
 
 import gymnasium as gym
@@ -50,6 +51,39 @@ class NotFinite(Worlds):
         return observation, reward, *rest
 
 
+class Failing(Worlds):
+    """Raises, ends its process, or changes the shape of its observation, in its third episode."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+        self.what = what
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, *rest = super().step(action)
+        if self.episode >= 3 and self.what == "die":
+            os._exit(1)
+        if self.episode >= 3 and self.what == "raise":
+            raise RuntimeError("the simulator is\nunstable")
+        return np.zeros(3, np.float32) if self.episode >= 3 else observation, *rest
+
+
+class BrokenReset(Worlds):
+    """Raises when it is reset."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        raise RuntimeError("no licence")
+
+
+class Constant(Worlds):
+    """Always shows the same observation."""
+
+    def _observation(self) -> Any:
+        return np.ones(self.observation_space.shape, np.float32)
+
+
 BOX = gym.spaces.Box(-1.0, 1.0, (3,))
 SPACES = {
     "dict": (gym.spaces.Dict({"a": BOX, "b": gym.spaces.Discrete(4)}), gym.spaces.Discrete(3, start=5)),
@@ -69,6 +103,14 @@ def register() -> None:
     gym.register("TestTextAction-v0", lambda: Worlds(BOX, gym.spaces.Text(3)))
     gym.register("TestEndless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=10**9))
     gym.register("TestWorthless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=0.0))
+    gym.register("TestOneStep-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=1))
+    gym.register("TestRich-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=1e8))
+    gym.register("TestRicher-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=1e300))
+    gym.register("TestConstant-v0", lambda: Constant(BOX, gym.spaces.Box(-1.0, 1.0, (2,))))
+    gym.register("TestRaises-v0", lambda: Failing("raise"))
+    gym.register("TestDies-v0", lambda: Failing("die"))
+    gym.register("TestShape-v0", lambda: Failing("shape"))
+    gym.register("TestBrokenReset-v0", BrokenReset)
     gym.register("TestNan-v0", NotFinite)
     gym.register("TestNanReward-v0", lambda: NotFinite("reward"))
 

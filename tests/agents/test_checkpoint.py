@@ -1,15 +1,22 @@
 """Checkpoints come back as they went; what is no checkpoint is named and refused, and runs no code."""
 
+import errno
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from agents.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
-TENSORS = {"a": torch.randn(3, 4), "b": torch.tensor([1e-300], dtype=torch.float64), "c": torch.arange(5).t()}
+TENSORS = {
+    "a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
+    "b": torch.tensor([1e-300], dtype=torch.float64),
+    "c": torch.arange(5).t(),
+}
 STATE = {"update": 3, "recent": [[0.1, 2]], "text": "δ"}
 
 
@@ -20,14 +27,6 @@ def test_round_trip_is_exact(tmp_path: Path):
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[name], TENSORS[name]) and tensors[name].dtype == TENSORS[name].dtype for name in TENSORS)
     assert [path.name for path in tmp_path.iterdir()] == ["update-000003.safetensors"]
-
-
-def test_latest(tmp_path: Path):
-    for update in (2, 10, 9):
-        save_checkpoint(tmp_path / f"update-{update:06d}.safetensors", TENSORS, {"update": update})
-    assert load_checkpoint(latest_checkpoint(tmp_path))[1] == {"update": 10}
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
-        latest_checkpoint(tmp_path / "elsewhere")
 
 
 class Evil:
@@ -46,13 +45,62 @@ def test_a_pickle_is_refused_and_runs_no_code(tmp_path: Path):
     assert not (Path(__file__).parent / "ran").exists()
 
 
-@pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
-def test_a_truncated_file_is_named(tmp_path: Path, keep: int):
+def mutations(content: bytes) -> Iterator[bytes]:
+    """Damage of every kind: bytes changed, cut off, added, blanked, in every part of the file."""
+    header_end = 8 + int.from_bytes(content[:8], "little")
+    random = Random(0)
+    header = range(8, header_end, max(1, (header_end - 8) // 120))
+    metadata = [
+        content.index(word) + offset for word in (b"format", b"state", b"sha256", b"update") for offset in range(-2, 16)
+    ]
+    data = range(header_end, len(content))
+    for position in [*range(8), *header, *metadata, *data]:
+        for byte in {content[position] ^ 1 << random.randrange(8), 0, 0xFF} - {content[position]}:
+            yield content[:position] + bytes([byte]) + content[position + 1 :]
+    for length in {0, 4, 7, 8, 9, header_end - 1, header_end, len(content) - 1, *random.sample(range(len(content)), 30)}:
+        yield content[:length]
+        yield content[:length] + bytes(len(content) - length)
+        yield content[length:] + content[:length] if length else content + b"\0"
+    for _ in range(30):
+        start = random.randrange(len(content) - 1)
+        yield content[:start] + random.randbytes(random.randrange(1, 200)) + content[start:]
+
+
+def test_no_damage_goes_unnoticed(tmp_path: Path):
     path = tmp_path / "update-000001.safetensors"
     save_checkpoint(path, TENSORS, STATE)
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"update-000001\.safetensors is not a readable checkpoint"):
+    content = path.read_bytes()
+    count = 0
+    for damaged in mutations(content):
+        if damaged == content:
+            continue
+        count += 1
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"update-000001\.safetensors (is|has)") as caught:
+            load_checkpoint(path)
+        assert len(str(caught.value).splitlines()) == 1
+    assert count >= 200
+
+
+def test_a_header_of_a_million_brackets_is_refused(tmp_path: Path):
+    path = tmp_path / "update-000001.safetensors"
+    path.write_bytes((10**6).to_bytes(8, "little") + b"[" * 10**6)
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load_checkpoint(path)
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch):
+    path = tmp_path / "update-000001.safetensors"
+    save_checkpoint(path, TENSORS, STATE)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*update-000001\.safetensors'"):
+        save_checkpoint(path, TENSORS, {"update": 4})
+    assert load_checkpoint(path)[1] == STATE
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_another_format_is_refused(tmp_path: Path):

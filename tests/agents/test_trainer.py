@@ -22,7 +22,7 @@ def make_trainer(env_id="CartPole-v1", engine="auto", updates=4, **changes) -> T
     loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
     learner = LearnerConfig(
         trainer=replace(loop, **changes.pop("trainer", {})),
-        policy=PolicyConfig(hidden=(16,)),
+        policy=changes.pop("policy", PolicyConfig(hidden=(16,))),
         value=ValueConfig(hidden=(16,), **changes.pop("value", {})),
         **changes,
     )
@@ -135,15 +135,6 @@ def test_a_batch_of_another_policy_is_noticed():
     trainer.collector.collect = collect_then_tamper
     with pytest.raises(TrainingError, match="policy that acted is not the one"):
         run(trainer, 1)
-
-
-@pytest.mark.parametrize(("env_id", "what"), [("TestNan-v0", "an observation"), ("TestNanReward-v0", "a reward")])
-def test_a_world_gone_wrong_stops_training_in_one_line(env_id, what):
-    trainer = make_trainer(env_id, "gymnasium")
-    before = parameters(trainer)
-    with pytest.raises(TrainingError, match=rf"^TestNan.* returned {what} that is not finite, in update 1$"):
-        run(trainer, 1)
-    assert torch.equal(parameters(trainer), before)
 
 
 def test_advantages_of_zero_variance_move_nothing():

@@ -40,7 +40,7 @@ def test_a_run_folder_holds_what_it_should(run):
     assert config["versions"]["torch"].startswith("2.")
     assert "git_commit" in config
     names = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert names[:2] == ["update-000002.safetensors", "update-000004.safetensors"]
+    assert names[:3] == ["best.safetensors", "update-000002.safetensors", "update-000004.safetensors"]
     assert names[-1] == f"update-{len(rows(run)):06d}.safetensors"
 
 

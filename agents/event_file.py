@@ -1,0 +1,43 @@
+"""A TensorBoard event file that is written at once: no thread, no queue, so that a killed process loses no point."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from agents.files import AppendedFile
+
+
+class EventFile:
+    """TensorBoard's record of one run.
+
+    Args:
+        folder: the run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        self._records = RecordWriter(AppendedFile(folder / name))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        # a TensorBoard that is watching forgets what it read of an earlier file
+        self._write(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, summary: Summary, step: int = 0) -> None:
+        """Write a summary.
+
+        Args:
+            summary: one or more values.
+            step: environment steps.
+        """
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._records.close()
+
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())

@@ -1,0 +1,67 @@
+"""A run keeps its newest checkpoints and its best; a damaged one is named, and gives way to the one before it."""
+
+from pathlib import Path
+
+import pytest
+
+from agents.checkpoint import CheckpointError, load_checkpoint
+from agents.checkpoint_folder import CheckpointFolder
+from tests.agents.test_trainer import make_trainer, run
+
+
+def trained(path: Path, updates: int, **loop) -> CheckpointFolder:
+    """A folder of the checkpoints of a run, saved at every boundary, which is every other update, and at the end."""
+    folder = CheckpointFolder(path)
+    trainer = make_trainer(trainer=loop)
+    for _ in range(updates):
+        run(trainer, 1)
+        if trainer.at_boundary or trainer.update == updates:
+            folder.save(trainer)
+    return folder
+
+
+def names(folder: CheckpointFolder) -> list[str]:
+    return sorted(path.stem for path in folder.path.iterdir())
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path: Path):
+    folder = trained(tmp_path, 9, keep_checkpoints=2)
+    assert names(folder) == ["best", "update-000006", "update-000008", "update-000009"]
+    assert folder.newest(pytest.fail).state["update"] == 9
+    assert folder.newest(pytest.fail, boundary=True).state["update"] == 8
+    best = load_checkpoint(tmp_path / "best.safetensors")[1]
+    assert best["mean_return"] == pytest.approx(sum(value for value, _ in best["recent"]) / len(best["recent"]))
+
+
+def test_the_best_is_not_the_newest_when_returns_fall(tmp_path: Path):
+    trainer, folder = make_trainer(), CheckpointFolder(tmp_path)
+    run(trainer, 2)
+    folder.save(trainer)
+    run(trainer, 2)
+    trainer.recent.extend(trainer.recent.maxlen * [trainer.recent[0].__class__(-1.0, 1)])
+    folder.save(trainer)
+    assert load_checkpoint(tmp_path / "best.safetensors")[1]["update"] == 2
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path):
+    folder = trained(tmp_path, 6)
+    (tmp_path / "update-000006.safetensors").write_bytes(b"")
+    warnings = []
+    assert folder.newest(warnings.append).state["update"] == 4
+    (warning,) = warnings
+    assert "update-000006.safetensors is not a readable checkpoint" in warning
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="holds no checkpoint that can be used"):
+        folder.newest(warnings.append)
+    folder.save(make_trainer())  # over a damaged best one
+
+
+def test_an_empty_folder_holds_none(tmp_path: Path):
+    assert CheckpointFolder(tmp_path).newest(pytest.fail) is None
+
+
+def test_later_checkpoints_are_deleted(tmp_path: Path):
+    folder = trained(tmp_path, 7)
+    folder.delete_after(4)
+    assert names(folder) == ["best", "update-000002", "update-000004"]

@@ -1,0 +1,144 @@
+"""Kills small runs by SIGKILL at random moments, resumes them until they are done, and compares them with runs never stopped.
+
+`make kill` does so with 30 runs; `python tests/kill.py 5 7` with 5, from seed 7 on. What differs is printed, and the exit
+code is 1.
+"""
+
+import csv
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from agents.checkpoint import load_checkpoint
+from scripts import __main__
+
+FORKS = multiprocessing.get_context("forkserver")  # processes that have torch imported already, and nothing else done
+FORKS.set_forkserver_preload(["scripts.train", "scripts.resume", "envpool"])
+UPDATES = 12
+SMALL = f"--total-steps {UPDATES * 256 - 300} --batch-size 256 --num-envs 8 --hidden 8 --checkpoint-interval 3 --threads 1"
+WORLDS = ("CartPole-v1 --engine envpool", "Pendulum-v1", "CartPole-v1 --engine gymnasium", "Pendulum-v1 --value.fit adam")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: how often it was killed, and what differs from the run never stopped."""
+
+    kills: int
+    differences: list[str]
+
+
+def command(words: str) -> None:
+    """Run a command in this process, silently, and exit with its code."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    sys.exit(__main__.main(words.split()))
+
+
+def start(words: str) -> multiprocessing.process.BaseProcess:
+    process = FORKS.Process(target=command, args=(words,))
+    process.start()
+    return process
+
+
+def updates_of(run: Path) -> int:
+    table = run / "metrics.csv"
+    return max(table.read_bytes().count(b"\n") - 1, 0) if table.exists() else 0
+
+
+def kill_at(process: multiprocessing.process.BaseProcess, run: Path, update: int, delay: float) -> bool:
+    """Wait for an update, then for `delay` seconds, and kill; return whether the process was still alive then."""
+    while process.is_alive() and updates_of(run) < update:
+        time.sleep(0.001)
+    process.join(delay)
+    killed = process.is_alive()
+    process.kill()
+    process.join()
+    return killed
+
+
+def survive(seed: int, runs: Path) -> Outcome:
+    """Train a run once without and once with kills; say what differs."""
+    random = Random(seed)
+    world = WORLDS[seed % len(WORLDS)]
+    train = f"train {world} {SMALL} --seed {seed} --runs {runs} --name"
+    whole, killed = (runs / world.split()[0] / f"{name}{seed}" for name in ("whole", "killed"))
+    reference = start(f"{train} whole{seed}")
+    reference.join()
+
+    kills = 0
+    for _ in range(random.randrange(1, 5)):
+        if updates_of(killed) == UPDATES:
+            break
+        process = start(f"resume {killed}" if (killed / "config.json").exists() else f"{train} killed{seed}")
+        update = random.randrange(updates_of(killed), UPDATES)
+        kills += kill_at(process, killed, update, random.uniform(0, 0.5) if random.random() < 0.3 else random.uniform(0, 0.05))
+        if not (killed / "config.json").exists():  # it had not begun
+            shutil.rmtree(killed, ignore_errors=True)
+    last = start(f"resume {killed}" if (killed / "config.json").exists() else f"{train} killed{seed}")
+    last.join()
+    if last.exitcode not in {0, 2}:  # 2: it was finished before it was killed
+        return Outcome(kills, [f"resume ended with {last.exitcode}"])
+    return Outcome(kills, differences(whole, killed))
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Return the names of what two runs do not have in common, the time that things took aside."""
+    found = []
+    files = [sorted(path.name for path in (run / "checkpoints").iterdir()) for run in (one, other)]
+    if files[0] != files[1] or len(files[0]) < 3:
+        return [f"checkpoints {files[0]}, {files[1]}"]
+    for name in files[0]:
+        (tensors, state), (others, other_state) = (load_checkpoint(run / "checkpoints" / name) for run in (one, other))
+        same = tensors.keys() == others.keys() and all(torch.equal(tensors[key], others[key]) for key in tensors)
+        if not same or state != other_state:
+            found.append(name)
+    if untimed_rows(one) != untimed_rows(other):
+        found.append("metrics.csv")
+    if scalars(one) != scalars(other):
+        found.append("TensorBoard")
+    return found
+
+
+def untimed_rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if "time/" not in key} for row in csv.DictReader(file)]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    board = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    board.Reload()
+    tags = [tag for tag in board.Tags()["scalars"] if "time/" not in tag]
+    return {tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in tags}
+
+
+def main(words: Sequence[str]) -> int:
+    """Try COUNT runs (30) from seed FIRST (0) on."""
+    count, first = [*map(int, words), *(30, 0)[len(words) :]]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda seed: survive(seed, Path(folder)), range(first, first + count)))
+    for seed, outcome in enumerate(outcomes, first):
+        if outcome.differences:
+            print(f"seed {seed}: {', '.join(outcome.differences)}")
+    same = sum(not outcome.differences for outcome in outcomes)
+    killed, kills = sum(outcome.kills > 0 for outcome in outcomes), sum(outcome.kills for outcome in outcomes)
+    print(f"{same} of {count} runs equal runs never stopped; {killed} of them were killed, {kills} times in all")
+    return 0 if same == count else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""Going on with a run: exactly, by the command, after signals; and what it says when that cannot be."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tests.worlds  # noqa: F401 registers environments
+from agents.checkpoint import load_checkpoint
+from scripts import __main__
+from tests import kill
+from tests.kill import SMALL, differences
+
+HOME = Path(__file__).resolve().parents[2]
+TRAIN = ["train", "CartPole-v1", *SMALL.split()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run that was never stopped."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert __main__.main([*TRAIN, "--runs", str(runs), "--name", "whole"]) == 0
+    return runs / "CartPole-v1" / "whole"
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def start(words: list[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "scripts", *words]
+    return subprocess.Popen(
+        command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for_rows(process: subprocess.Popen, run: Path, count: int) -> None:
+    while process.poll() is None and not ((run / "metrics.csv").exists() and len(rows(run)) > count):
+        time.sleep(0.005)
+
+
+def rows(run: Path) -> list[bytes]:
+    return (run / "metrics.csv").read_bytes().splitlines(keepends=True)
+
+
+def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
+    words = [*TRAIN, "--runs", str(tmp_path), "--name", "short", "--total-steps", "1000"]
+    assert __main__.main(words) == 0
+    short = tmp_path / "CartPole-v1" / "short"
+    before = json.loads((short / "config.json").read_text())
+    assert __main__.main(["resume", str(short)]) == 2
+    assert re.fullmatch(
+        r"trpo: run .*short is finished: it took [\d,]+ steps; to go on, give a larger --total-steps",
+        capsys.readouterr().err.strip(),
+    )
+    total_steps = json.loads((whole / "config.json").read_text())["learner"]["trainer"]["total_steps"]
+    assert __main__.main(["resume", str(short), "--total-steps", str(total_steps)]) == 0
+    assert "going on after update 3," in capsys.readouterr().out
+    assert not differences(whole, short)
+    before["learner"]["trainer"]["total_steps"] = total_steps
+    assert json.loads((short / "config.json").read_text()) == before
+
+
+def test_rows_after_the_checkpoint_are_made_again(whole, copy):
+    for path in sorted((copy / "checkpoints").glob("update-*"))[-2:]:
+        path.unlink()
+    with (copy / "metrics.csv").open("ab") as file:
+        file.write(b"99,half a ro")
+    assert __main__.main(["resume", str(copy)]) == 0
+    assert not differences(whole, copy)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(whole, copy, capsys):
+    newest = sorted((copy / "checkpoints").glob("update-*"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert __main__.main(["evaluate", str(copy), "--episodes", "1"]) == 0
+    assert re.fullmatch(rf"trpo: warning: .*{newest.name} is damaged.*; trying the one before it\n", capsys.readouterr().err)
+    assert __main__.main(["resume", str(copy)]) == 0
+    assert newest.name in capsys.readouterr().err
+    assert not differences(whole, copy)
+    for path in (copy / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    assert __main__.main(["resume", str(copy)]) == 2
+    assert "holds no checkpoint that can be used" in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint_begins_anew(whole, copy):
+    for path in (copy / "checkpoints").iterdir():
+        path.unlink()
+    assert __main__.main(["resume", str(copy)]) == 0
+    assert not differences(whole, copy)
+
+
+def test_a_table_that_lacks_rows_is_named(copy, capsys):
+    lines = rows(copy)
+    (copy / "metrics.csv").write_bytes(b"".join(lines[:2] + lines[3:]))
+    assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
+    assert re.search(r"cannot go on: .*metrics.csv lacks some of the first \d+ updates", capsys.readouterr().err)
+
+
+def test_networks_that_do_not_fit_are_named(copy, capsys):
+    config = json.loads((copy / "config.json").read_text())
+    config["learner"]["policy"]["hidden"] = [9]
+    (copy / "config.json").write_text(json.dumps(config))
+    assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
+    assert capsys.readouterr().err == "trpo: the checkpoint's networks are not those of the configuration\n"
+
+
+def test_other_versions_are_remarked_on(copy, capsys):
+    config = json.loads((copy / "config.json").read_text())
+    config["versions"]["torch"] = "1.0"
+    (copy / "config.json").write_text(json.dumps(config))
+    assert __main__.main(["resume", str(copy), "--total-steps", "4000"]) == 0
+    assert "trpo: warning: the run was started with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "engine"), [(signal.SIGINT, "gymnasium-async"), (signal.SIGTERM, "envpool")])
+def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_path):
+    words = [*TRAIN, "--total-steps", "1000000", "--engine", engine, "--runs", str(tmp_path), "--name", "x"]
+    run = tmp_path / "CartPole-v1" / "x"
+    process = start(words)
+    wait_for_rows(process, run, 2)
+    os.killpg(process.pid, number)  # as a terminal does: the environments' processes, too
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert not err
+    assert f"trpo resume {run}" in out.splitlines()[-1]
+    updates = len(rows(run)) - 1
+    state = load_checkpoint(run / "checkpoints" / f"update-{updates:06d}.safetensors")[1]
+    assert state["update"] == updates
+    assert state["at_boundary"] == (updates % 3 == 0)
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    words = [*TRAIN, "--total-steps", "100000000", "--batch-size", "400000", "--runs", str(tmp_path), "--name", "x"]
+    process = start(words)
+    while process.poll() is None and not (tmp_path / "CartPole-v1" / "x" / "metrics.csv").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert process.poll() is None  # at work on its update
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+    assert process.returncode == 130
+
+
+def test_a_second_process_on_the_same_run_is_refused(copy, capsys):
+    process = kill.start(f"resume {copy} --total-steps 100000000")
+    count = len(rows(copy)) + 1
+    while process.is_alive() and len(rows(copy)) < count:
+        time.sleep(0.005)
+    before = (copy / "config.json").read_bytes()
+    assert __main__.main(["resume", str(copy), "--total-steps", "200000000"]) == 2
+    assert capsys.readouterr().err == f"trpo: run {copy} is being trained by another process\n"
+    assert (copy / "config.json").read_bytes() == before
+    process.kill()
+    process.join()
+    assert __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2  # refused for another reason: the lock is gone
+    assert "is finished" in capsys.readouterr().err

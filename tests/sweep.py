@@ -1,0 +1,101 @@
+"""Random trust-region problems, hard ones, in float32: what the step promises must hold in every one of them.
+
+`make sweep` runs 10,000 of them (about a minute); `python tests/sweep.py 500 7` runs 500, from seed 7 on. A broken promise is
+printed, and the exit code is 1.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch.distributions import kl_divergence
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from agents.policies import Policy, PolicyConfig, make_policy
+from agents.rollout import Batch
+from agents.trpo import importance_weighted_advantage
+from tests.conftest import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
+from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
+
+
+def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
+    """Any action space and depth, batches of 1 to 4096, condition numbers to 1e12, advantages over 16 decades, and zeros."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * torch.rand((), generator=generator).item()
+
+    def one_in(n: int) -> bool:
+        return int(torch.randint(n, (), generator=generator)) == 0
+
+    size = round(4096 ** uniform(0, 1))
+    space, hidden = list(ACTION_SPACES.values())[seed % 4], list(HIDDEN.values())[seed % 3]
+    policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(hidden=hidden), generator)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += uniform(0, 1) * torch.randn(parameter.shape, generator=generator)
+        decades = uniform(0, 6)  # of the observations' scales; F is quadratic in them, so up to 1e12
+        scales = 10 ** torch.linspace(-decades / 2, decades / 2, OBSERVATION_SIZE)
+        observations = scales * torch.randn(size, OBSERVATION_SIZE, generator=generator)
+        if one_in(8):
+            observations[:, int(torch.randint(OBSERVATION_SIZE, (), generator=generator))] = 0
+        if one_in(8):
+            observations[:] = observations[0]  # one state only
+        output = policy.network(observations)
+        actions = policy.act(output, policy.draw_noise(1, size, generator)[0])
+        advantages = 10 ** uniform(-8, 8) * torch.randn(size, generator=generator)
+        if one_in(8):
+            advantages *= torch.rand(size, generator=generator) < 0.1  # mostly zeros
+        if one_in(20):
+            advantages.zero_()
+        log_probs = policy.distribution(output).log_prob(actions)
+    damping = [0.0, 1e-8, 1e-3, 0.1][int(torch.randint(4, (), generator=generator))]
+    config = TrustRegionConfig(max_kl=10 ** uniform(-6, 0), damping=damping)
+    return policy, Batch(observations, actions, log_probs, advantages, advantages), config
+
+
+def step(seed: int) -> tuple[StepReport, str]:
+    """Solve a problem; return its report, and the promise that was broken, or nothing."""
+    policy, batch, config = hard_problem(seed)
+    before = flat_parameters(policy)
+    eta_old = [eta.detach().clone() for eta in policy.eta(policy.network(batch.observations))]
+    report = trust_region_step(policy.model(), importance_weighted_advantage, [batch], config)
+    after = flat_parameters(policy)
+    if not after.isfinite().all():
+        return report, "parameters are not finite"
+    if report.status is not Status.ACCEPTED:
+        same = torch.equal(after.view(torch.int32), before.view(torch.int32))
+        return report, "" if same else f"parameters moved, though {report.status.value}"
+    new = policy.distribution(policy.network(batch.observations))
+    kl = kl_divergence(policy.family(*eta_old), new).double().mean().item()
+    if not (report.mean_kl <= config.max_kl and kl <= config.max_kl * (1 + 1e-5)):  # measured twice, but for rounding
+        return report, f"KL {report.mean_kl}, or {kl}, > {config.max_kl}"
+    return report, ""
+
+
+def main() -> int:
+    """Solve COUNT problems (10,000) from seed FIRST (0) on."""
+    count, first = [*map(int, sys.argv[1:]), *(10_000, 0)[len(sys.argv) - 1 :]]
+    torch.set_num_threads(1)
+    outcomes, broken = Counter[str](), 0
+    for seed in range(first, first + count):
+        try:
+            report, complaint = step(seed)
+        except Exception as error:  # that there is none is one of the promises
+            complaint = f"raised {type(error).__name__}: {error}"
+        else:
+            outcomes[report.status.value] += 1
+        if complaint:
+            broken += 1
+            print(f"seed {seed}: {complaint}", flush=True)
+    for outcome, times in outcomes.most_common():
+        print(f"{times:>6,} {outcome}")
+    print(f"{broken} of {count:,} problems broke a promise")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
