@@ -17,6 +17,11 @@ from scripts.presets import PRESETS
 from trpo.validation import require
 
 
+def cpu_count() -> int:
+    """Return the cores that this process may use, where the system tells; else those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """Train a policy by trust-region policy optimisation. Defaults are the environment's preset, where it has one."""
@@ -39,7 +44,7 @@ class TrainOptions:
     @property
     def cpu_threads(self) -> int:
         """Threads to use, at least 1."""
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or cpu_count()
 
     def make_env(self, seed: int) -> VectorEnv:
         """Make the run's vector environment.

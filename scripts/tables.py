@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from scripts.options import cpu_count
 from scripts.run_folder import git_commit, versions
 
 
@@ -54,7 +54,7 @@ def write_provenance(path: Path) -> None:
         "command": " ".join(["trpo", *sys.argv[1:]]),
         "git_commit": git_commit(),
         "versions": versions(),
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))},
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": cpu_count()},
     }
     path.write_text(json.dumps([*earlier, provenance], indent=2) + "\n", encoding="utf-8")
 
