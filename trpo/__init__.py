@@ -4,6 +4,13 @@
 """
 
 from trpo.conjugate_gradient import Solution, conjugate_gradient
+from trpo.curvature import (
+    dense_empirical_fisher,
+    empirical_fisher_product,
+    hessian_vector_product,
+    materialize,
+    score_moments,
+)
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import Measurement, measure_from_here
@@ -23,11 +30,16 @@ __all__ = [
     "assign",
     "backtracking_line_search",
     "conjugate_gradient",
+    "dense_empirical_fisher",
     "dense_fisher",
     "double_backward_product",
+    "empirical_fisher_product",
     "fisher_vector_product",
     "flatten",
+    "hessian_vector_product",
+    "materialize",
     "measure_from_here",
+    "score_moments",
     "surrogate_gradient",
     "trust_region_step",
     "unflatten",
