@@ -13,7 +13,7 @@ from trpo.curvature import (
 )
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.line_search import backtracking_line_search
-from trpo.measurement import Measurement, measure_from_here
+from trpo.measurement import Measurement, mean_kl, measure_from_here
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten, unflatten
 from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
@@ -38,6 +38,7 @@ __all__ = [
     "flatten",
     "hessian_vector_product",
     "materialize",
+    "mean_kl",
     "measure_from_here",
     "score_moments",
     "surrogate_gradient",

@@ -1,0 +1,208 @@
+"""C2: the distance between two distributions does not depend on how they are written down; that of their parameters does.
+
+A Gaussian may be written by its mean and its log-deviation, its variance or its precision. KL sees the distribution alone, so
+it is the same for all three. The gradient is not: under θ = φ(ψ) it becomes ∇_ψ L = Aᵀ∇_θ L with A = ∂θ/∂ψ, and a step along it
+another step. F becomes AᵀFA, so F⁻¹∇L becomes A⁻¹F⁻¹∇L: the same step written in ψ, to first order in its length h.
+
+The experiment fits a Gaussian to draws from another by gradient descent, Adam and natural gradient, each under all three
+parameterisations, for a fixed time T in T/h steps, and measures the largest KL between the paths as h shrinks.
+"""
+
+import math
+from itertools import permutations
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.conjugate_gradient import conjugate_gradient
+from trpo.fisher import fisher_vector_product
+from trpo.measurement import mean_kl
+from trpo.model import Model, surrogate_gradient
+from trpo.parameters import assign, flatten, unflatten
+
+# name: (σ ↦ second parameter, second parameter ↦ σ)
+WAYS = {
+    "log-deviation": (torch.log, torch.exp),
+    "variance": (torch.square, torch.sqrt),
+    "precision": (lambda sigma: sigma**-2, lambda precision: precision**-0.5),
+}
+METHODS = ("gradient descent", "Adam", "natural gradient")
+START = (0.0, 2.0)  # mean and deviation of the first fit; the data's are 1 and 1
+TIME, STEP_SIZES = 0.8, (0.08, 0.04, 0.01, 0.0025)
+
+
+def study() -> Findings:
+    """Measure distances, and gaps between paths.
+
+    Returns:
+        What was found.
+    """
+    pairs = [row for sigma in (0.1, 1.0, 10.0) for row in pair_rows(sigma, 2 * sigma)]
+    gaps = [gap_row(method, h, seed) for method in METHODS for h in STEP_SIZES for seed in SEEDS]
+    shown = [
+        {"": f"N(0, {r['sigma']:g}²) and N(0, {2 * r['sigma']:g}²) by {r['name']}"}
+        | {"Euclidean distance": f"{r['euclidean']:.3g}", "KL, nats": f"{r['kl']:.3g}"}
+        for r in pairs
+    ]
+    shown += [
+        {"": f"paths of {m}, h = {h:g}", "Euclidean distance": "", "KL, nats": told(gaps_of(gaps, m, h))}
+        for m in METHODS
+        for h in STEP_SIZES
+    ]
+    kl_spread, euclidean_spread = (max(r[k] for r in pairs) / min(r[k] for r in pairs) for k in ("kl", "euclidean"))
+    shrinks = {
+        m: [
+            large / small
+            for large, small in zip(gaps_of(gaps, m, STEP_SIZES[0]), gaps_of(gaps, m, STEP_SIZES[-1]), strict=True)
+        ]
+        for m in METHODS
+    }
+    verdict = Verdict(
+        "C2",
+        "distance between distributions does not depend on the parameterisation; distance between parameters does",
+        "KL agrees to 1e-10 where Euclidean distance spans ≥ 10 ×; with steps 32 times smaller the natural path's gap shrinks "
+        "≥ 100 × in every seed, the others' ≤ 2 ×",
+        f"KL agrees to {kl_spread - 1:.0e}, Euclidean distance spans {euclidean_spread:.3g} ×; the gap shrinks "
+        + ", ".join(f"{told(values)} × for {method}" for method, values in shrinks.items()),
+        judge(
+            kl_spread < 1 + 1e-10 and euclidean_spread >= 10,
+            min(shrinks["natural gradient"]) >= 100 and max(shrinks["gradient descent"] + shrinks["Adam"]) <= 2,
+        ),
+    )
+    return Findings(pairs + gaps, shown, [verdict], draw(gaps))
+
+
+def make_gaussian(way: str, mean: float, sigma: float) -> Model:
+    """Make N(mean, σ²), written one way, as a model of one state.
+
+    Args:
+        way: of `WAYS`.
+        mean: of the Gaussian.
+        sigma: its deviation.
+
+    Returns:
+        The model.
+    """
+    write, read = WAYS[way]
+    theta = [torch.tensor([x], dtype=torch.float64) for x in (mean, write(torch.tensor(sigma, dtype=torch.float64)).item())]
+    parameters = [x.requires_grad_() for x in theta]
+    return Model(parameters, lambda _: (parameters[0], read(parameters[1])), Normal)
+
+
+def pair_rows(sigma: float, other: float) -> list[dict[str, Any]]:
+    """Measure the same two Gaussians in every parameterisation.
+
+    Args:
+        sigma: deviation of one.
+        other: deviation of the other.
+
+    Returns:
+        Rows of results.csv.
+    """
+    rows = []
+    for way in WAYS:
+        one, two = make_gaussian(way, 0.0, sigma), make_gaussian(way, 0.0, other)
+        euclidean = (flatten(one.parameters) - flatten(two.parameters)).norm().item()
+        kl = mean_kl(one, two, [None])
+        rows.append({
+            "kind": "distance",
+            "name": way,
+            "seed": 0,
+            "sigma": sigma,
+            "h": math.nan,
+            "euclidean": euclidean,
+            "kl": kl,
+        })
+    return rows
+
+
+def path(way: str, method: str, h: float, draws: Tensor) -> list[Model]:
+    """Fit a Gaussian to draws from another for a time T, in T/h steps.
+
+    Args:
+        way: how the Gaussian is written.
+        method: of `METHODS`.
+        h: the step size.
+        draws: the data.
+
+    Returns:
+        The fit at ten evenly spaced times, the last at T.
+    """
+    model = make_gaussian(way, *START)
+    adam = torch.optim.Adam(model.parameters, lr=h)
+    seen = []
+    steps = round(TIME / h)
+    for step in range(1, steps + 1):
+        _, g = surrogate_gradient(model, lambda distribution, data: distribution.log_prob(data), [draws])
+        if method == "Adam":
+            for parameter, piece in zip(model.parameters, unflatten(-g, model.parameters), strict=True):
+                parameter.grad = piece
+            adam.step()
+        else:
+            Fv = fisher_vector_product(model, [draws])
+            direction = conjugate_gradient(Fv, g, tolerance=1e-12).x if method == "natural gradient" else g
+            assign(model.parameters, flatten(model.parameters).detach() + h * direction)
+        if step * 10 % steps == 0:
+            seen.append(make_gaussian(way, *[x.item() for x in model.outputs(None)]))
+    return seen
+
+
+def gap_row(method: str, h: float, seed: int) -> dict[str, Any]:
+    """Measure how far apart a method's paths under the parameterisations come.
+
+    Args:
+        method: of `METHODS`.
+        h: the step size.
+        seed: of the data.
+
+    Returns:
+        A row of results.csv: the largest KL between two paths at one time.
+    """
+    draws = 1 + torch.randn(200, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    paths = [path(way, method, h, draws) for way in WAYS]
+    gap = max(mean_kl(a, b, [None]) for one, two in permutations(paths, 2) for a, b in zip(one, two, strict=True))
+    return {"kind": "paths", "name": method, "seed": seed, "sigma": START[1], "h": h, "euclidean": math.nan, "kl": gap}
+
+
+def gaps_of(gaps: list[dict[str, Any]], method: str, h: float) -> list[float]:
+    """Return a method's gaps at a step size, one a seed.
+
+    Args:
+        gaps: rows of results.csv.
+        method: which.
+        h: which.
+
+    Returns:
+        KL in nats.
+    """
+    return [r["kl"] for r in gaps if r["name"] == method and r["h"] == h]
+
+
+def draw(gaps: list[dict[str, Any]]) -> Any:
+    """Draw the paths at one step size, and the gap between them over step sizes.
+
+    Args:
+        gaps: rows of results.csv.
+
+    Returns:
+        The figure.
+    """
+    figure, (left, right) = panels(2)
+    draws = 1 + torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for number, method in enumerate(METHODS):
+        for way, style in zip(WAYS, ("-", "--", ":"), strict=True):
+            points = [[x.item() for x in model.outputs(None)] for model in path(way, method, 0.01, draws)]
+            label = f"{method}, by {way}"
+            left.plot(*zip(START, *points, strict=True), style, color=f"C{number}", marker=".", label=label)
+        band(
+            right, STEP_SIZES, [[r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS], method
+        )
+    left.set(xlabel="mean μ", ylabel="deviation σ", title=f"paths to time {TIME:g}, h = 0.01, seed 0")
+    right.set(xlabel="step size h", ylabel="largest KL between paths, nats", xscale="log", yscale="log")
+    right.set_title(f"gap between parameterisations; median and range, {len(SEEDS)} seeds", fontsize="medium")
+    left.legend(frameon=False, fontsize="x-small")
+    right.legend(frameon=False, fontsize="small")
+    return figure
