@@ -1,12 +1,12 @@
 """C6, the author's doubt: may the expectation under the data stand in for that under the model?
 
-F = E_s E_a∼π[∇log π(a|s) ∇log π(a|s)ᵀ]; the empirical Fisher F̂ has the data's target t for a. They agree, on average, where the
-data's targets are draws of the model: at the optimum of a well-specified model. Elsewhere F̂ is no curvature of KL (Kunstner, Balles
-& Hennig 2019): it weighs a sample by how wrong the model is there, and once every sample is fitted it vanishes with the gradient.
+F = E_s E_a∼π[∇log π(a|s) ∇log π(a|s)ᵀ]; the empirical Fisher F̂ has the data's target t for a. They agree, on average, where
+the targets are draws of the model: at the optimum of a well-specified model. Elsewhere F̂ is no curvature of KL (Kunstner,
+Balles & Hennig 2019): it weighs a sample by how wrong the model is there, and vanishes with the gradient once all are fitted.
 
-The experiment solves with both, on three problems of handwritten digits: targets drawn from the model's own fit (well specified),
-the true targets for that model, which has four features to tell ten digits by (badly specified), and a network that can fit them
-all. It measures the angle between the two directions, early and late on one path, and the loss that each reaches by itself.
+The experiment solves with both, on three problems of handwritten digits: targets drawn from the model's own fit (well
+specified), the true targets for that model, which has four features to tell ten digits by (badly specified), and a network that
+can fit them all. It measures the angle between the two directions, early and late on one path, and the loss each reaches.
 """
 
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 PROBLEMS = ("well specified", "badly specified", "network that fits all")
 MATRICES = ("true Fisher", "empirical Fisher")
-STEP_SIZES, STEPS = (1.0, 0.3, 0.1, 0.03, 0.01), 30
+STEP_SIZES, STEPS = (1.0, 0.3, 0.1, 0.03), 30
 RELATIVE_DAMPING = 1e-3  # β as a part of the curvature gᵀAg / gᵀg along the gradient, as the two matrices differ in scale
 PHASES = {"early": 1, "late": 40}  # steps of a trust region of 0.05 nats after which the angle is measured
 
@@ -51,16 +51,13 @@ def study() -> Findings:
     columns = [*(f"angle {phase}, degrees" for phase in PHASES), *(f"loss by {matrix}, nats" for matrix in MATRICES)]
     shown = [{"problem": problem} | {column: told(values(problem, column)) for column in columns} for problem in PROBLEMS]
     angles = {p: [median_range(values(p, column))[0] for column in columns[:2]] for p in PROBLEMS}
-    lost = {
-        p: [(e - t) / (s - t) for s, t, e in zip(*(values(p, k) for k in ("loss at start, nats", *columns[2:])), strict=True)]
-        for p in PROBLEMS
-    }
+    times = {p: [e / t for t, e in zip(*(values(p, column) for column in columns[2:]), strict=True)] for p in PROBLEMS}
     verdict = Verdict(
         "C6",
         "the author's doubt, may the data's targets stand in for the model's own, read as: they may",
-        "on all three problems: median angle between the directions ≤ 30° early and late; loss gained short by ≤ 5 % in every seed",
-        "; ".join(f"{p}: {angles[p][0]:.0f}° early, {angles[p][1]:.0f}° late, short by {told(lost[p])}" for p in PROBLEMS),
-        judge(max(map(max, angles.values())) <= 30, max(map(max, lost.values())) <= 0.05),
+        "on each of three problems: median angle between the directions ≤ 30° early and late, loss reached ≤ 1.1 × in every seed",
+        "; ".join(f"{p}: {angles[p][0]:.0f}° early, {angles[p][1]:.0f}° late, loss {told(times[p])} ×" for p in PROBLEMS),
+        judge(*(max(angles[p]) <= 30 and max(times[p]) <= 1.1 for p in PROBLEMS)),
     )
     return Findings(rows, shown, [verdict], draw(rows, columns))
 

@@ -12,7 +12,7 @@ from trpo.curvature import (
     score_moments,
 )
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
-from trpo.measurement import measure_from_here
+from trpo.measurement import mean_kl, measure_from_here
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
 
@@ -127,3 +127,14 @@ def test_a_parameter_that_nothing_uses_has_no_curvature():
     ):
         assert torch.equal(product[-2:], torch.zeros(2, dtype=torch.float64))
         assert product[:-2].norm() > 0
+
+
+def test_mean_kl_of_two_models_is_what_training_measures():
+    model, chunk, theta = make_model(0)
+    other, _, _ = make_model(0)
+    measure = measure_from_here(model, log_likelihood, [chunk])
+    step = 0.1 * torch.randn(len(theta), dtype=torch.float64)
+    assign(model.parameters, theta + step)
+    assert mean_kl(other, model, [chunk]) == pytest.approx(measure().mean_kl, rel=1e-12)
+    assert mean_kl(model, other, [chunk]) == pytest.approx(measure().mean_reverse_kl, rel=1e-12)
+    assert mean_kl(model, model, [chunk]) == 0

@@ -1,0 +1,281 @@
+"""C7, C9: fewer steps, each dearer; and what momentum, RMSProp and Adam know of curvature.
+
+C7. A natural step solves (F + βI)x = ∇L: some ten products beside one gradient. It pays if it saves as many steps.
+C9. Adagrad, RMSProp and Adam divide each coordinate by the root of its squared gradients: a diagonal guess at curvature. If it
+is one, their steps lie nearer the natural direction than the gradient does; if they lack its coherence, they move the
+distribution further for the same gain. How far a path went is Σ √(2 KL) over its steps, its Fisher–Rao length; a sum of KL
+would shrink with the step.
+
+Eight optimisers fit a network to handwritten digits by full batches. Each gets eight trials, and takes the one with the least
+mean log-loss on a network of another seed; a run's budget is counted in gradients, so that first-order optimisers may take
+twelve times as many steps. Clocks stop while KL and angles are measured.
+"""
+
+import math
+import time
+from typing import Any
+
+import torch
+
+from scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
+from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, median_range, panels, told
+from scripts.studies.optimisers import FIRST_ORDER, NATURAL, TRIALS, TRUST_REGION, Trial, curved_direction, make_step
+from trpo.measurement import measure_from_here
+from trpo.model import Model, surrogate_gradient
+from trpo.parameters import flatten
+
+BUDGET, SOLVE = 1200, 12  # gradients a run may cost; what a step with a solve counts as
+TARGETS = (1.0, 0.3, 0.1, 0.03)  # losses, nats
+LOOKS = tuple(2**k for k in range(0, 11, 2))  # steps at which angles are measured
+TUNING_SEED = 100
+
+
+def study() -> Findings:
+    """Tune on one seed, race on others.
+
+    Returns:
+        What was found.
+    """
+    chosen = {name: tune(name) for name in TRIALS}
+    runs = {(name, seed): race(name, chosen[name], seed) for name in TRIALS for seed in SEEDS}
+    rows = [row for run in runs.values() for row in run]
+    reached = {(name, seed, target): first(runs[name, seed], target) for name, seed in runs for target in TARGETS}
+
+    def over_seeds(name: str, key: str, target: float) -> list[float]:
+        return [reached[name, seed, target][key] for seed in SEEDS]
+
+    shown = [
+        {"optimiser": name, "step, β": f"{chosen[name].step_size:.2g}, {chosen[name].damping:g}"}
+        | {f"steps to {target:g}": told(over_seeds(name, "step", target)) for target in TARGETS}
+        | {f"s to {target:g}": f"{median_range(over_seeds(name, 'seconds', target))[0]:.2f}" for target in TARGETS[1:]}
+        for name in TRIALS
+    ]
+    return Findings(rows, shown, [verdict_on_cost(reached), verdict_on_curvature(runs)], draw(runs))
+
+
+def problem(seed: int) -> tuple[Model, Digits]:
+    """Make a network and its data.
+
+    Args:
+        seed: of both.
+
+    Returns:
+        P = 1,210 parameters in float32, 600 digits.
+    """
+    return make_classifier(64, (16,), seed, torch.float32), choose(load_digits(dtype=torch.float32), 600, seed)
+
+
+def steps_within_budget(name: str) -> int:
+    """Return how many steps an optimiser may take.
+
+    Args:
+        name: of `TRIALS`.
+
+    Returns:
+        The number.
+    """
+    return BUDGET if name in FIRST_ORDER else BUDGET // SOLVE
+
+
+def tune(name: str) -> Trial:
+    """Try all of an optimiser's settings on the tuning seed.
+
+    Args:
+        name: of `TRIALS`.
+
+    Returns:
+        The one with the least mean log-loss over the budget.
+    """
+
+    def mean_log_loss(trial: Trial) -> float:
+        step = make_step(name, trial, *problem(TUNING_SEED))
+        losses = [step() for _ in range(steps_within_budget(name))]
+        return sum(math.log(max(x, 1e-6)) if math.isfinite(x) else math.inf for x in losses) / len(losses)
+
+    return min(TRIALS[name], key=mean_log_loss)
+
+
+def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
+    """Run an optimiser for its budget.
+
+    Args:
+        name: of `TRIALS`.
+        trial: its setting.
+        seed: of the network and the digits.
+
+    Returns:
+        A row a step: the loss after it, the seconds so far, its KL, and at some its angle to the natural direction.
+    """
+    model, digits = problem(seed)
+    step, seconds, length = make_step(name, trial, model, digits), 0.0, 0.0
+    rows = []
+    for number in range(1, steps_within_budget(name) + 1):
+        measure, theta = measure_from_here(model, log_likelihood, [digits]), flatten(model.parameters).detach()
+        g, x = look(model, digits) if number in LOOKS else (None, None)
+        start = time.perf_counter()
+        step()
+        seconds += time.perf_counter() - start
+        seen = measure()
+        length += math.sqrt(2 * max(seen.mean_kl, 0.0))
+        row = {"optimiser": name, "seed": seed, "step": number, "seconds": seconds, "loss": -seen.surrogate, "kl": seen.mean_kl}
+        d = flatten(model.parameters).detach() - theta
+        angles = {"length": length, "step_angle": angle(d, x), "gradient_angle": angle(g, x)}
+        rows.append(row | angles)
+    return rows
+
+
+def look(model: Model, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradient and the natural direction here.
+
+    Args:
+        model: at θ.
+        digits: the data.
+
+    Returns:
+        g and x, (F + 10⁻³I)x = g by 50 iterations.
+    """
+    _, g = surrogate_gradient(model, log_likelihood, [digits])
+    return g, curved_direction(NATURAL, model, digits, g, 1e-3, iterations=50)
+
+
+def angle(one: torch.Tensor | None, other: torch.Tensor | None) -> float:
+    """Return the angle between two directions.
+
+    Args:
+        one: a direction, if there is one.
+        other: another, if there is one.
+
+    Returns:
+        Degrees; NaN where one is missing or zero.
+    """
+    if one is None or other is None:
+        return math.nan
+    return torch.rad2deg(torch.arccos((one @ other / one.norm() / other.norm()).clamp(-1, 1))).item()
+
+
+def first(run: list[dict[str, Any]], target: float) -> dict[str, float]:
+    """Return what it took to reach a loss.
+
+    Args:
+        run: rows of one run.
+        target: the loss, nats.
+
+    Returns:
+        Steps, seconds and path length; infinite if it never did.
+    """
+    for row in run:
+        if row["loss"] <= target:
+            return {key: row[key] for key in ("step", "seconds", "length")}
+    return dict.fromkeys(("step", "seconds", "length"), math.inf)
+
+
+def verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
+    """Judge C7.
+
+    Args:
+        reached: what it took, by optimiser, seed and target.
+
+    Returns:
+        The verdict.
+    """
+
+    def quotients(
+        key: str, target: float
+    ) -> list[float]:  # the best first-order optimiser of each seed over the better natural one
+        def best(names: Any, seed: int) -> float:
+            return min(reached[name, seed, target][key] for name in names)
+
+        return [best(FIRST_ORDER, seed) / best((NATURAL, TRUST_REGION), seed) for seed in SEEDS]
+
+    fewer = {target: quotients("step", target) for target in TARGETS}
+    seconds = {target: quotients("seconds", target) for target in TARGETS}
+
+    def pace(names: Any, seed: int) -> float:
+        used = [reached[name, seed, TARGETS[1]] for name in names]
+        return min(u["seconds"] / u["step"] for u in used if math.isfinite(u["step"]))
+
+    dearer = [pace((NATURAL, TRUST_REGION), seed) / pace(FIRST_ORDER, seed) for seed in SEEDS]
+    return Verdict(
+        "C7",
+        "the natural gradient needs fewer steps, but each is dearer",
+        "fewer steps than the best first-order optimiser to every target in every seed; ≥ 2 × the seconds a step",
+        "best first-order ÷ natural, in steps: "
+        + ", ".join(f"{told(values)} × to {target:g}" for target, values in fewer.items())
+        + f"; a natural step takes {told(dearer)} × the time; in seconds: "
+        + ", ".join(f"{told(values)} × to {target:g}" for target, values in seconds.items()),
+        judge(all(min(values) > 1 for values in fewer.values()), min(dearer) >= 2),
+    )
+
+
+def verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Verdict:
+    """Judge C9.
+
+    Args:
+        runs: rows by optimiser and seed.
+
+    Returns:
+        The verdict.
+    """
+
+    def median_angle(name: str, key: str) -> list[float]:
+        return [median_range(r[key] for r in runs[name, seed] if r["step"] in LOOKS[1:])[0] for seed in SEEDS]
+
+    def length(name: str) -> list[float]:  # the way to a loss of 0.3, for each nat gained
+        return [first(runs[name, s], 0.3)["length"] / (runs[name, s][0]["loss"] - 0.3) for s in SEEDS]
+
+    guesses = ("momentum", "RMSProp", "Adam")
+    nearer = {
+        name: [g - s for s, g in zip(median_angle(name, "step_angle"), median_angle(name, "gradient_angle"), strict=True)]
+        for name in guesses
+    }
+    natural = length(NATURAL)
+    further = {name: [own / best for own, best in zip(length(name), natural, strict=True)] for name in guesses}
+    return Verdict(
+        "C9",
+        "momentum, RMSProp and Adam approximate curvature, without the natural gradient's coherence",
+        "approximate: each one's step is nearer the natural direction than the gradient at the same θ, in every seed; without "
+        "coherence: each one's Fisher–Rao path to a loss of 0.3 is longer than the natural gradient's, in every seed",
+        "; ".join(
+            f"{name}: step at {told(median_angle(name, 'step_angle'))}°, {told(nearer[name])}° nearer than the gradient, path "
+            f"{told(further[name])} × the natural gradient's"
+            for name in guesses
+        ),
+        judge(min(map(min, nearer.values())) > 0, min(map(min, further.values())) > 1),
+    )
+
+
+def draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
+    """Draw loss over steps, over seconds and over path length, and KL and angles over steps.
+
+    Args:
+        runs: rows by optimiser and seed.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = panels(5)
+    for number, name in enumerate(TRIALS):
+        mine = [runs[name, seed] for seed in SEEDS]
+        style = {"color": f"C{number}", "linestyle": "--" if name in FIRST_ORDER else "-"}
+        steps = [row["step"] for row in mine[0]]
+        middle = {
+            key: torch.tensor([[row[key] for row in run] for run in mine]).median(0).values for key in ("seconds", "length")
+        }
+        losses = [[row["loss"] for row in run] for run in mine]
+        for panel, x in zip(axes, (steps, middle["seconds"].tolist(), middle["length"].tolist()), strict=False):
+            band(panel, x, losses, name, **style)
+        band(axes[3], steps, [[max(row["kl"], 1e-9) for row in run] for run in mine], name, **style)
+        seen = [step for step in LOOKS if step in steps]
+        band(axes[4], seen, [[row["step_angle"] for row in run if row["step"] in LOOKS] for run in mine], name, **style)
+    labels = ("steps", "seconds, one thread (median)", "path length Σ √(2 KL) (median)", "steps", "steps")
+    for panel, label in zip(axes, labels, strict=True):
+        panel.set(xlabel=label, ylabel="training loss, nats", xscale="log", yscale="log")
+    for panel in axes[:3]:
+        panel.set_ylim(1e-3, 3)
+    axes[1].set_xlim(left=2e-3)
+    axes[2].set_xscale("linear")
+    axes[3].set_ylabel("KL(old ‖ new) of the step, nats")
+    axes[4].set(ylabel="angle of the step to the natural direction, degrees", yscale="linear")
+    axes[0].set_title(f"digits, full batch; median and range, {len(SEEDS)} seeds", fontsize="medium")
+    axes[0].legend(frameon=False, fontsize="small")
+    return figure
