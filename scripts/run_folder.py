@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from scripts.command import UsageError
 
 Config = TypeVar("Config")
-PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy")
+PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy", "scikit-learn")
 
 
 def create(runs: Path, env_id: str, name: str) -> Path:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Distribution
 
 from agents.networks import mlp
 from scripts.command import UsageError
@@ -86,7 +86,7 @@ def categorical(logits: Tensor) -> Categorical:
     return Categorical(logits=logits, validate_args=False)
 
 
-def log_likelihood(distribution: Categorical, chunk: Digits) -> Tensor:
+def log_likelihood(distribution: Distribution, chunk: Digits) -> Tensor:
     """Return the terms of the objective to maximise; the loss, the mean cross-entropy, is minus their mean.
 
     Args:

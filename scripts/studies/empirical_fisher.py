@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
+from scripts.studies.digits import Digits, categorical, choose, load_digits, log_likelihood, make_classifier
 from scripts.studies.findings import SEEDS, Findings, Verdict, judge, median_range, panels, told
 from trpo.conjugate_gradient import Product, conjugate_gradient
 from trpo.curvature import empirical_fisher_product
@@ -55,7 +55,7 @@ def study() -> Findings:
     verdict = Verdict(
         "C6",
         "the author's doubt, may the data's targets stand in for the model's own, read as: they may",
-        "on each of three problems: median angle between the directions ≤ 30° early and late, loss reached ≤ 1.1 × in every seed",
+        "on each of three problems: median angle of the directions ≤ 30° early and late, loss reached ≤ 1.1 × in every seed",
         "; ".join(f"{p}: {angles[p][0]:.0f}° early, {angles[p][1]:.0f}° late, loss {told(times[p])} ×" for p in PROBLEMS),
         judge(*(max(angles[p]) <= 30 and max(times[p]) <= 1.1 for p in PROBLEMS)),
     )
@@ -81,7 +81,7 @@ def make_problem(name: str, seed: int) -> Problem:
     for _ in range(60):
         trust_region_step(model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-4))
     with torch.no_grad():
-        probabilities = model.family(*model.outputs(digits)).probs
+        probabilities = categorical(*model.outputs(digits)).probs
     targets = torch.multinomial(probabilities, 1, generator=torch.Generator().manual_seed(seed))[:, 0]
     assign(model.parameters, start)
     return Problem(model, Digits(digits.inputs, targets))

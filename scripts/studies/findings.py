@@ -93,18 +93,18 @@ def told(values: Iterable[float], unit: str = "") -> str:
     return f"{median:.3g} ({low:.3g} to {high:.3g}){unit and ' '}{unit}"
 
 
-def panels(count: int, height: float = 3.8) -> tuple[Figure, Sequence[Axes]]:
+def panels(count: int, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """Make an empty figure.
 
     Args:
-        count: of panels, side by side.
-        height: in inches.
+        count: of panels side by side.
+        rows: of them.
 
     Returns:
         The figure and its panels.
     """
-    figure = Figure(figsize=(5.2 * count, height), layout="constrained", dpi=110)
-    axes = list(np.ravel(figure.subplots(1, count)))
+    figure = Figure(figsize=(5.2 * count, 3.8 * rows), layout="constrained", dpi=110)
+    axes = list(np.ravel(figure.subplots(rows, count)))
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
     return figure, axes

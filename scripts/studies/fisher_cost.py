@@ -187,6 +187,7 @@ def draw(costs: list[dict[str, Any]], spectra: list[dict[str, Any]]) -> Any:
         mine = [[r for r in spectra if r["what"] == name and r["seed"] == seed] for seed in SEEDS]
         band(right, TRAINED, [[r["smallest"] / r["largest"] for r in part] for part in mine], name, color=color, marker="o")
     right.set(xlabel="training steps taken", ylabel="smallest ÷ largest eigenvalue")
+    right.set_yscale("symlog", linthresh=1e-6)
     right.set_title(f"P = {spectra[0]['parameters']}, float64; median and range, {len(SEEDS)} seeds", fontsize="medium")
     for panel in (left, middle, right):
         panel.legend(frameon=False, fontsize="small")

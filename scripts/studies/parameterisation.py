@@ -200,9 +200,11 @@ def draw(gaps: list[dict[str, Any]]) -> Any:
         band(
             right, STEP_SIZES, [[r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS], method
         )
-    left.set(xlabel="mean μ", ylabel="deviation σ", title=f"paths to time {TIME:g}, h = 0.01, seed 0")
+    left.set(xlabel="mean μ", ylabel="deviation σ", title=f"paths to time {TIME:g}, h = 0.01, seed 0", xlim=(-0.05, 1.3))
     right.set(xlabel="step size h", ylabel="largest KL between paths, nats", xscale="log", yscale="log")
     right.set_title(f"gap between parameterisations; median and range, {len(SEEDS)} seeds", fontsize="medium")
-    left.legend(frameon=False, fontsize="x-small")
+    right.set_xticks(STEP_SIZES, [f"{h:g}" for h in STEP_SIZES])
+    right.minorticks_off()
+    left.legend(frameon=False, fontsize="x-small", loc="upper right", handlelength=4)
     right.legend(frameon=False, fontsize="small")
     return figure

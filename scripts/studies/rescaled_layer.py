@@ -157,7 +157,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Any:
 
     def curves(method: str, damped: bool) -> list[list[float]]:
         mine = [r for r in rows if r["method"] == method and (r["damping"] > 0) == damped]
-        return [[r["gap"] / r["moved"] for r in mine if r["seed"] == seed] for seed in SEEDS]
+        return [[max(r["gap"] / r["moved"], 1e-16) for r in mine if r["seed"] == seed] for seed in SEEDS]  # rounding may be < 0
 
     figure, (left, right) = panels(2)
     for method in RATES:
@@ -167,5 +167,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Any:
     for panel, label in ((left, "step size h, no damping"), (right, "damping β")):
         panel.set(xlabel=label, ylabel="KL between the networks ÷ KL moved", xscale="log", yscale="log")
         panel.set_title(title, fontsize="medium")
+        panel.minorticks_off()
         panel.legend(frameon=False, fontsize="small")
+    left.set_xticks(STEP_SIZES, [f"{h:g}" for h in STEP_SIZES])
     return figure

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
+from scripts.studies.digits import Digits, categorical, choose, load_digits, log_likelihood, make_classifier
 from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.curvature import score_moments
 from trpo.fisher import dense_fisher
@@ -81,7 +81,7 @@ def seed_rows(seed: int) -> list[dict[str, Any]]:
         rows += [{"quantity": name, "phase": phase, "seed": seed, "draws": 0, "value": x} for name, x in measured.items()]
         for draws in DRAWS:
             with torch.no_grad():
-                probabilities = model.family(*model.outputs(digits)).probs
+                probabilities = categorical(*model.outputs(digits)).probs
             answers = torch.multinomial(probabilities, draws, replacement=True, generator=generator)  # (B, draws)
             drawn = Digits(digits.inputs.repeat_interleave(draws, 0), answers.flatten())
             norm = surrogate_gradient(model, log_likelihood, [drawn])[1].norm().item()

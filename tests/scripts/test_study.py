@@ -1,4 +1,4 @@
-"""`trpo study`: what a study prints and writes agree, its verdict follows from its numbers, and bad input is told in one line."""
+"""`trpo study`: what is printed and written agree, a verdict follows from its numbers, bad input is told in one line."""
 
 import csv
 import json
