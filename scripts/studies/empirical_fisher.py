@@ -43,7 +43,7 @@ def study() -> Findings:
     Returns:
         What was found.
     """
-    rows = [row for name in PROBLEMS for seed in SEEDS for row in [*angle_rows(name, seed), *loss_rows(name, seed)]]
+    rows = [row for name in PROBLEMS for seed in SEEDS for row in [*_angle_rows(name, seed), *_loss_rows(name, seed)]]
 
     def values(problem: str, quantity: str) -> list[float]:
         return [r["value"] for r in rows if (r["problem"], r["quantity"]) == (problem, quantity)]
@@ -59,19 +59,11 @@ def study() -> Findings:
         "; ".join(f"{p}: {angles[p][0]:.0f}° early, {angles[p][1]:.0f}° late, loss {told(times[p])} ×" for p in PROBLEMS),
         judge(*(max(angles[p]) <= 30 and max(times[p]) <= 1.1 for p in PROBLEMS)),
     )
-    return Findings(rows, shown, [verdict], draw(rows, columns))
+    return Findings(rows, shown, [verdict], _draw(rows, columns))
 
 
-def make_problem(name: str, seed: int) -> Problem:
-    """Make one of the problems.
-
-    Args:
-        name: of `PROBLEMS`.
-        seed: of the weights, the digits and the targets drawn.
-
-    Returns:
-        The problem.
-    """
+def _make_problem(name: str, seed: int) -> Problem:
+    # make one of the problems
     if name == "network that fits all":
         return Problem(make_classifier(64, (10,), seed), choose(load_digits(), 400, seed))
     digits, model = choose(load_digits(pool=4), 1000, seed), make_classifier(4, (), seed)
@@ -87,17 +79,8 @@ def make_problem(name: str, seed: int) -> Problem:
     return Problem(model, Digits(digits.inputs, targets))
 
 
-def direction(matrix: str, problem: Problem, iterations: int) -> Tensor:
-    """Solve (A + βI)x = ∇L with A either matrix.
-
-    Args:
-        matrix: of `MATRICES`.
-        problem: at θ.
-        iterations: of conjugate gradient at most.
-
-    Returns:
-        x, (P,).
-    """
+def _direction(matrix: str, problem: Problem, iterations: int) -> Tensor:
+    # solve (A + βI)x = ∇L with A either matrix
     model, digits = problem
     _, g = surrogate_gradient(model, log_likelihood, [digits])
     true = matrix == "true Fisher"
@@ -106,38 +89,22 @@ def direction(matrix: str, problem: Problem, iterations: int) -> Tensor:
     return conjugate_gradient(lambda v: A(v) + damping * v, g, iterations).x
 
 
-def angle_rows(name: str, seed: int) -> list[dict[str, Any]]:
-    """Measure the angle between the two directions along one path.
-
-    Args:
-        name: of `PROBLEMS`.
-        seed: of the problem.
-
-    Returns:
-        Rows of results.csv.
-    """
-    problem = make_problem(name, seed)
+def _angle_rows(name: str, seed: int) -> list[dict[str, Any]]:
+    # measure the angle between the two directions along one path
+    problem = _make_problem(name, seed)
     rows = []
     for step in range(1, max(PHASES.values()) + 1):
         trust_region_step(problem.model, log_likelihood, [problem.digits], TrustRegionConfig(max_kl=0.05, damping=1e-4))
         for phase in (phase for phase, when in PHASES.items() if when == step):
-            one, other = (direction(matrix, problem, 60) for matrix in MATRICES)
+            one, other = (_direction(matrix, problem, 60) for matrix in MATRICES)
             angle = torch.rad2deg(torch.arccos(one @ other / one.norm() / other.norm())).item()
             rows.append({"problem": name, "quantity": f"angle {phase}, degrees", "seed": seed, "step": step, "value": angle})
     return rows
 
 
-def loss_rows(name: str, seed: int) -> list[dict[str, Any]]:
-    """Measure the loss each matrix reaches in the same number of steps, at the best of the same step sizes.
-
-    Args:
-        name: of `PROBLEMS`.
-        seed: of the problem.
-
-    Returns:
-        Rows of results.csv.
-    """
-    problem = make_problem(name, seed)
+def _loss_rows(name: str, seed: int) -> list[dict[str, Any]]:
+    # measure the loss each matrix reaches in the same number of steps, at the best of the same step sizes
+    problem = _make_problem(name, seed)
     start = flatten(problem.model.parameters).detach()
 
     def loss() -> float:
@@ -146,7 +113,7 @@ def loss_rows(name: str, seed: int) -> list[dict[str, Any]]:
     def reached(matrix: str, step_size: float) -> float:
         assign(problem.model.parameters, start)
         for _ in range(STEPS):
-            step = step_size * direction(matrix, problem, 20)
+            step = step_size * _direction(matrix, problem, 20)
             if not step.isfinite().all():
                 return float("inf")
             assign(problem.model.parameters, flatten(problem.model.parameters).detach() + step)
@@ -158,16 +125,8 @@ def loss_rows(name: str, seed: int) -> list[dict[str, Any]]:
     return [{"problem": name, "quantity": k, "seed": seed, "step": STEPS, "value": value} for k, value in losses.items()]
 
 
-def draw(rows: list[dict[str, Any]], columns: list[str]) -> Any:
-    """Draw angles and losses, a point a seed.
-
-    Args:
-        rows: of results.csv.
-        columns: two angles, then two losses.
-
-    Returns:
-        The figure.
-    """
+def _draw(rows: list[dict[str, Any]], columns: list[str]) -> Any:
+    # draw angles and losses, a point a seed
     figure, (left, right) = panels(2)
     for number, column in enumerate(columns):
         panel = left if number < 2 else right

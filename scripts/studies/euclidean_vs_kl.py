@@ -34,14 +34,14 @@ def study() -> Findings:
         What was found.
     """
     gaussian = [
-        {"model": "Gaussian mean", "direction": "mean", "seed": 0, "step": 0, "sigma": s, "kl": gaussian_kl(s)} for s in SIGMAS
+        {"model": "Gaussian mean", "direction": "mean", "seed": 0, "step": 0, "sigma": s, "kl": _gaussian_kl(s)} for s in SIGMAS
     ]
-    network = [row for seed in SEEDS for row in network_rows(seed)]
+    network = [row for seed in SEEDS for row in _network_rows(seed)]
     spreads = {"Gaussian, over σ": [max(r["kl"] for r in gaussian) / min(r["kl"] for r in gaussian)]}
-    spreads["network, over its layers and training"] = [spread_of([r for r in network if r["seed"] == seed]) for seed in SEEDS]
+    spreads["network, over its layers and training"] = [_spread_of([r for r in network if r["seed"] == seed]) for seed in SEEDS]
     for direction in dict.fromkeys(r["direction"] for r in network):
         spreads[f"network, {direction}, over training"] = [
-            spread_of([r for r in network if r["seed"] == seed and r["direction"] == direction]) for seed in SEEDS
+            _spread_of([r for r in network if r["seed"] == seed and r["direction"] == direction]) for seed in SEEDS
         ]
     shown = [{"steps of equal length": name, "largest ÷ smallest KL": told(values)} for name, values in spreads.items()]
     everything_gaussian, everything_network = spreads["Gaussian, over σ"][0], spreads["network, over its layers and training"]
@@ -52,32 +52,16 @@ def study() -> Findings:
         f"α = {ALPHA}: Gaussian {everything_gaussian:.3g} ×; network {told(everything_network)} ×",
         judge(everything_gaussian >= 100, min(everything_network) >= 100),
     )
-    return Findings(gaussian + network, shown, [verdict], draw(gaussian, network))
+    return Findings(gaussian + network, shown, [verdict], _draw(gaussian, network))
 
 
-def spread_of(rows: list[dict[str, Any]]) -> float:
-    """Return the largest KL of some rows over the smallest.
-
-    Args:
-        rows: of results.csv.
-
-    Returns:
-        The factor.
-    """
+def _spread_of(rows: list[dict[str, Any]]) -> float:
+    # the largest KL of some rows over the smallest
     return max(row["kl"] for row in rows) / min(row["kl"] for row in rows)
 
 
-def kl_of_step(model: Model, chunk: Any, step: torch.Tensor) -> float:
-    """Return KL(π_θ ‖ π_θ+step), and leave θ as it was.
-
-    Args:
-        model: at θ.
-        chunk: the states to average over.
-        step: (P,).
-
-    Returns:
-        Mean KL in nats.
-    """
+def _kl_of_step(model: Model, chunk: Any, step: torch.Tensor) -> float:
+    # KL(π_θ ‖ π_θ+step), and leave θ as it was
     theta = flatten(model.parameters).detach()
     measure = measure_from_here(model, lambda distribution, _: distribution.entropy(), [chunk])
     assign(model.parameters, theta + step)
@@ -86,29 +70,15 @@ def kl_of_step(model: Model, chunk: Any, step: torch.Tensor) -> float:
     return kl
 
 
-def gaussian_kl(sigma: float) -> float:
-    """Return the KL of a step of α in the mean of N(0, σ²).
-
-    Args:
-        sigma: σ.
-
-    Returns:
-        KL in nats.
-    """
+def _gaussian_kl(sigma: float) -> float:
+    # the KL of a step of α in the mean of N(0, σ²)
     mean = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     model = Model([mean], lambda _: (mean, torch.full_like(mean, sigma)), Normal)
-    return kl_of_step(model, None, torch.full_like(mean, ALPHA).detach())
+    return _kl_of_step(model, None, torch.full_like(mean, ALPHA).detach())
 
 
-def network_rows(seed: int) -> list[dict[str, Any]]:
-    """Train a classifier, and probe it with steps of length α on the way.
-
-    Args:
-        seed: of its weights, the digits it sees, and the random directions within each layer.
-
-    Returns:
-        Rows of results.csv.
-    """
+def _network_rows(seed: int) -> list[dict[str, Any]]:
+    # train a classifier, and probe it with steps of length α on the way
     digits = choose(load_digits(), 600, seed)
     model = make_classifier(64, (16,), seed)
     generator = torch.Generator().manual_seed(seed)
@@ -121,22 +91,14 @@ def network_rows(seed: int) -> list[dict[str, Any]]:
                 pieces[layer] = torch.randn(pieces[layer].shape, generator=generator, dtype=torch.float64)
                 directions[name] = flatten(pieces)
             for name, direction in directions.items():
-                kl = kl_of_step(model, digits, ALPHA * direction / direction.norm())
+                kl = _kl_of_step(model, digits, ALPHA * direction / direction.norm())
                 rows.append({"model": "network", "direction": name, "seed": seed, "step": step, "sigma": math.nan, "kl": kl})
         trust_region_step(model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3))
     return rows
 
 
-def draw(gaussian: list[dict[str, Any]], network: list[dict[str, Any]]) -> Any:
-    """Draw the KL of equal steps, over σ and over training.
-
-    Args:
-        gaussian: rows of the Gaussian.
-        network: rows of the network.
-
-    Returns:
-        The figure.
-    """
+def _draw(gaussian: list[dict[str, Any]], network: list[dict[str, Any]]) -> Any:
+    # draw the KL of equal steps, over σ and over training
     figure, (left, right) = panels(2)
     left.loglog(SIGMAS, [row["kl"] for row in gaussian], "o-")
     left.set(xlabel="standard deviation σ", ylabel="KL(old ‖ new), nats", title=f"N(0, σ²), its mean moved by {ALPHA}")

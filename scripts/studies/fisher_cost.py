@@ -39,8 +39,8 @@ def study() -> Findings:
     Returns:
         What was found.
     """
-    costs = [row for width in WIDTHS for seed in SEEDS for row in cost_rows(width, seed)]
-    spectra = [row for seed in SEEDS for row in spectrum_rows(seed)]
+    costs = [row for width in WIDTHS for seed in SEEDS for row in _cost_rows(width, seed)]
+    spectra = [row for seed in SEEDS for row in _spectrum_rows(seed)]
 
     def cost(what: str, parameters: int) -> list[float]:
         return [r["milliseconds"] for r in costs if r["what"] == what and r["parameters"] == parameters]
@@ -69,7 +69,7 @@ def study() -> Findings:
             "a CG solve takes ≥ 3 gradients at every P and seed; and ≥ 3 × as many at the largest P as at the smallest",
             f"CG: {told(all_dear)} gradients, {told(growth)} × as many at P = {sizes[-1]:,} as at {sizes[0]:,}; dense: "
             + ", ".join(f"{told(quotient('solve with F dense', 'gradient', p))} at P = {p:,}" for p in (dense[0], dense[-1]))
-            + f", there {told(largest)} × CG's time; F alone fills this machine's memory at P = {fits():,}",
+            + f", there {told(largest)} × CG's time; F alone fills this machine's memory at P = {_fits():,}",
             judge(min(all_dear) >= 3, min(growth) >= 3),
         ),
         Verdict(
@@ -81,24 +81,16 @@ def study() -> Findings:
             judge(max(ratios) <= 0.8, min(lowest["F"]) > -1e-6 and max(lowest["H"]) < -1e-6),
         ),
     ]
-    return Findings(costs + spectra, shown, verdicts, draw(costs, spectra))
+    return Findings(costs + spectra, shown, verdicts, _draw(costs, spectra))
 
 
-def fits() -> int:
-    """Return the P whose dense F, in float32, is as large as this machine's memory."""
+def _fits() -> int:
+    # the P whose dense F, in float32, is as large as this machine's memory
     return int((os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4) ** 0.5)
 
 
-def cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
-    """Time everything in turns on one network, in float32 as training does.
-
-    Args:
-        width: of its hidden layer.
-        seed: of its weights and the digits.
-
-    Returns:
-        Rows of results.csv; milliseconds are medians over rounds.
-    """
+def _cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
+    # time everything in turns on one network, in float32 as training does
     digits = choose(load_digits(dtype=torch.float32), BATCH, seed)
     model = make_classifier(64, (width,), seed, torch.float32)
     _, g = surrogate_gradient(model, log_likelihood, [digits])
@@ -135,15 +127,8 @@ def cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def spectrum_rows(seed: int) -> list[dict[str, Any]]:
-    """Write out F and the Hessian H of the loss of one network over training, and find their extreme eigenvalues.
-
-    Args:
-        seed: of its weights and the digits.
-
-    Returns:
-        Rows of results.csv.
-    """
+def _spectrum_rows(seed: int) -> list[dict[str, Any]]:
+    # write out F and the Hessian H of the loss of one network over training, and find their extreme eigenvalues
     digits = choose(load_digits(pool=2), 300, seed)
     model = make_classifier(16, (8,), seed)
     rows = []
@@ -161,16 +146,8 @@ def spectrum_rows(seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def draw(costs: list[dict[str, Any]], spectra: list[dict[str, Any]]) -> Any:
-    """Draw time over P, memory over P, and definiteness over training.
-
-    Args:
-        costs: rows of times.
-        spectra: rows of eigenvalues.
-
-    Returns:
-        The figure.
-    """
+def _draw(costs: list[dict[str, Any]], spectra: list[dict[str, Any]]) -> Any:
+    # draw time over P, memory over P, and definiteness over training
     figure, (left, middle, right) = panels(3)
     for what in COSTS:
         mine = [[r for r in costs if r["what"] == what and r["seed"] == seed] for seed in SEEDS]
@@ -181,7 +158,7 @@ def draw(costs: list[dict[str, Any]], spectra: list[dict[str, Any]]) -> Any:
     sizes = sorted({r["parameters"] for r in costs})
     middle.loglog(sizes, [4 * p * p / 2**20 for p in sizes], "o-", color="C4", label="F written out, P² numbers")
     middle.loglog(sizes, [4 * 5 * p / 2**20 for p in sizes], "o-", color="C3", label="CG: x, r, p, Ap, g, 5 P numbers")
-    middle.axhline(4 * fits() ** 2 / 2**20, color="0.6", linestyle=":", label="this machine's memory")
+    middle.axhline(4 * _fits() ** 2 / 2**20, color="0.6", linestyle=":", label="this machine's memory")
     middle.set(xlabel="parameters P", ylabel="MiB, float32, counted", title="memory of a solve, without the graphs")
     for name, color in (("F", "C1"), ("H", "C2")):
         mine = [[r for r in spectra if r["what"] == name and r["seed"] == seed] for seed in SEEDS]

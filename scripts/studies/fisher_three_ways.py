@@ -31,10 +31,10 @@ def study() -> Findings:
     Returns:
         What was found.
     """
-    rows = [row for seed in SEEDS for row in seed_rows(seed)]
+    rows = [row for seed in SEEDS for row in _seed_rows(seed)]
     ways = {way: [r["value"] for r in rows if r["quantity"] == way] for way in WAYS}
-    errors = {phase: [curve(rows, phase, seed) for seed in SEEDS] for phase in ("start", "trained")}
-    slopes = [power(values) for phase in errors.values() for values in phase]
+    errors = {phase: [_curve(rows, phase, seed) for seed in SEEDS] for phase in ("start", "trained")}
+    slopes = [_power(values) for phase in errors.values() for values in phase]
     nearest = [values[0] for phase in errors.values() for values in phase]
     shown = [{"": f"{way} − JᵀMJ, largest entry", "median and range": told(values)} for way, values in ways.items()]
     shown += [
@@ -51,18 +51,11 @@ def study() -> Findings:
         f"entries agree to {worst:.1e}; power {told(slopes)}; at ‖d‖ = {LENGTHS[0]:.1g} off by ≤ {max(nearest):.1e}",
         judge(worst < 1e-10, min(slopes) > 0.8 and max(slopes) < 1.2 and max(nearest) <= 0.01),
     )
-    return Findings(rows, shown, [verdict], draw(rows, errors))
+    return Findings(rows, shown, [verdict], _draw(rows, errors))
 
 
-def seed_rows(seed: int) -> list[dict[str, Any]]:
-    """Measure one classifier at its start and trained.
-
-    Args:
-        seed: of its weights, the digits it sees and the directions.
-
-    Returns:
-        Rows of results.csv.
-    """
+def _seed_rows(seed: int) -> list[dict[str, Any]]:
+    # measure one classifier at its start and trained
     digits = choose(load_digits(pool=2), 40, seed)
     model = make_classifier(16, (6,), seed)
     d = torch.randn(flatten(model.parameters).shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -90,42 +83,18 @@ def seed_rows(seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def curve(rows: list[dict[str, Any]], phase: str, seed: int) -> list[float]:
-    """Return |½dᵀFd ÷ KL − 1| of one seed, over `LENGTHS`.
-
-    Args:
-        rows: of results.csv.
-        phase: start or trained.
-        seed: which.
-
-    Returns:
-        One number a length.
-    """
+def _curve(rows: list[dict[str, Any]], phase: str, seed: int) -> list[float]:
+    # |½dᵀFd ÷ KL − 1| of one seed, over `LENGTHS`
     return [abs(r["value"] - 1) for r in rows if (r["quantity"], r["phase"], r["seed"]) == ("½dᵀFd ÷ KL", phase, seed)]
 
 
-def power(errors: list[float]) -> float:
-    """Return the power of ‖d‖ with which errors fall as ‖d‖ → 0.
-
-    Args:
-        errors: over `LENGTHS`.
-
-    Returns:
-        The slope in log-log over the six shortest lengths.
-    """
+def _power(errors: list[float]) -> float:
+    # the power of ‖d‖ with which errors fall as ‖d‖ → 0
     return float(np.polyfit(np.log(LENGTHS[:6]), np.log(errors[:6]), 1)[0])
 
 
-def draw(rows: list[dict[str, Any]], errors: dict[str, list[list[float]]]) -> Any:
-    """Draw how the roads agree, and how the quadratic becomes KL.
-
-    Args:
-        rows: of results.csv.
-        errors: |½dᵀFd ÷ KL − 1| by phase, seed and length.
-
-    Returns:
-        The figure.
-    """
+def _draw(rows: list[dict[str, Any]], errors: dict[str, list[list[float]]]) -> Any:
+    # draw how the roads agree, and how the quadratic becomes KL
     figure, (left, right) = panels(2)
     for number, way in enumerate(WAYS):
         gaps = [row["value"] for row in rows if row["quantity"] == way]

@@ -35,25 +35,25 @@ def study() -> Findings:
         generator = torch.Generator().manual_seed(seed)
         logits = torch.randn(1, 10, generator=generator, dtype=torch.float64)
         direction = torch.randn(1, 10, generator=generator, dtype=torch.float64)
-        rows += both_directions("ten-way choice, its logits", logits, direction, lambda x: Categorical(logits=x), seed)
+        rows += _both_directions("ten-way choice, its logits", logits, direction, lambda x: Categorical(logits=x), seed)
     zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    rows += both_directions("Gaussian, its log σ", zero, one, lambda x: Normal(0.0, x.exp()), 0)
-    rows += both_directions("Gaussian, its mean", zero, one, lambda x: Normal(x, 1.0), 0)
+    rows += _both_directions("Gaussian, its log σ", zero, one, lambda x: Normal(0.0, x.exp()), 0)
+    rows += _both_directions("Gaussian, its mean", zero, one, lambda x: Normal(x, 1.0), 0)
     names = list(dict.fromkeys(row["pair"] for row in rows))
     shown = [
         {
             "P and Q differ in": name,
             "distance d": f"{d:.2g}",
-            "KL(P‖Q) ÷ KL(Q‖P)": told(at(rows, name, d)),
-            "|ratio − 1| ÷ d": told([abs(ratio - 1) / d for ratio in at(rows, name, d)]),
+            "KL(P‖Q) ÷ KL(Q‖P)": told(_at(rows, name, d)),
+            "|ratio − 1| ÷ d": told([abs(ratio - 1) / d for ratio in _at(rows, name, d)]),
         }
         for name in names
         for d in (DISTANCES[0], DISTANCES[4], DISTANCES[8], DISTANCES[12])
     ]
     parting = [name for name in names if name != "Gaussian, its mean"]
-    far = min(median_range([max(x, 1 / x) for x in at(rows, name, DISTANCES[-1])])[1] for name in parting)
-    near = max(abs(x - 1) for name in names for x in at(rows, name, DISTANCES[0]))
-    order = [slope(mine) for name in parting for mine in by_seed(rows, name)]
+    far = min(median_range([max(x, 1 / x) for x in _at(rows, name, DISTANCES[-1])])[1] for name in parting)
+    near = max(abs(x - 1) for name in names for x in _at(rows, name, DISTANCES[0]))
+    order = [_slope(mine) for name in parting for mine in _by_seed(rows, name)]
     verdict = Verdict(
         "C3",
         "KL(P‖Q) ≠ KL(Q‖P), yet KL measures how far apart two distributions are",
@@ -62,22 +62,11 @@ def study() -> Findings:
         f"power {told(order)}. Gaussians of equal σ are the exception: equal both ways",
         judge(far >= 1.1, near <= 0.01 and min(order) > 0.9 and max(order) < 1.1),
     )
-    return Findings(rows, shown, [verdict], draw(rows, names))
+    return Findings(rows, shown, [verdict], _draw(rows, names))
 
 
-def both_directions(pair: str, start: Tensor, direction: Tensor, family: Family, seed: int) -> list[dict[str, Any]]:
-    """Move Q away from P, and measure.
-
-    Args:
-        pair: what P and Q differ in.
-        start: the parameter of P.
-        direction: Q's parameter is start + d · direction.
-        family: parameter ↦ distribution.
-        seed: for the rows.
-
-    Returns:
-        Rows of results.csv.
-    """
+def _both_directions(pair: str, start: Tensor, direction: Tensor, family: Family, seed: int) -> list[dict[str, Any]]:
+    # move Q away from P, and measure
     parameter = start.clone().requires_grad_()
     model = Model([parameter], lambda _: (parameter,), family)
     measure = measure_from_here(model, lambda distribution, _: distribution.entropy(), [None])
@@ -92,60 +81,28 @@ def both_directions(pair: str, start: Tensor, direction: Tensor, family: Family,
     return rows
 
 
-def at(rows: list[dict[str, Any]], pair: str, distance: float) -> list[float]:
-    """Return a pair's ratio at a distance, one a seed.
-
-    Args:
-        rows: of results.csv.
-        pair: which.
-        distance: of `DISTANCES`.
-
-    Returns:
-        KL(P‖Q) ÷ KL(Q‖P).
-    """
+def _at(rows: list[dict[str, Any]], pair: str, distance: float) -> list[float]:
+    # a pair's ratio at a distance, one a seed
     return [row["ratio"] for row in rows if row["pair"] == pair and row["distance"] == distance]
 
 
-def by_seed(rows: list[dict[str, Any]], pair: str) -> list[list[dict[str, Any]]]:
-    """Return a pair's rows, a list a seed.
-
-    Args:
-        rows: of results.csv.
-        pair: which.
-
-    Returns:
-        Rows in order of distance; one list alone where nothing is random.
-    """
+def _by_seed(rows: list[dict[str, Any]], pair: str) -> list[list[dict[str, Any]]]:
+    # a pair's rows, a list a seed
     parts = [[row for row in rows if row["pair"] == pair and row["seed"] == seed] for seed in SEEDS]
     return [part for part in parts if part]
 
 
-def slope(rows: list[dict[str, Any]]) -> float:
-    """Return the power of d with which |ratio − 1| falls as d → 0.
-
-    Args:
-        rows: one pair's, one seed's.
-
-    Returns:
-        The slope in log-log over distances up to 0.02.
-    """
+def _slope(rows: list[dict[str, Any]]) -> float:
+    # the power of d with which |ratio − 1| falls as d → 0
     near = [row for row in rows if row["distance"] <= 0.02]
     return float(np.polyfit(np.log([r["distance"] for r in near]), np.log([abs(r["ratio"] - 1) for r in near]), 1)[0])
 
 
-def draw(rows: list[dict[str, Any]], names: list[str]) -> Any:
-    """Draw both directions, and how their ratio goes to 1.
-
-    Args:
-        rows: of results.csv.
-        names: of the pairs.
-
-    Returns:
-        The figure.
-    """
+def _draw(rows: list[dict[str, Any]], names: list[str]) -> Any:
+    # draw both directions, and how their ratio goes to 1
     figure, (left, right) = panels(2)
     for number, name in enumerate(names):
-        mine = by_seed(rows, name)
+        mine = _by_seed(rows, name)
         band(left, DISTANCES, [[r["kl"] for r in part] for part in mine], f"{name}: KL(P‖Q)", color=f"C{number}")
         band(left, DISTANCES, [[r["reverse_kl"] for r in part] for part in mine], "KL(Q‖P)", color=f"C{number}", linestyle=":")
         band(right, DISTANCES, [[r["ratio"] for r in part] for part in mine], name, color=f"C{number}")

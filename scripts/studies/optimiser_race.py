@@ -12,22 +12,24 @@ twelve times as many steps. Clocks stop while KL and angles are measured.
 """
 
 import math
-import time
 from typing import Any
 
 import torch
 
-from scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
 from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, median_range, panels, told
-from scripts.studies.optimisers import FIRST_ORDER, NATURAL, TRIALS, TRUST_REGION, Trial, curved_direction, make_step
-from trpo.measurement import measure_from_here
-from trpo.model import Model, surrogate_gradient
-from trpo.parameters import flatten
-
-BUDGET, SOLVE = 480, 12  # gradients a run may cost; what a step with a solve counts as
-TARGETS = (1.0, 0.3, 0.1, 0.03)  # losses, nats
-LOOKS = (1, 2, 4, 8, 16, 32, 128, 480)  # steps at which angles are measured
-TUNING_SEEDS = (100, 101)
+from scripts.studies.optimisers import (
+    FIRST_ORDER,
+    LOOKS,
+    NATURAL,
+    TARGETS,
+    TRIALS,
+    TRUST_REGION,
+    first,
+    race,
+    thinned,
+    tune,
+    until,
+)
 
 
 def study() -> Findings:
@@ -38,7 +40,7 @@ def study() -> Findings:
     """
     chosen = {name: tune(name) for name in TRIALS}
     runs = {(name, seed): race(name, chosen[name], seed) for name in TRIALS for seed in SEEDS}
-    rows = [row for run in runs.values() for row in run]
+    rows = [row for run in runs.values() for row in thinned(run)]
     reached = {(name, seed, target): first(runs[name, seed], target) for name, seed in runs for target in TARGETS}
 
     def over_seeds(name: str, key: str, target: float) -> list[float]:
@@ -52,147 +54,11 @@ def study() -> Findings:
         | {"Σ√(2KL) to 0.3": told(over_seeds(name, "length", 0.3))}
         for name in TRIALS
     ]
-    return Findings(rows, shown, [verdict_on_cost(reached), verdict_on_curvature(runs)], draw(runs))
+    return Findings(rows, shown, [_verdict_on_cost(reached), _verdict_on_curvature(runs)], _draw(runs))
 
 
-def problem(seed: int) -> tuple[Model, Digits]:
-    """Make a network and its data.
-
-    Args:
-        seed: of both.
-
-    Returns:
-        P = 1,210 parameters in float32, 600 digits.
-    """
-    return make_classifier(64, (16,), seed, torch.float32), choose(load_digits(dtype=torch.float32), 600, seed)
-
-
-def steps_within_budget(name: str) -> int:
-    """Return how many steps an optimiser may take.
-
-    Args:
-        name: of `TRIALS`.
-
-    Returns:
-        The number.
-    """
-    return BUDGET if name in FIRST_ORDER else BUDGET // SOLVE
-
-
-def tune(name: str) -> Trial:
-    """Try all of an optimiser's settings on the tuning seeds.
-
-    Args:
-        name: of `TRIALS`.
-
-    Returns:
-        The one with the least mean log-loss over the budget.
-    """
-
-    def mean_log_loss(trial: Trial) -> float:
-        steps = [make_step(name, trial, *problem(seed)) for seed in TUNING_SEEDS]
-        losses = [step() for step in steps for _ in range(steps_within_budget(name))]
-        return sum(math.log(max(x, 1e-6)) if math.isfinite(x) else math.inf for x in losses) / len(losses)
-
-    return min(TRIALS[name], key=mean_log_loss)
-
-
-def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
-    """Run an optimiser for its budget.
-
-    Args:
-        name: of `TRIALS`.
-        trial: its setting.
-        seed: of the network and the digits.
-
-    Returns:
-        A row a step: the loss after it, the seconds so far, its KL, and at some its angle to the natural direction.
-    """
-    model, digits = problem(seed)
-    step, seconds, length = make_step(name, trial, model, digits), 0.0, 0.0
-    rows = []
-    for number in range(1, steps_within_budget(name) + 1):
-        measure, theta = measure_from_here(model, log_likelihood, [digits]), flatten(model.parameters).detach()
-        g, x = look(model, digits) if number in LOOKS else (None, None)
-        start = time.perf_counter()
-        step()
-        seconds += time.perf_counter() - start
-        seen = measure()
-        length += math.sqrt(2 * max(seen.mean_kl, 0.0))
-        row = {"optimiser": name, "seed": seed, "step": number, "seconds": seconds, "loss": -seen.surrogate, "kl": seen.mean_kl}
-        d = flatten(model.parameters).detach() - theta
-        angles = {"length": length, "step_angle": angle(d, x), "gradient_angle": angle(g, x)}
-        rows.append(row | angles)
-    return rows
-
-
-def look(model: Model, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradient and the natural direction here.
-
-    Args:
-        model: at θ.
-        digits: the data.
-
-    Returns:
-        g and x, (F + 10⁻³I)x = g by 50 iterations.
-    """
-    _, g = surrogate_gradient(model, log_likelihood, [digits])
-    return g, curved_direction(NATURAL, model, digits, g, 1e-3, iterations=50)
-
-
-def angle(one: torch.Tensor | None, other: torch.Tensor | None) -> float:
-    """Return the angle between two directions.
-
-    Args:
-        one: a direction, if there is one.
-        other: another, if there is one.
-
-    Returns:
-        Degrees; NaN where one is missing or zero.
-    """
-    if one is None or other is None:
-        return math.nan
-    return torch.rad2deg(torch.arccos((one @ other / one.norm() / other.norm()).clamp(-1, 1))).item()
-
-
-def first(run: list[dict[str, Any]], target: float) -> dict[str, float]:
-    """Return what it took to reach a loss.
-
-    Args:
-        run: rows of one run.
-        target: the loss, nats.
-
-    Returns:
-        Steps, seconds and path length; infinite if it never did.
-    """
-    last = until(run, target)[-1]
-    if last["loss"] <= target:
-        return {key: last[key] for key in ("step", "seconds", "length")}
-    return dict.fromkeys(("step", "seconds", "length"), math.inf)
-
-
-def until(run: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
-    """Return a run up to the step that reached a loss.
-
-    Args:
-        run: rows of one run.
-        target: the loss, nats.
-
-    Returns:
-        Its first rows; all of them if it never did.
-    """
-    return run[: next((place for place, row in enumerate(run, 1) if row["loss"] <= target), len(run))]
-
-
-def verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
-    """Judge C7.
-
-    Args:
-        reached: what it took, by optimiser, seed and target.
-
-    Returns:
-        The verdict.
-    """
+def _verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
+    # judge C7
 
     def quotients(
         key: str, target: float
@@ -222,15 +88,8 @@ def verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
     )
 
 
-def verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Verdict:
-    """Judge C9.
-
-    Args:
-        runs: rows by optimiser and seed.
-
-    Returns:
-        The verdict.
-    """
+def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Verdict:
+    # judge C9
 
     def median_angle(name: str, key: str) -> list[float]:
         return [median_range(r[key] for r in runs[name, seed] if r["step"] in LOOKS[1:])[0] for seed in SEEDS]
@@ -243,31 +102,24 @@ def verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> V
         name: [g - s for s, g in zip(median_angle(name, "step_angle"), median_angle(name, "gradient_angle"), strict=True)]
         for name in guesses
     }
-    natural = length(NATURAL)
+    natural = [min(pair) for pair in zip(length(NATURAL), length(TRUST_REGION), strict=True)]
     further = {name: [own / best for own, best in zip(length(name), natural, strict=True)] for name in guesses}
     return Verdict(
         "C9",
         "momentum, RMSProp and Adam approximate curvature, without the natural gradient's coherence",
-        "six parts, for each: its step is nearer the natural direction than the gradient at the same θ, in every seed "
-        "(curvature); its Fisher–Rao path to a loss of 0.3 is longer than the natural gradient's, in every seed (no coherence)",
+        "for each: its step is nearer the natural direction than the gradient at the same θ, in every seed (curvature); "
+        "its Fisher–Rao path to a loss of 0.3 is longer than the shorter natural one, in every seed (no coherence)",
         "; ".join(
             f"{name}: step at {told(median_angle(name, 'step_angle'))}°, {told(nearer[name])}° nearer than the gradient, path "
-            f"{told(further[name])} × the natural gradient's"
+            f"{told(further[name])} × as long"
             for name in guesses
         ),
         judge(*(min(nearer[name]) > 0 for name in guesses), *(min(further[name]) > 1 for name in guesses)),
     )
 
 
-def draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
-    """Draw loss over steps, over seconds and over path length, and KL and angles over steps.
-
-    Args:
-        runs: rows by optimiser and seed.
-
-    Returns:
-        The figure.
-    """
+def _draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
+    # draw loss over steps, over seconds and over path length, and KL and angles over steps
     figure, (*axes, corner) = panels(3, rows=2)
     for number, name in enumerate(TRIALS):
         mine = [runs[name, seed] for seed in SEEDS]

@@ -37,8 +37,8 @@ def study() -> Findings:
     Returns:
         What was found.
     """
-    rows = [gap_row(method, h, 0.0, seed) for method in RATES for h in STEP_SIZES for seed in SEEDS]
-    rows += [gap_row("natural gradient", STEP_SIZE, damping, seed) for damping in DAMPINGS for seed in SEEDS]
+    rows = [_gap_row(method, h, 0.0, seed) for method in RATES for h in STEP_SIZES for seed in SEEDS]
+    rows += [_gap_row("natural gradient", STEP_SIZE, damping, seed) for damping in DAMPINGS for seed in SEEDS]
 
     def gaps(method: str, h: float, damping: float = 0.0) -> list[float]:
         return [r["gap"] / r["moved"] for r in rows if (r["method"], r["h"], r["damping"]) == (method, h, damping)]
@@ -60,20 +60,11 @@ def study() -> Findings:
         + f"; ≤ 1 % up to β = {max(free, default=0):g}",
         judge(max(natural) <= 0.01, min(others) >= 0.01),
     )
-    return Findings(rows, shown, [verdict], draw(rows))
+    return Findings(rows, shown, [verdict], _draw(rows))
 
 
-def rescaled(digits: Digits, seed: int, scale: float) -> Model:
-    """Make a classifier whose first layer's weights are written as scale · W₁′.
-
-    Args:
-        digits: that it took its first steps on.
-        seed: of the weights; the function is the same for every scale.
-        scale: c.
-
-    Returns:
-        The model.
-    """
+def _rescaled(digits: Digits, seed: int, scale: float) -> Model:
+    # make a classifier whose first layer's weights are written as scale · W₁′
     model = make_classifier(4, (2,), seed)
     for _ in range(12):
         trust_region_step(model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3))
@@ -87,16 +78,8 @@ def rescaled(digits: Digits, seed: int, scale: float) -> Model:
     return Model([W1, b1, W2, b2], logits, categorical)
 
 
-def train(model: Model, digits: Digits, method: str, h: float, damping: float) -> None:
-    """Train for a time T, in T/h steps.
-
-    Args:
-        model: to train, in place.
-        digits: the data.
-        method: of `RATES`.
-        h: the step size.
-        damping: β, of the natural gradient.
-    """
+def _train(model: Model, digits: Digits, method: str, h: float, damping: float) -> None:
+    # train for a time T, in T/h steps
     adam = torch.optim.Adam(model.parameters, lr=RATES[method] * h)
     for _ in range(round(TIME / h)):
         _, g = surrogate_gradient(model, log_likelihood, [digits])
@@ -105,55 +88,28 @@ def train(model: Model, digits: Digits, method: str, h: float, damping: float) -
                 parameter.grad = piece
             adam.step()
         else:
-            step = natural_direction(model, digits, g, damping) if method == "natural gradient" else g
+            step = _natural_direction(model, digits, g, damping) if method == "natural gradient" else g
             assign(model.parameters, flatten(model.parameters).detach() + RATES[method] * h * step)
 
 
-def natural_direction(model: Model, digits: Digits, g: Tensor, damping: float) -> Tensor:
-    """Solve (F + βI)x = g as far as float64 can.
-
-    Args:
-        model: at θ.
-        digits: the data.
-        g: ∇L.
-        damping: β.
-
-    Returns:
-        x.
-    """
+def _natural_direction(model: Model, digits: Digits, g: Tensor, damping: float) -> Tensor:
+    # solve (F + βI)x = g as far as float64 can
     Fv = fisher_vector_product(model, [digits])
     return conjugate_gradient(lambda v: Fv(v) + damping * v, g, max_iterations=300, tolerance=1e-10).x
 
 
-def gap_row(method: str, h: float, damping: float, seed: int) -> dict[str, Any]:
-    """Train the network written both ways.
-
-    Args:
-        method: of `RATES`.
-        h: the step size.
-        damping: β.
-        seed: of the weights and the digits.
-
-    Returns:
-        A row of results.csv.
-    """
+def _gap_row(method: str, h: float, damping: float, seed: int) -> dict[str, Any]:
+    # train the network written both ways
     digits = choose(load_digits(pool=4), 500, seed)
-    start, plain, other = (rescaled(digits, seed, c) for c in (1.0, 1.0, SCALE))
+    start, plain, other = (_rescaled(digits, seed, c) for c in (1.0, 1.0, SCALE))
     for model in (plain, other):
-        train(model, digits, method, h, damping)
+        _train(model, digits, method, h, damping)
     moved, gap = mean_kl(start, plain, [digits]), mean_kl(plain, other, [digits])
     return {"method": method, "seed": seed, "h": h, "damping": damping, "moved": moved, "gap": gap}
 
 
-def draw(rows: Sequence[dict[str, Any]]) -> Any:
-    """Draw the gap over the step size, and over the damping.
-
-    Args:
-        rows: of results.csv.
-
-    Returns:
-        The figure.
-    """
+def _draw(rows: Sequence[dict[str, Any]]) -> Any:
+    # draw the gap over the step size, and over the damping
 
     def curves(method: str, damped: bool) -> list[list[float]]:
         mine = [r for r in rows if r["method"] == method and (r["damping"] > 0) == damped]

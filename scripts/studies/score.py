@@ -30,7 +30,7 @@ def study() -> Findings:
     Returns:
         What was found.
     """
-    rows = [row for seed in SEEDS for row in seed_rows(seed)]
+    rows = [row for seed in SEEDS for row in _seed_rows(seed)]
 
     def values(quantity: str, phase: str) -> list[float]:
         return [r["value"] for r in rows if (r["quantity"], r["phase"]) == (quantity, phase)]
@@ -41,7 +41,7 @@ def study() -> Findings:
         for quantity in quantities
         for phase in PHASES
     ]
-    slopes = [power(rows, phase, seed) for phase in PHASES for seed in SEEDS]
+    slopes = [_power(rows, phase, seed) for phase in PHASES for seed in SEEDS]
     shown += [{"": "power of the number of draws with which the drawn mean falls", "median and range": told(slopes)}]
     mean, covariance, loss = ([x for phase in PHASES for x in values(quantity, phase)] for quantity in quantities)
     verdict = Verdict(
@@ -52,18 +52,11 @@ def study() -> Findings:
         f"from draws of the model the mean falls with their number to the power {told(slopes)}",
         judge(max(mean) <= 1e-12, max(covariance) < 1e-10, min(loss) >= 1e6 * max(mean)),
     )
-    return Findings(rows, shown, [verdict], draw(rows))
+    return Findings(rows, shown, [verdict], _draw(rows))
 
 
-def seed_rows(seed: int) -> list[dict[str, Any]]:
-    """Measure one classifier at its start and trained.
-
-    Args:
-        seed: of its weights, the digits it sees and the draws.
-
-    Returns:
-        Rows of results.csv.
-    """
+def _seed_rows(seed: int) -> list[dict[str, Any]]:
+    # measure one classifier at its start and trained
     digits = choose(load_digits(pool=2), 40, seed)
     model = make_classifier(16, (6,), seed)
     generator = torch.Generator().manual_seed(seed)
@@ -89,46 +82,21 @@ def seed_rows(seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def drawn(rows: list[dict[str, Any]], phase: str, seed: int) -> list[float]:
-    """Return the norm of one seed's drawn mean score, over `DRAWS`.
-
-    Args:
-        rows: of results.csv.
-        phase: of `PHASES`.
-        seed: which.
-
-    Returns:
-        One number for each number of draws.
-    """
+def _drawn(rows: list[dict[str, Any]], phase: str, seed: int) -> list[float]:
+    # the norm of one seed's drawn mean score, over `DRAWS`
     return [r["value"] for r in rows if (r["quantity"], r["phase"], r["seed"]) == ("drawn mean score", phase, seed)]
 
 
-def power(rows: list[dict[str, Any]], phase: str, seed: int) -> float:
-    """Return the power of the number of draws with which the drawn mean score falls; ½ with a minus is chance alone.
-
-    Args:
-        rows: of results.csv.
-        phase: of `PHASES`.
-        seed: which.
-
-    Returns:
-        The slope in log-log.
-    """
-    return float(np.polyfit(np.log(DRAWS), np.log(drawn(rows, phase, seed)), 1)[0])
+def _power(rows: list[dict[str, Any]], phase: str, seed: int) -> float:
+    # the power of the number of draws with which the drawn mean score falls; ½ with a minus is chance alone
+    return float(np.polyfit(np.log(DRAWS), np.log(_drawn(rows, phase, seed)), 1)[0])
 
 
-def draw(rows: list[dict[str, Any]]) -> Any:
-    """Draw the mean score over the number of draws, the loss gradient beside it.
-
-    Args:
-        rows: of results.csv.
-
-    Returns:
-        The figure.
-    """
+def _draw(rows: list[dict[str, Any]]) -> Any:
+    # draw the mean score over the number of draws, the loss gradient beside it
     figure, axes = panels(len(PHASES))
     for panel, phase in zip(axes, PHASES, strict=True):
-        band(panel, DRAWS, [drawn(rows, phase, seed) for seed in SEEDS], "score under the model, from draws", marker="o")
+        band(panel, DRAWS, [_drawn(rows, phase, seed) for seed in SEEDS], "score under the model, from draws", marker="o")
         for quantity, label in (
             ("loss gradient", "gradient of the loss, true targets"),
             ("exact mean score", "score under the model, exact"),
