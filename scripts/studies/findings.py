@@ -103,7 +103,7 @@ def panels(count: int, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
     Returns:
         The figure and its panels.
     """
-    figure = Figure(figsize=(5.2 * count, 3.8 * rows), layout="constrained", dpi=110)
+    figure = Figure(figsize=(5.2 * count, 3.8 * rows), layout="constrained", dpi=110 if rows == 1 else 80)
     axes = list(np.ravel(figure.subplots(rows, count)))
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)

@@ -142,7 +142,7 @@ def _draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
     axes[1].set_xlim(left=2e-3)
     axes[2].set_xscale("linear")
     axes[3].set_ylabel("KL(old ‖ new) of the step, nats")
-    axes[4].set(ylabel="angle of the step to the natural direction, degrees", yscale="linear")
+    axes[4].set(ylabel="step to natural direction, degrees", yscale="linear")
     axes[0].set_title(f"digits, full batch; median and range, {len(SEEDS)} seeds", fontsize="medium")
     corner.axis("off")
     corner.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="center left")

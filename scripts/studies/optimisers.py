@@ -28,8 +28,6 @@ FIRST_ORDER: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {
     "Adam": Adam,
 }
 NEWTON, NATURAL, TRUST_REGION = "Newton–CG", "natural gradient", "trust region"
-
-
 BUDGET, SOLVE = 480, 12  # gradients a run may cost; what a step with a solve counts as
 TARGETS = (1.0, 0.3, 0.1, 0.03)  # losses, nats
 LOOKS = (1, 2, 4, 8, 16, 32, 128, 480)  # steps at which angles are measured
@@ -249,10 +247,11 @@ def look(model: Model, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
         digits: the data.
 
     Returns:
-        g and x, (F + 10⁻³I)x = g by 50 iterations.
+        g and x, (F + βI)x = g by 50 iterations, with β = 10⁻³ gᵀFg / gᵀg.
     """
     _, g = surrogate_gradient(model, log_likelihood, [digits])
-    return g, curved_direction(NATURAL, model, digits, g, 1e-3, iterations=50)
+    along = (g @ fisher_vector_product(model, [digits])(g) / (g @ g)).item()  # a fixed β would hide F once it has shrunk below
+    return g, curved_direction(NATURAL, model, digits, g, 1e-3 * along, iterations=50)
 
 
 def angle(one: torch.Tensor | None, other: torch.Tensor | None) -> float:

@@ -53,13 +53,8 @@ def study() -> Findings:
         for h in STEP_SIZES
     ]
     kl_spread, euclidean_spread = (max(r[k] for r in pairs) / min(r[k] for r in pairs) for k in ("kl", "euclidean"))
-    shrinks = {
-        m: [
-            large / small
-            for large, small in zip(_gaps_of(gaps, m, STEP_SIZES[0]), _gaps_of(gaps, m, STEP_SIZES[-1]), strict=True)
-        ]
-        for m in METHODS
-    }
+    ends = {m: zip(_gaps_of(gaps, m, STEP_SIZES[0]), _gaps_of(gaps, m, STEP_SIZES[-1]), strict=True) for m in METHODS}
+    shrinks = {m: [large / small for large, small in pairs_of_gaps] for m, pairs_of_gaps in ends.items()}
     verdict = Verdict(
         "C2",
         "distance between distributions does not depend on the parameterisation; distance between parameters does",
@@ -143,11 +138,10 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
     for number, method in enumerate(METHODS):
         for way, style in zip(WAYS, ("-", "--", ":"), strict=True):
             points = [[x.item() for x in model.outputs(None)] for model in _path(way, method, 0.02, draws)]
-            label = f"{method}, by {way}"
-            left.plot(*zip(START, *points, strict=True), style, color=f"C{number}", marker=".", label=label)
-        band(
-            right, STEP_SIZES, [[r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS], method
-        )
+            line = left.plot(*zip(START, *points, strict=True), style, color=f"C{number}", marker=".")
+            line[0].set_label(f"{method}, by {way}")
+        curves = [[r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS]
+        band(right, STEP_SIZES, curves, method)
     left.set(xlabel="mean μ", ylabel="deviation σ", title=f"paths to time {TIME:g}, h = 0.02, seed 0", xlim=(-0.05, 1.3))
     right.set(xlabel="step size h", ylabel="largest KL between paths, nats", xscale="log", yscale="log")
     right.set_title(f"gap between parameterisations; median and range, {len(SEEDS)} seeds", fontsize="medium")

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -11,7 +12,15 @@ from scripts import __main__
 from scripts.studies.findings import judge, told
 from scripts.study import STUDIES
 
-QUICK = {"euclidean-vs-kl": "C1", "parameterisation": "C2", "kl-asymmetry": "C3", "fisher-three-ways": "C4", "score": "C5"}
+HOME = Path(__file__).resolve().parents[2]
+QUICK = {
+    "euclidean-vs-kl": "C1",
+    "parameterisation": "C2",
+    "kl-asymmetry": "C3",
+    "fisher-three-ways": "C4",
+    "score": "C5",
+    "definiteness": "C8",
+}
 
 
 def table(path):
@@ -75,3 +84,17 @@ def test_a_missing_scikit_learn_is_told_in_one_line(tmp_path, monkeypatch, capsy
     message = capsys.readouterr().err
     assert len(message.splitlines()) == 1
     assert "pip install -e '.[studies]'" in message
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_reference_result_is_kept_and_shown(name):
+    folder = HOME / "runs" / "reference" / "studies" / name
+    for file in ("figure.png", "results.csv", "verdicts.csv", "provenance.json"):
+        assert 0 < (folder / file).stat().st_size < 300_000, file
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["command"].startswith("trpo study")
+    assert provenance["git_commit"]
+    assert not provenance["git_commit"].endswith("-dirty")
+    page = (HOME / "scripts" / "studies" / "README.md").read_text(encoding="utf-8")
+    assert f"(../../runs/reference/studies/{name}/figure.png)" in page
+    assert {row["holds"] for row in table(folder / "verdicts.csv")} <= {"holds", "holds in part", "refuted"}
