@@ -44,8 +44,8 @@ def study() -> Findings:
         "C8",
         "F is never indefinite, the loss's Hessian is",
         "smallest ÷ largest eigenvalue: of F ≥ −1e-12 in every spectrum, of H ≤ −1e-6 in every spectrum",
-        f"F ≥ {min(F):.0e}; H {told(H)}, negative in {sum(x <= -1e-6 for x in H)} of {len(H)}; ‖H − F‖ ÷ ‖F‖ "
-        f"{told(values('H', TRAINED[0], 'apart'))} at the start, {told(values('H', TRAINED[-1], 'apart'))} after {TRAINED[-1]} steps",
+        f"F ≥ {min(F):.0e}; H {told(H)}, negative in {sum(x <= -1e-6 for x in H)} of {len(H)}; ‖H − F‖ ÷ ‖F‖ after "
+        + ", ".join(f"{step} steps: {told(values('H', step, 'apart'))}" for step in (TRAINED[0], TRAINED[-1])),
         judge(min(F) >= -1e-12, max(H) <= -1e-6),
     )
     return Findings(rows, shown, [verdict], _draw(rows))

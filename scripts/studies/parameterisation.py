@@ -138,13 +138,17 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
     for number, method in enumerate(METHODS):
         for way, style in zip(WAYS, ("-", "--", ":"), strict=True):
             points = [[x.item() for x in model.outputs(None)] for model in _path(way, method, 0.02, draws)]
-            line = left.plot(*zip(START, *points, strict=True), style, color=f"C{number}", marker=".")
-            line[0].set_label(f"{method}, by {way}")
+            left.plot(*zip(START, *points, strict=True), style, color=f"C{number}", marker=".", label=f"{method}, by {way}")
         curves = [[r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS]
         band(right, STEP_SIZES, curves, method)
     left.set(xlabel="mean μ", ylabel="deviation σ", title=f"paths to time {TIME:g}, h = 0.02, seed 0", xlim=(-0.05, 1.3))
-    right.set(xlabel="step size h", ylabel="largest KL between paths, nats", xscale="log", yscale="log")
-    right.set_title(f"gap between parameterisations; median and range, {len(SEEDS)} seeds", fontsize="medium")
+    right.set(
+        xlabel="step size h",
+        ylabel="largest KL between paths, nats",
+        xscale="log",
+        yscale="log",
+        title=f"median and range, {len(SEEDS)} seeds",
+    )
     right.set_xticks(STEP_SIZES, [f"{h:g}" for h in STEP_SIZES])
     right.minorticks_off()
     left.legend(frameon=False, fontsize="x-small", loc="upper right", handlelength=4)
