@@ -142,13 +142,8 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
         curves = [[r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS]
         band(right, STEP_SIZES, curves, method)
     left.set(xlabel="mean μ", ylabel="deviation σ", title=f"paths to time {TIME:g}, h = 0.02, seed 0", xlim=(-0.05, 1.3))
-    right.set(
-        xlabel="step size h",
-        ylabel="largest KL between paths, nats",
-        xscale="log",
-        yscale="log",
-        title=f"median and range, {len(SEEDS)} seeds",
-    )
+    right.set(xlabel="step size h", ylabel="largest KL between paths, nats", title=f"median and range, {len(SEEDS)} seeds")
+    right.loglog()
     right.set_xticks(STEP_SIZES, [f"{h:g}" for h in STEP_SIZES])
     right.minorticks_off()
     left.legend(frameon=False, fontsize="x-small", loc="upper right", handlelength=4)
