@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "play a trained policy: returns, and a video if asked for",
     "plot": "draw a run's learning curve, and its KL at every update",
     "presets": "list the environments with tuned settings",
+    "study": "run a natural-gradient study: a claim, its experiment, its verdict",
     "benchmark": "measure learning, speed and Fisher products: the commands behind the published numbers",
 }
 

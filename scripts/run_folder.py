@@ -12,7 +12,7 @@ from agents.files import replace_file
 from scripts.command import UsageError
 
 Config = TypeVar("Config")
-PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy")
+PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy", "scikit-learn")
 
 
 def create(runs: Path, env_id: str, name: str) -> Path:

@@ -14,7 +14,7 @@ THEIRS = {
     "trpo": {"torch"},
     "agents": {"torch", "numpy", "gymnasium", "safetensors", "tensorboard", "tyro"},
     "envs": {"numpy", "gymnasium", "envpool"},
-    "scripts": {"torch", "numpy", "gymnasium", "tyro", "rich", "matplotlib", "sb3_contrib", "stable_baselines3"},
+    "scripts": {"torch", "numpy", "gymnasium", "tyro", "rich", "matplotlib", "sb3_contrib", "sklearn", "stable_baselines3"},
 }
 
 

@@ -61,3 +61,23 @@ def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk
         return Measurement(mean_surrogate, mean_kl, max(kl.item() for _, kl, _ in parts), mean_reverse_kl)
 
     return measure
+
+
+@torch.no_grad()
+def mean_kl(old: Model, new: Model, chunks: Sequence[Chunk]) -> float:
+    """Return E_s[KL(old ‖ new)] of two models of one family, each with parameters of its own.
+
+    Args:
+        old: what the expectation is under.
+        new: what it is held against.
+        chunks: the states to average over.
+
+    Returns:
+        KL in nats; sums are taken in float64.
+    """
+
+    def chunk_sum(chunk: Chunk) -> tuple[Tensor, int]:
+        kl = kl_divergence(old.family(*old.outputs(chunk)), new.family(*new.outputs(chunk)))  # (b,)
+        return kl.sum(dtype=torch.float64), len(kl)
+
+    return batch_mean(chunk_sum(chunk) for chunk in chunks).item()

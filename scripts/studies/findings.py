@@ -1,0 +1,162 @@
+"""What a study leaves: rows, a figure, and verdicts that are computed from the rows, never written by hand."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from scripts.tables import print_rows, write_provenance, write_rows
+
+Holds = Literal["holds", "holds in part", "refuted"]
+SEEDS = range(5)  # five: the range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94 %
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim of the article against what was measured.
+
+    Args:
+        claim: its number, as in README.md.
+        says: what the article says.
+        criterion: what the measurement has to show for the claim to hold, fixed before it.
+        measured: the figure that decides, in words.
+        holds: whether it does.
+    """
+
+    claim: str
+    says: str
+    criterion: str
+    measured: str
+    holds: Holds
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found.
+
+    Args:
+        rows: what was measured, for results.csv.
+        shown: the table to print.
+        verdicts: on the claims that the study is about.
+        figure: legible alone.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    shown: Sequence[Mapping[str, str]]
+    verdicts: Sequence[Verdict]
+    figure: Figure
+
+
+def judge(*parts: bool) -> Holds:
+    """Return the verdict on a claim of several parts.
+
+    Args:
+        parts: whether each holds.
+
+    Returns:
+        "holds" if all do, "refuted" if none does, else "holds in part".
+    """
+    if all(parts):
+        return "holds"
+    return "holds in part" if any(parts) else "refuted"
+
+
+def median_range(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return the median, the least and the largest of one value a seed.
+
+    Args:
+        values: one a seed; infinite where a run never got there.
+
+    Returns:
+        Median, minimum, maximum.
+    """
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2], ordered[0], ordered[-1]
+
+
+def told(values: Iterable[float], unit: str = "") -> str:
+    """Return the median and the range over seeds as text.
+
+    Args:
+        values: one a seed.
+        unit: what to put after the numbers.
+
+    Returns:
+        Such as "3.1 (2.8 to 3.6) nats".
+    """
+    median, low, high = median_range(values)
+    return f"{median:.3g} ({low:.3g} to {high:.3g}){unit and ' '}{unit}"
+
+
+def panels(count: int, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    """Make an empty figure.
+
+    Args:
+        count: of panels side by side.
+        rows: of them.
+
+    Returns:
+        The figure and its panels.
+    """
+    figure = Figure(figsize=(5.2 * count, 3.8 * rows), layout="constrained", dpi=110 if rows == 1 else 80)
+    axes = list(np.ravel(figure.subplots(rows, count)))
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, **style: Any) -> None:
+    """Draw the median over seeds as a line, the range over seeds as a shade.
+
+    Args:
+        axes: where.
+        x: abscissae.
+        curves: one a seed, as long as `x`.
+        label: of the line.
+        style: of the line, as matplotlib has it.
+    """
+    table = np.array(curves, dtype=float)
+    (line,) = axes.plot(x, np.median(table, axis=0), label=label, **style)
+    axes.fill_between(x, table.min(axis=0), table.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def publish(findings: Findings, folder: Path) -> None:
+    """Print the table and the verdicts, and write all there is.
+
+    Args:
+        findings: of one study.
+        folder: for results.csv, verdicts.csv, figure.png, provenance.json and TensorBoard's events.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "results.csv", findings.rows)
+    write_rows(folder / "verdicts.csv", [vars(verdict) for verdict in findings.verdicts])
+    write_provenance(folder / "provenance.json")
+    write_scalars(findings.rows, folder)
+    findings.figure.savefig(folder / "figure.png")
+    print_rows(findings.shown)
+    for verdict in findings.verdicts:
+        print(f"\n{verdict.claim}: {verdict.says}")
+        print(f"  measured: {verdict.measured}")
+        print(f"  verdict: {verdict.holds} (criterion: {verdict.criterion})")
+
+
+def write_scalars(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write every number of the rows for TensorBoard: a row's words make the tag, its `step`, else its place, the abscissa.
+
+    Args:
+        rows: of results.csv.
+        folder: for the events.
+    """
+    places: dict[str, int] = {}
+    with SummaryWriter(folder) as board:
+        for row in rows:
+            group = "/".join(str(value) for name, value in row.items() if isinstance(value, str) or name == "seed")
+            places[group] = places.get(group, -1) + 1
+            for name, value in row.items():
+                if isinstance(value, int | float) and name not in {"seed", "step"}:
+                    board.add_scalar(f"{group}/{name}", value, row.get("step", places[group]))

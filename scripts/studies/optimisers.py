@@ -1,0 +1,269 @@
+"""The optimisers of the race, five of torch.optim and three that solve with curvature; how they are tuned, run and timed."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
+
+from scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
+from trpo.conjugate_gradient import conjugate_gradient
+from trpo.curvature import hessian_vector_product
+from trpo.fisher import fisher_vector_product
+from trpo.measurement import measure_from_here
+from trpo.model import Model, surrogate_gradient
+from trpo.parameters import assign, flatten, unflatten
+from trpo.trust_region import TrustRegionConfig, trust_region_step
+
+Step = Callable[[], float]
+FIRST_ORDER: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {
+    "gradient descent": SGD,
+    "momentum": lambda parameters, step_size: SGD(parameters, step_size, momentum=0.9),
+    "Adagrad": Adagrad,
+    "RMSProp": RMSprop,
+    "Adam": Adam,
+}
+NEWTON, NATURAL, TRUST_REGION = "Newton–CG", "natural gradient", "trust region"
+BUDGET, SOLVE = 480, 12  # gradients a run may cost; what a step with a solve counts as
+TARGETS = (1.0, 0.3, 0.1, 0.03)  # losses, nats
+LOOKS = (1, 2, 4, 8, 16, 32, 128, 480)  # steps at which angles are measured
+TUNING_SEEDS = (100, 101)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of an optimiser.
+
+    Args:
+        step_size: the learning rate; δ in nats for the trust region.
+        damping: β of those that solve with A + βI.
+    """
+
+    step_size: float
+    damping: float = 0.0
+
+
+def _decades(top: float) -> list[Trial]:
+    return [Trial(top * 10 ** (-number / 2)) for number in range(8)]
+
+
+def _with_damping(step_sizes: Sequence[float], dampings: Sequence[float]) -> list[Trial]:
+    return [Trial(step_size, damping) for step_size in step_sizes for damping in dampings]
+
+
+TRIALS = {  # eight each
+    "gradient descent": _decades(10.0),
+    "momentum": _decades(3.0),
+    "Adagrad": _decades(1.0),
+    "RMSProp": _decades(0.1),
+    "Adam": _decades(0.3),
+    NEWTON: _with_damping((1.0, 0.5, 0.2, 0.1), (1e-1, 1e-2)),
+    NATURAL: _with_damping((1.0, 0.5, 0.2, 0.1), (1e-2, 1e-3)),
+    TRUST_REGION: _with_damping((1.0, 0.3, 0.1, 0.03), (1e-2, 1e-3)),
+}
+
+
+def make_step(name: str, trial: Trial, model: Model, digits: Digits) -> Step:
+    """Make an optimiser of the mean log-likelihood of all the digits at once.
+
+    Args:
+        name: of `TRIALS`.
+        trial: its setting.
+        model: changed in place by every step.
+        digits: the data.
+
+    Returns:
+        A function that takes a step, and returns the loss before it.
+    """
+    if name == TRUST_REGION:
+        config = TrustRegionConfig(max_kl=trial.step_size, damping=trial.damping)
+        return lambda: -trust_region_step(model, log_likelihood, [digits], config).surrogate_before
+    if name in FIRST_ORDER:
+        optimiser = FIRST_ORDER[name](list(model.parameters), trial.step_size)
+
+        def first_order_step() -> float:
+            value, g = surrogate_gradient(model, log_likelihood, [digits])
+            for parameter, piece in zip(model.parameters, unflatten(-g, model.parameters), strict=True):
+                parameter.grad = piece
+            optimiser.step()
+            return -value
+
+        return first_order_step
+
+    def solving_step() -> float:
+        value, g = surrogate_gradient(model, log_likelihood, [digits])
+        direction = curved_direction(name, model, digits, g, trial.damping)
+        assign(model.parameters, flatten(model.parameters).detach() + trial.step_size * direction)
+        return -value
+
+    return solving_step
+
+
+def curved_direction(name: str, model: Model, digits: Digits, g: Tensor, damping: float, iterations: int = 10) -> Tensor:
+    """Solve (A + βI)x = ∇L by conjugate gradient, A the Fisher matrix or the Hessian of the loss.
+
+    Args:
+        name: Newton–CG, else the natural gradient.
+        model: at θ.
+        digits: the data.
+        g: ∇L.
+        damping: β.
+        iterations: of conjugate gradient at most.
+
+    Returns:
+        x; g itself where the first direction has no positive curvature (Nocedal & Wright 2006, algorithm 7.1).
+    """
+    if name == NEWTON:
+        product = hessian_vector_product(model, log_likelihood, [digits])
+        solution = conjugate_gradient(lambda v: damping * v - product(v), g, iterations)  # the loss is −L
+    else:
+        Fv = fisher_vector_product(model, [digits])
+        solution = conjugate_gradient(lambda v: Fv(v) + damping * v, g, iterations)
+    return solution.x if solution.iterations else g
+
+
+def problem(seed: int) -> tuple[Model, Digits]:
+    """Make a network and its data.
+
+    Args:
+        seed: of both.
+
+    Returns:
+        P = 1,210 parameters in float32, 600 digits.
+    """
+    return make_classifier(64, (16,), seed, torch.float32), choose(load_digits(dtype=torch.float32), 600, seed)
+
+
+def steps_within_budget(name: str) -> int:
+    """Return how many steps an optimiser may take.
+
+    Args:
+        name: of `TRIALS`.
+
+    Returns:
+        The number.
+    """
+    return BUDGET if name in FIRST_ORDER else BUDGET // SOLVE
+
+
+def tune(name: str) -> Trial:
+    """Try all of an optimiser's settings on the tuning seeds.
+
+    Args:
+        name: of `TRIALS`.
+
+    Returns:
+        The one with the least mean log-loss over the budget.
+    """
+
+    def mean_log_loss(trial: Trial) -> float:
+        steps = [make_step(name, trial, *problem(seed)) for seed in TUNING_SEEDS]
+        losses = [step() for step in steps for _ in range(steps_within_budget(name))]
+        return sum(math.log(max(x, 1e-6)) if math.isfinite(x) else math.inf for x in losses) / len(losses)
+
+    return min(TRIALS[name], key=mean_log_loss)
+
+
+def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
+    """Run an optimiser for its budget.
+
+    Args:
+        name: of `TRIALS`.
+        trial: its setting.
+        seed: of the network and the digits.
+
+    Returns:
+        A row a step: the loss after it, the seconds so far, its KL, and at some its angle to the natural direction.
+    """
+    model, digits = problem(seed)
+    step, seconds, length = make_step(name, trial, model, digits), 0.0, 0.0
+    rows = []
+    for number in range(1, steps_within_budget(name) + 1):
+        measure, theta = measure_from_here(model, log_likelihood, [digits]), flatten(model.parameters).detach()
+        g, x = look(model, digits) if number in LOOKS else (None, None)
+        start = time.perf_counter()
+        step()
+        seconds += time.perf_counter() - start
+        seen = measure()
+        length += math.sqrt(2 * max(seen.mean_kl, 0.0))
+        row = {"optimiser": name, "seed": seed, "step": number, "seconds": seconds, "loss": -seen.surrogate, "kl": seen.mean_kl}
+        d = flatten(model.parameters).detach() - theta
+        angles = {"length": length, "step_angle": angle(d, x), "gradient_angle": angle(g, x)}
+        rows.append(row | angles)
+    return rows
+
+
+def until(run: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
+    """Return a run up to the step that reached a loss.
+
+    Args:
+        run: rows of one run.
+        target: the loss, nats.
+
+    Returns:
+        Its first rows; all of them if it never did.
+    """
+    return run[: next((place for place, row in enumerate(run, 1) if row["loss"] <= target), len(run))]
+
+
+def first(run: list[dict[str, Any]], target: float) -> dict[str, float]:
+    """Return what it took to reach a loss.
+
+    Args:
+        run: rows of one run.
+        target: the loss, nats.
+
+    Returns:
+        Steps, seconds and path length; infinite if it never did.
+    """
+    last = until(run, target)[-1]
+    if last["loss"] <= target:
+        return {key: last[key] for key in ("step", "seconds", "length")}
+    return dict.fromkeys(("step", "seconds", "length"), math.inf)
+
+
+def thinned(run: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a run to keep: the first forty steps, every twentieth, and those that reach a target.
+
+    Args:
+        run: rows of one run.
+
+    Returns:
+        Rows of results.csv.
+    """
+    reaching = {until(run, target)[-1]["step"] for target in TARGETS}
+    return [row for row in run if row["step"] <= 40 or row["step"] % 20 == 0 or row["step"] in reaching]
+
+
+def look(model: Model, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradient and the natural direction here.
+
+    Args:
+        model: at θ.
+        digits: the data.
+
+    Returns:
+        g and x, (F + βI)x = g by 50 iterations, with β = 10⁻³ gᵀFg / gᵀg.
+    """
+    _, g = surrogate_gradient(model, log_likelihood, [digits])
+    along = (g @ fisher_vector_product(model, [digits])(g) / (g @ g)).item()  # a fixed β would hide F once it has shrunk below
+    return g, curved_direction(NATURAL, model, digits, g, 1e-3 * along, iterations=50)
+
+
+def angle(one: torch.Tensor | None, other: torch.Tensor | None) -> float:
+    """Return the angle between two directions.
+
+    Args:
+        one: a direction, if there is one.
+        other: another, if there is one.
+
+    Returns:
+        Degrees; NaN where one is missing or zero.
+    """
+    if one is None or other is None:
+        return math.nan
+    return torch.rad2deg(torch.arccos((one @ other / one.norm() / other.norm()).clamp(-1, 1))).item()
