@@ -88,13 +88,15 @@ def survive(seed: int, runs: Path) -> Outcome:
     reference = start(f"{train} whole{seed}")
     reference.join()
 
-    kills, wanted = 0, random.randrange(1, 5)
-    while kills < wanted and not (kills and updates_of(killed) == UPDATES):
-        if updates_of(killed) == UPDATES:  # it ended unharmed
-            shutil.rmtree(killed)
+    kills, wanted, alive = 0, random.randrange(1, 5), True
+    while kills == 0 or (alive and kills < wanted):
         process = begin_or_resume(killed, f"{train} killed{seed}")
-        update = random.randrange(updates_of(killed), UPDATES)
-        kills += kill_at(process, killed, update, random.uniform(0, 0.5) if random.random() < 0.3 else random.uniform(0, 0.05))
+        update = random.randrange(min(updates_of(killed), UPDATES - 2), UPDATES - 1)
+        delay = random.uniform(0, 0.5) if random.random() < 0.3 else random.uniform(0, 0.05)
+        alive = kill_at(process, killed, update, delay)
+        kills += alive
+        if kills == 0:  # it ended unharmed: begin anew
+            shutil.rmtree(killed)
     last = begin_or_resume(killed, f"{train} killed{seed}")
     last.join()
     if last.exitcode not in {0, 2}:  # 2: it was finished before it was killed
