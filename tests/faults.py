@@ -263,15 +263,15 @@ FAULTS = [
     Fault(
         "TensorBoard counts updates, not environment steps",
         "agents/telemetry.py",
-        "add_summary(Summary(value=values), record.steps)",
-        "add_summary(Summary(value=values), record.update)",
+        "add(Summary(value=values), record.steps)",
+        "add(Summary(value=values), record.update)",
         "tests/scripts/test_commands.py",
     ),
     Fault(
         "checkpoints load by pickle",
         "agents/checkpoint.py",
-        "    try:\n        with safe_open(path",
-        "    torch.load(path.open('rb'), weights_only=False)\n    try:\n        with safe_open(path",
+        "        content = path.read_bytes()\n",
+        "        __import__('torch').load(path, weights_only=False)\n        content = path.read_bytes()\n",
         "tests/agents/test_checkpoint.py",
     ),
     Fault(
