@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test lint faults clean
+.PHONY: train test lint faults kill sweep clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
@@ -12,6 +12,12 @@ test: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/faults.py
+
+kill: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/kill.py
+
+sweep: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/sweep.py
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

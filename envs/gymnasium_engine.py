@@ -36,7 +36,7 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec | None:
         if error.name == "ale_py":
             raise missing_extra(env_id, "atari") from error
         raise EnvError(f"environment {env_id!r}: cannot import module {error.name!r}") from error
-    except gym.error.UnregisteredEnv:
+    except gym.error.Error:  # unregistered, or no such thing as an id
         return None
 
 

@@ -39,7 +39,8 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
-        require("/" not in self.name and not self.name.startswith("."), "name", self.name, "a file name")
+        fits = not {"/", "\0"} & set(self.name) and not self.name.startswith(".") and len(self.name.encode()) <= 255
+        require(fits, "name", self.name, "a file name")
 
     @property
     def cpu_threads(self) -> int:

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import asdict, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from agents.files import replace_file
 from scripts.command import UsageError
@@ -97,13 +97,27 @@ def read_config(folder: Path, template: Config) -> Config:
 
 
 def _restore(template: Any, values: dict[str, Any]) -> Any:
+    hints = get_type_hints(type(template))
+
     def field(name: str) -> Any:
         default, value = getattr(template, name), values[name]
-        if is_dataclass(default):
-            return _restore(default, value)
-        return type(default)(value) if isinstance(default, tuple | Path) else value
+        return _restore(default, value) if is_dataclass(default) else _typed(name, value, hints[name])
 
     return replace(template, **{name: field(name) for name in template.__dataclass_fields__})
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_typed(name, part, get_args(hint)[0]) for part in value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if get_origin(hint) is Literal:
+        fits = value in get_args(hint)
+    else:
+        fits = type(value) is hint or (hint is float and type(value) is int)
+    if not fits:
+        raise TypeError(f"{name} = {value!r}")
+    return value
 
 
 def versions() -> dict[str, str]:

@@ -71,6 +71,14 @@ def kill_at(process: multiprocessing.process.BaseProcess, run: Path, update: int
     return killed
 
 
+def begin_or_resume(run: Path, train: str) -> multiprocessing.process.BaseProcess:
+    """Go on with a run, or begin it, if it was killed before it had a config.json."""
+    if (run / "config.json").exists():
+        return start(f"resume {run}")
+    shutil.rmtree(run, ignore_errors=True)
+    return start(train)
+
+
 def survive(seed: int, runs: Path) -> Outcome:
     """Train a run once without and once with kills; say what differs."""
     random = Random(seed)
@@ -80,16 +88,16 @@ def survive(seed: int, runs: Path) -> Outcome:
     reference = start(f"{train} whole{seed}")
     reference.join()
 
-    kills = 0
-    for _ in range(random.randrange(1, 5)):
-        if updates_of(killed) == UPDATES:
-            break
-        process = start(f"resume {killed}" if (killed / "config.json").exists() else f"{train} killed{seed}")
-        update = random.randrange(updates_of(killed), UPDATES)
-        kills += kill_at(process, killed, update, random.uniform(0, 0.5) if random.random() < 0.3 else random.uniform(0, 0.05))
-        if not (killed / "config.json").exists():  # it had not begun
-            shutil.rmtree(killed, ignore_errors=True)
-    last = start(f"resume {killed}" if (killed / "config.json").exists() else f"{train} killed{seed}")
+    kills, wanted, alive = 0, random.randrange(1, 5), True
+    while kills == 0 or (alive and kills < wanted):
+        process = begin_or_resume(killed, f"{train} killed{seed}")
+        update = random.randrange(min(updates_of(killed), UPDATES - 2), UPDATES - 1)
+        delay = random.uniform(0, 0.5) if random.random() < 0.3 else random.uniform(0, 0.05)
+        alive = kill_at(process, killed, update, delay)
+        kills += alive
+        if kills == 0:  # it ended unharmed: begin anew
+            shutil.rmtree(killed)
+    last = begin_or_resume(killed, f"{train} killed{seed}")
     last.join()
     if last.exitcode not in {0, 2}:  # 2: it was finished before it was killed
         return Outcome(kills, [f"resume ended with {last.exitcode}"])

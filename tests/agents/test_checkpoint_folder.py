@@ -43,6 +43,13 @@ def test_the_best_is_not_the_newest_when_returns_fall(tmp_path: Path):
     assert load_checkpoint(tmp_path / "best.safetensors")[1]["update"] == 2
 
 
+def test_a_run_killed_between_the_two_writes_does_not_miss_its_best(tmp_path: Path, monkeypatch):
+    written = []
+    monkeypatch.setattr("agents.checkpoint_folder.save_checkpoint", lambda path, tensors, state: written.append(path.stem))
+    trained(tmp_path, 2)
+    assert written == ["best", "update-000002"]
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path):
     folder = trained(tmp_path, 6)
     (tmp_path / "update-000006.safetensors").write_bytes(b"")

@@ -24,7 +24,7 @@ def limited(words: str, size: int, err: Path) -> None:
 @pytest.mark.parametrize(
     ("network", "size", "file"),
     [
-        ("--value.hidden 8", 30_000, r"events\.out\.tfevents\.[^:]*"),  # it grows beyond the size first
+        ("--value.hidden 8", 22_000, r"events\.out\.tfevents\.[^:]*"),  # it grows beyond the size first
         (
             "--value.hidden 128 128",
             50_000,
@@ -45,7 +45,7 @@ def test_training_stops_in_one_line_and_goes_on_when_there_is_room(network, size
     assert process.exitcode == 1
     assert re.fullmatch(rf"trpo: {full}/{file}: (File too large|No space left on device)\n", err.read_text())
     assert not list(full.rglob("*.tmp"))
-    assert CheckpointFolder(full / "checkpoints").newest(pytest.fail).state["update"] >= 12
+    assert CheckpointFolder(full / "checkpoints").newest(pytest.fail).state["update"] >= 9
 
     assert __main__.main(["resume", str(full)]) == 0
     assert not differences(whole, full)
