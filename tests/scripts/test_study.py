@@ -91,7 +91,7 @@ def test_a_reference_result_is_kept_and_shown(name):
     folder = HOME / "runs" / "reference" / "studies" / name
     for file in ("figure.png", "results.csv", "verdicts.csv", "provenance.json"):
         assert 0 < (folder / file).stat().st_size < 300_000, file
-    provenance = json.loads((folder / "provenance.json").read_text())
+    provenance = json.loads((folder / "provenance.json").read_text())[-1]
     assert provenance["command"].startswith("trpo study")
     assert provenance["git_commit"]
     assert not provenance["git_commit"].endswith("-dirty")
