@@ -102,7 +102,10 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
     metrics = read_metrics(folder)
     kl, max_kl, steps = metrics["trust_region/mean_kl"], metrics["trust_region/max_kl"], int(metrics["steps"][-1])
     deterministic, stochastic = (
-        np.array([e.undiscounted_return for e in evaluate_run(EvaluateOptions(folder, options.episodes, sampled))])
+        np.array([
+            e.undiscounted_return
+            for e in evaluate_run(EvaluateOptions(run=folder, episodes=options.episodes, stochastic=sampled))
+        ])
         for sampled in (False, True)
     )
     return {
