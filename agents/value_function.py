@@ -25,7 +25,7 @@ class ValueConfig:
     fit: Literal["gauss-newton", "adam"] = "gauss-newton"
     """Gauss–Newton by conjugate gradient, or Adam on minibatches."""
     newton_steps: int = 2
-    """Gauss–Newton steps a batch (measured here: 2 fit better than 10 epochs of Adam, in two thirds of the time)."""
+    """Gauss–Newton steps a batch (in the prototype, 2 fit better than 10 epochs of Adam in two thirds of the time)."""
     damping: float = 1e-3
     """Gauss–Newton: β in (JᵀJ/B + βI)x = g."""
     cg_iterations: int = 10
