@@ -153,8 +153,9 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert process.returncode == 130
 
 
-def test_a_second_process_on_the_same_run_is_refused(copy, capsys):
+def test_a_second_process_on_the_same_run_is_refused(copy, capsys, request):
     process = kill.start(f"resume {copy} --total-steps 100000000")
+    request.addfinalizer(process.kill)  # when an assertion fails, too
     count = len(rows(copy)) + 1
     while process.is_alive() and len(rows(copy)) < count:
         time.sleep(0.005)
