@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test lint faults kill sweep clean
+.PHONY: train test lint faults kill sweep soak clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
@@ -18,6 +18,9 @@ kill: $(VENV)/.installed-dev
 
 sweep: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/sweep.py
+
+soak: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/soak.py
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

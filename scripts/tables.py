@@ -43,15 +43,16 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
 
 
-def write_provenance(path: Path) -> None:
+def write_provenance(path: Path, program: str = "trpo") -> None:
     """Write what produces the results beside them: command, versions, commit, machine; after what earlier commands wrote.
 
     Args:
         path: a JSON file, or none yet.
+        program: the command's first words; this process's arguments follow.
     """
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     provenance = {
-        "command": " ".join(["trpo", *sys.argv[1:]]),
+        "command": " ".join([program, *sys.argv[1:]]),
         "git_commit": git_commit(),
         "versions": versions(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": cpu_count()},
