@@ -31,6 +31,8 @@ class TrainerConfig:
     """Checkpoints to keep: this many of the newest, beside the best."""
     max_non_finite: int = 10
     """Updates in a row whose surrogate or gradient is not finite, after which the run stops."""
+    max_restarts: int = 0
+    """Times that environments may be started afresh when a process of theirs dies or hangs (engine gymnasium-async)."""
     chunk_size: int = 65_536
     """Samples whose graphs are in memory at a time; it changes results only by rounding."""
 
@@ -43,6 +45,7 @@ class TrainerConfig:
         require(self.checkpoint_interval >= 1, "checkpoint_interval", self.checkpoint_interval, "an integer ≥ 1")
         require(self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "an integer ≥ 1")
         require(self.max_non_finite >= 1, "max_non_finite", self.max_non_finite, "an integer ≥ 1")
+        require(self.max_restarts >= 0, "max_restarts", self.max_restarts, "an integer ≥ 0")
         require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "an integer ≥ 1")
 
 

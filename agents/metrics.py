@@ -28,6 +28,7 @@ METRICS: dict[str, str] = {
     "episode/length": "mean length of the episodes that ended in this batch, steps",
     "episode/return_100": "mean raw return of the last 100 episodes",
     "episode/count": "episodes ended since the run began",
+    "environment/restarts": "times since the run began that environments were started afresh, as a process of theirs was lost",
     "time/steps_per_second": "environment steps per second of this update, everything included",
     "time/seconds": "wall time of this update, logging aside",
     "time/environment": "share of the update's time spent stepping environments",

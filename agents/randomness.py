@@ -15,6 +15,7 @@ class Component(IntEnum):
     VALUE = 2
     ACTIONS = 3
     EVALUATION = 4
+    RESTART = 5
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,10 @@ class Trainer:
         self.steps = 0
         self.episodes = 0
         self.non_finite = 0  # updates in a row, the last ones
+        self.restarts = 0
         self.recent = deque[Episode](maxlen=100)
 
-        self.collector = self._fresh_collector()
+        self._start_environments(self.randomness.integer(Component.ENVIRONMENT))
         env = self.collector.env
         if config.trainer.batch_size % env.num_envs:
             raise ConfigError(f"batch_size = {config.trainer.batch_size} is not a multiple of num_envs = {env.num_envs}")
@@ -93,17 +94,13 @@ class Trainer:
             One record an update.
 
         Raises:
-            TrainingError: if an environment fails, or too many updates in a row are not finite.
+            TrainingError: if an environment fails, or is lost once too often, or too many updates in a row are not finite.
         """
         while not self.finished:
             if self.at_boundary and self.update:
                 self.close()
-                self.collector = self._fresh_collector()
-            try:
-                record = self._one_update()
-            except WorldError as error:
-                raise self._failure(error) from error
-            yield record
+                self._start_environments(self.randomness.integer(Component.ENVIRONMENT, self.update))
+            yield self._next_update()
             if self.non_finite >= self.config.trainer.max_non_finite:
                 raise TrainingError(
                     f"{self.env_id}: {Status.NON_FINITE.value}, in {self.non_finite} updates in a row up to {self.update}"
@@ -135,7 +132,7 @@ class Trainer:
         tensors |= {f"value_fit.{name}": tensor for name, tensor in self.fit_value.state_tensors().items()}
         recent = [[episode.undiscounted_return, episode.length] for episode in self.recent]
         counters = {"update": self.update, "steps": self.steps, "episodes": self.episodes, "non_finite": self.non_finite}
-        return tensors, counters | {"recent": recent, "at_boundary": self.at_boundary}
+        return tensors, counters | {"restarts": self.restarts, "recent": recent, "at_boundary": self.at_boundary}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from a snapshot; exactly, if it was taken where `at_boundary` holds.
@@ -153,21 +150,34 @@ class Trainer:
             raise ConfigError("the checkpoint's networks are not those of the configuration") from error
         self.fit_value.load_state_tensors(with_prefix(tensors, "value_fit."))
         self.update, self.steps, self.episodes = state["update"], state["steps"], state["episodes"]
-        self.non_finite = state["non_finite"]
+        self.non_finite, self.restarts = state["non_finite"], state["restarts"]
         self.recent.clear()
         self.recent.extend(Episode(undiscounted_return, length) for undiscounted_return, length in state["recent"])
 
-    def _fresh_collector(self) -> Collector:
-        seed = self.randomness.integer(Component.ENVIRONMENT, self.update)
+    def _start_environments(self, seed: int) -> None:
+        """Make environments, and the collector that steps them."""
         env = self.make_env(seed)
         self.env_id = env.spec.id if env.spec else "the environment"
         try:
-            return Collector(env, seed)
+            self.collector = Collector(env, seed)
         except WorldError as error:
-            raise self._failure(error) from error
+            self._recover(error)
 
-    def _failure(self, error: WorldError) -> TrainingError:
-        return TrainingError(f"{self.env_id} {error}, in update {self.update + 1}")
+    def _recover(self, error: WorldError) -> None:
+        """Start environments afresh, from another seed, if a process of theirs was lost and that is allowed; else stop."""
+        allowed = self.restarts < self.config.trainer.max_restarts
+        if not (allowed and isinstance(error.__cause__, ChildProcessError)):
+            raise TrainingError(f"{self.env_id} {error}, in update {self.update + 1}") from error
+        self.restarts += 1
+        self._start_environments(self.randomness.integer(Component.RESTART, self.restarts))
+
+    def _next_update(self) -> UpdateRecord:
+        """Return the next update's record; it begins again if environments are lost: before that, nothing has changed."""
+        while True:
+            try:
+                return self._one_update()
+            except WorldError as error:
+                self._recover(error)
 
     def _one_update(self) -> UpdateRecord:
         agent, rollout, watch = self.agent, self.rollout, Stopwatch()
@@ -258,7 +268,7 @@ class Trainer:
         return metrics
 
     def _episode_metrics(self, episodes: list[Episode]) -> dict[str, float]:
-        metrics = {"episode/count": float(self.episodes)}
+        metrics = {"episode/count": float(self.episodes), "environment/restarts": float(self.restarts)}
         if episodes:
             metrics["episode/return"] = sum(episode.undiscounted_return for episode in episodes) / len(episodes)
             metrics["episode/length"] = sum(episode.length for episode in episodes) / len(episodes)

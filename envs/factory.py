@@ -1,6 +1,7 @@
 """One way to make environments: EnvPool where it has the task, Gymnasium for everything else, or as the user says."""
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,9 +12,11 @@ from gymnasium.vector import VectorEnv
 from envs.door import Door
 from envs.envpool_engine import EnvPoolVectorEnv, envpool_ids
 from envs.errors import EnvError, missing_extra, unknown_id
-from envs.gymnasium_engine import find_spec, make_gymnasium
+from envs.gymnasium_engine import find_spec, make_gymnasium, make_parallel
+from envs.time_limit import TimeLimited, end_process
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
+LONGEST_TIMEOUT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,20 @@ class EnvironmentConfig:
     """What steps the environments: EnvPool's threads, Gymnasium in this process, or one process each; auto prefers EnvPool."""
     num_envs: int = 16
     """Environments stepped together, N."""
+    step_timeout: float = 0.0
+    """Seconds after which environments that have not answered a step, or a reset, count as hung; 0 waits for ever."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
             raise EnvError(f"num_envs = {self.num_envs!r} is out of range: expected an integer ≥ 1")
+        if not 0 <= self.step_timeout <= LONGEST_TIMEOUT:
+            expected = f"seconds in [0, {LONGEST_TIMEOUT:,}]"
+            raise EnvError(f"step_timeout = {self.step_timeout!r} is out of range: expected {expected}")
 
 
-def make_vector_env(env_id: str, config: EnvironmentConfig, seed: int, threads: int = 0) -> VectorEnv:
+def make_vector_env(
+    env_id: str, config: EnvironmentConfig, seed: int, threads: int = 0, on_hang: Callable[[str], None] = end_process
+) -> VectorEnv:
     """Make N environments behind the `Door`.
 
     Args:
@@ -38,6 +48,7 @@ def make_vector_env(env_id: str, config: EnvironmentConfig, seed: int, threads: 
         config: engine and N.
         seed: in [0, 2³¹ − N); Gymnasium's environments take it at their reset.
         threads: for EnvPool; 0 for one a core.
+        on_hang: called with a sentence, from another thread, when environments in this process hang; has to end the process.
 
     Returns:
         Observations (N, O), actions (N, A), autoreset NEXT_STEP.
@@ -45,11 +56,15 @@ def make_vector_env(env_id: str, config: EnvironmentConfig, seed: int, threads: 
     Raises:
         EnvError: if the id is unknown, its package or engine missing, or its observations unsupported.
     """
+    if config.engine == "gymnasium-async":
+        return Door(make_parallel(env_id, config.num_envs, config.step_timeout))
     if config.engine == "envpool" or (config.engine == "auto" and env_id in envpool_ids()):
-        return Door(_make_envpool(env_id, config.num_envs, seed, threads))
-    if config.engine == "auto" and find_spec(env_id) is None:
+        env = _make_envpool(env_id, config.num_envs, seed, threads)
+    elif config.engine == "auto" and find_spec(env_id) is None:
         raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
-    return Door(make_gymnasium(env_id, config.num_envs, parallel=config.engine == "gymnasium-async"))
+    else:
+        env = make_gymnasium(env_id, config.num_envs)
+    return Door(TimeLimited(env, config.step_timeout, on_hang) if config.step_timeout else env)
 
 
 def make_recording_env(env_id: str, folder: Path) -> VectorEnv:
@@ -67,7 +82,7 @@ def make_recording_env(env_id: str, folder: Path) -> VectorEnv:
     """
     if importlib.util.find_spec("moviepy") is None:
         raise missing_extra("a video", "video")
-    return Door(make_gymnasium(env_id, num_envs=1, parallel=False, video=folder))
+    return Door(make_gymnasium(env_id, num_envs=1, video=folder))
 
 
 def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:

@@ -1,7 +1,10 @@
 """Gymnasium's vector environments: any registered id, `module:Env-v0` ids and custom environments."""
 
 import importlib
+import multiprocessing
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,16 +44,33 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec | None:
 
 
 class ProcessVectorEnv(VectorWrapper):
-    """Environments in a process each, of which one may die: the others are then ended, where Gymnasium would wait for it.
+    """Environments in a process each, of which one may die or hang: all are ended then, where Gymnasium would wait for it.
 
     Args:
-        env: Gymnasium's `AsyncVectorEnv`.
+        env: Gymnasium's vector environment of processes.
+        timeout: seconds for a reset or step; 0 waits for ever.
     """
 
-    def __init__(self, env: VectorEnv) -> None:
+    def __init__(self, env: AsyncVectorEnv, timeout: float = 0.0) -> None:
         super().__init__(env)
+        self._processes = env
+        self._timeout = timeout or None
         # its own remarks about a process that failed fill a page; the error that follows says it in a line
         warnings.filterwarnings("ignore", module=r"gymnasium\.vector\.async_vector_env")
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start new episodes.
+
+        Args:
+            seed: of environment 0; the others' follow.
+            options: for the environment.
+
+        Returns:
+            Observations and information.
+        """
+        with self._one_for_all():
+            self._processes.reset_async(seed=seed, options=options)
+            return self._processes.reset_wait(self._timeout)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step every environment.
@@ -60,57 +80,90 @@ class ProcessVectorEnv(VectorWrapper):
 
         Returns:
             Observations, rewards, terminated, truncated, information.
-
-        Raises:
-            ChildProcessError: if a process died.
         """
+        with self._one_for_all():
+            self._processes.step_async(actions)
+            return self._processes.step_wait(self._timeout)
+
+    def close(self, **kwargs: Any) -> None:  # noqa: D102
+        with suppress(ChildProcessError), self._one_for_all():
+            super().close(**kwargs)
+
+    @contextmanager
+    def _one_for_all(self) -> Iterator[None]:
+        """End all processes if one is lost, and say so by a `ChildProcessError`."""
         try:
-            return self.env.step(actions)
+            yield
         except (EOFError, ConnectionError) as error:
-            env = self.env.unwrapped
-            assert isinstance(env, AsyncVectorEnv)
-            for process in env.processes:
-                process.kill()
-                process.join()
-            env.closed = True
+            self._kill()
             raise ChildProcessError("the process of an environment died") from error
+        except multiprocessing.TimeoutError as error:
+            self._kill()
+            raise ChildProcessError(f"an environment gave no answer within {self._timeout:g} s") from error
+
+    def _kill(self) -> None:
+        for process in self._processes.processes:
+            process.kill()
+            process.join()
+        self._processes.closed = True
 
 
-def make_gymnasium(env_id: str, num_envs: int, parallel: bool, video: Path | None = None) -> VectorEnv:
-    """Make N copies of a registered environment, autoreset NEXT_STEP.
+def make_gymnasium(env_id: str, num_envs: int, video: Path | None = None) -> VectorEnv:
+    """Make N copies of a registered environment in this process, autoreset NEXT_STEP.
 
     Args:
         env_id: a registered id.
         num_envs: N.
-        parallel: one process an environment, instead of all in this one.
         video: folder for a video of each environment's first episode; `None` for no video.
 
     Returns:
         The environment's own vector class if it has one of that autoreset mode, else Gymnasium's.
-
-    Raises:
-        EnvError: if the id is unknown, or needs a package that is not installed.
     """
-    spec = find_spec(env_id)
-    if spec is None:
-        raise unknown_id(env_id, gym.registry)
-    try:
-        if spec.vector_entry_point is not None and not parallel and video is None:
+    with _errors_of(env_id) as spec:
+        if video is not None:
+            record = partial(RecordVideo, video_folder=str(video), episode_trigger=lambda episode: episode == 0)
+            return _make_vec(env_id, num_envs, "sync", wrappers=[record], render_mode="rgb_array")
+        if spec.vector_entry_point is not None:
             env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point")
             if env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
                 return env
             env.close()
-        mode = "async" if parallel else "sync"
-        autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-        if video is None:
-            env = gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset)
-            return ProcessVectorEnv(env) if parallel else env
-        record = partial(RecordVideo, video_folder=str(video), episode_trigger=lambda episode: episode == 0)
-        return gym.make_vec(
-            env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset, wrappers=[record], render_mode="rgb_array"
-        )
+        return _make_vec(env_id, num_envs, "sync")
+
+
+def make_parallel(env_id: str, num_envs: int, timeout: float) -> VectorEnv:
+    """Make N copies of a registered environment in a process each, autoreset NEXT_STEP.
+
+    Args:
+        env_id: a registered id.
+        num_envs: N.
+        timeout: seconds for a reset or step; 0 waits for ever.
+
+    Returns:
+        A `ProcessVectorEnv`.
+    """
+    with _errors_of(env_id):
+        return ProcessVectorEnv(_make_vec(env_id, num_envs, "async"), timeout)
+
+
+def _make_vec(env_id: str, num_envs: int, mode: str, **options: Any) -> Any:
+    autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset, **options)
+
+
+@contextmanager
+def _errors_of(env_id: str) -> Iterator[gym.envs.registration.EnvSpec]:
+    """Yield the specification of an id; whatever goes wrong while it is made becomes an `EnvError`."""
+    spec = find_spec(env_id)
+    if spec is None:
+        raise unknown_id(env_id, gym.registry)
+    try:
+        yield spec
     except gym.error.DependencyNotInstalled as error:
         for extra in ("box2d", "mujoco"):
             if extra in str(spec.entry_point):
                 raise missing_extra(env_id, extra) from error
         raise EnvError(f"environment {env_id!r}: {error}") from error
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise EnvError(f"environment {env_id!r} cannot be made: {type(error).__name__}: {said}".removesuffix(": ")) from error

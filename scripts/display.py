@@ -135,11 +135,13 @@ class Display:
             return
         steps = self.last.steps - self.steps_before
         unchanged = [f"{count:,} × {status.value}" for status, count in self.outcomes.items() if status is not Status.ACCEPTED]
+        restarts = self.last.metrics["environment/restarts"]
         print_facts({
             "return, last 100 episodes": self._return(self.last),
             "updates within the limit": f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats",
             "largest KL": f"{self.largest_kl:.5f}",
             "updates put back": "; ".join(unchanged) or "none",
+            **({"environments restarted": f"{restarts:.0f} times: a process of theirs was lost"} if restarts else {}),
             "steps/s": f"{steps / (time.perf_counter() - self.started):,.0f}, everything included",
             "run": str(folder),
             "see it": f"tensorboard --logdir {folder}",

@@ -4,6 +4,18 @@ import os
 import signal
 import sys
 from types import FrameType, TracebackType
+from typing import NoReturn
+
+
+def exit_at_once(exit_code: int) -> NoReturn:
+    """End this process, whatever its threads are at: all that a run has written is on disk at any moment.
+
+    Args:
+        exit_code: the process's.
+    """
+    sys.stdout.write("\x1b[?25h" if sys.stdout.isatty() else "")  # the cursor, which a live display hides
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 class Interrupt:
@@ -32,7 +44,5 @@ class Interrupt:
                 os._exit(128 + number)
             return
         if self.signal:
-            sys.stdout.write("\x1b[?25h" if sys.stdout.isatty() else "")  # the cursor, which a live display hides
-            sys.stdout.flush()
-            os._exit(128 + number)
+            exit_at_once(128 + number)
         self.signal = signal.Signals(number)

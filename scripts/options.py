@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from agents.config import LearnerConfig
 from envs.factory import EnvironmentConfig, make_vector_env
+from envs.time_limit import end_process
 from scripts.command import parse
 from scripts.presets import PRESETS
 from trpo.validation import require
@@ -30,6 +31,8 @@ class TrainOptions:
     """Environment id: EnvPool's or Gymnasium's, or module:Env-v0."""
     name: str = ""
     """Name of the run, whose folder is RUNS/ENV/NAME; by default seed and time of day."""
+    resume: bool = False
+    """Go on with the run of this --name if there is one, else start it: for schedulers that start a failed job again."""
     runs: Path = Path("runs")
     """Folder of all runs."""
     threads: int = 0
@@ -41,22 +44,24 @@ class TrainOptions:
         require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
         fits = not {"/", "\0"} & set(self.name) and not self.name.startswith(".") and len(self.name.encode()) <= 255
         require(fits, "name", self.name, "a file name")
+        require(bool(self.name) or not self.resume, "name", self.name, "the name of the run, for --resume")
 
     @property
     def cpu_threads(self) -> int:
         """Threads to use, at least 1."""
         return self.threads or cpu_count()
 
-    def make_env(self, seed: int) -> VectorEnv:
+    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> VectorEnv:
         """Make the run's vector environment.
 
         Args:
             seed: of its first environment.
+            on_hang: called with a sentence when environments in this process hang; has to end the process.
 
         Returns:
             The environment, behind the door.
         """
-        return make_vector_env(self.env, self.environment, seed, self.cpu_threads)
+        return make_vector_env(self.env, self.environment, seed, self.cpu_threads, on_hang)
 
 
 def parse_train_options(arguments: Sequence[str], command: str = "train") -> TrainOptions:

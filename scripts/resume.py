@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -12,10 +13,11 @@ from agents.trainer import Trainer
 from scripts import run_folder
 from scripts.command import UsageError, parse, warn
 from scripts.display import Display
+from scripts.hang import Hang
 from scripts.interrupt import Interrupt
 from scripts.lock import locked
+from scripts.loop import learn
 from scripts.options import TrainOptions
-from scripts.train import learn
 from trpo.parallel import set_workers
 from trpo.validation import require
 
@@ -49,6 +51,33 @@ def main(arguments: Sequence[str]) -> int:
     return interrupt.exit_code
 
 
+def go_on(folder: Path, options: TrainOptions) -> int:
+    """Go on with a run, if it is the one that the options define; if it is finished, say so.
+
+    Args:
+        folder: the run's.
+        options: those of `trpo train`.
+
+    Returns:
+        0; 130 or 143 when interrupted.
+
+    Raises:
+        UsageError: if the run was started with other options.
+    """
+    begun = run_folder.read_config(folder, TrainOptions(env=""))
+    same = replace(begun, name=options.name, runs=options.runs, resume=True, threads=options.threads and begun.threads)
+    if found := run_folder.first_difference(same, options):
+        name, old, new = found
+        raise UsageError(f"run {folder} was started with {name} = {old!r}, not {new!r}: choose another --name")
+    with Interrupt() as interrupt, locked(folder):
+        newest = CheckpointFolder(folder / "checkpoints").newest(lambda _: None)
+        if newest and newest.state["steps"] >= options.learner.trainer.total_steps:
+            print(f"run {folder} is finished: it took {newest.state['steps']:,} steps")
+        else:
+            resume(folder, None, interrupt)
+    return interrupt.exit_code
+
+
 def resume(folder: Path, total_steps: int | None, interrupt: Interrupt) -> None:
     """Go on with a run.
 
@@ -64,7 +93,8 @@ def resume(folder: Path, total_steps: int | None, interrupt: Interrupt) -> None:
     checkpoint = checkpoints.newest(warn, boundary=True)
     options = _options(folder, total_steps, checkpoints.newest(lambda _: None))
     set_workers(options.cpu_threads)
-    trainer = Trainer(options.make_env, options.learner)
+    hang = Hang()
+    hang.trainer = trainer = Trainer(partial(options.make_env, on_hang=hang), options.learner)
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     try:

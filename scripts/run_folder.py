@@ -12,11 +12,12 @@ from agents.files import replace_file
 from scripts.command import UsageError
 
 Config = TypeVar("Config")
+CONFIG = "config.json"
 PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy", "scikit-learn")
 
 
-def create(runs: Path, env_id: str, name: str) -> Path:
-    """Make a new run's folder.
+def path(runs: Path, env_id: str, name: str) -> Path:
+    """Return where a run's folder is, or will be.
 
     Args:
         runs: the folder of all runs.
@@ -24,19 +25,39 @@ def create(runs: Path, env_id: str, name: str) -> Path:
         name: the run's name.
 
     Returns:
-        The folder, with `checkpoints/` in it.
+        The path.
+    """
+    return runs / env_id.replace("/", "-").replace(":", "-") / name
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a run was begun in a folder; one that was killed before it had a config.json was not.
+
+    Args:
+        folder: any path.
+
+    Returns:
+        Whether there is something to go on with.
+    """
+    return (folder / CONFIG).exists()
+
+
+def create(folder: Path, again: bool = False) -> None:
+    """Make a new run's folder, with `checkpoints/` in it.
+
+    Args:
+        folder: its path.
+        again: whether the folder may be there, if it holds no run.
 
     Raises:
         UsageError: if there is such a run already, or the folder cannot be made.
     """
-    folder = runs / env_id.replace("/", "-").replace(":", "-") / name
     try:
-        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=again)
     except FileExistsError as error:
-        raise UsageError(f"run {folder} exists: choose another --name") from error
+        raise UsageError(f"run {folder} exists: choose another --name, or go on with it by --resume") from error
     except OSError as error:
         raise UsageError(f"cannot make run folder {folder}: {error.strerror}") from error
-    return folder
 
 
 def write_config(folder: Path, options: Any) -> dict[str, Any]:
@@ -49,7 +70,7 @@ def write_config(folder: Path, options: Any) -> dict[str, Any]:
     Returns:
         What was written, as it will be read.
     """
-    return _write_json(folder / "config.json", asdict(options) | {"versions": versions(), "git_commit": git_commit()})
+    return _write_json(folder / CONFIG, asdict(options) | {"versions": versions(), "git_commit": git_commit()})
 
 
 def extend(folder: Path, total_steps: int) -> dict[str, Any]:
@@ -62,7 +83,7 @@ def extend(folder: Path, total_steps: int) -> dict[str, Any]:
     Returns:
         What was written.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
     config["learner"]["trainer"]["total_steps"] = total_steps
     return _write_json(path, config)
@@ -87,7 +108,7 @@ def read_config(folder: Path, template: Config) -> Config:
     Raises:
         UsageError: if the folder is no run's, or its config.json does not fit.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     try:
         return _restore(template, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
@@ -118,6 +139,26 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if not fits:
         raise TypeError(f"{name} = {value!r}")
     return value
+
+
+def first_difference(one: Any, other: Any) -> tuple[str, Any, Any] | None:
+    """Return the first field in which two configurations differ.
+
+    Args:
+        one: a dataclass of values and dataclasses.
+        other: one of the same kind.
+
+    Returns:
+        The field's name and its two values; `None` if they are equal.
+    """
+    for name in one.__dataclass_fields__:
+        values = getattr(one, name), getattr(other, name)
+        if is_dataclass(values[0]):
+            if found := first_difference(*values):
+                return found
+        elif values[0] != values[1]:
+            return name, *values
+    return None
 
 
 def versions() -> dict[str, str]:

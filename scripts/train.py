@@ -3,19 +3,21 @@
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from agents.checkpoint_folder import CheckpointFolder
 from agents.telemetry import Telemetry
 from agents.trainer import Trainer
 from scripts import run_folder
 from scripts.command import run_command
 from scripts.display import Display
+from scripts.hang import Hang
 from scripts.interrupt import Interrupt
 from scripts.lock import locked
+from scripts.loop import learn
 from scripts.options import TrainOptions, parse_train_options
+from scripts.resume import go_on
 from trpo.parallel import set_workers
 
 
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def train(options: TrainOptions) -> tuple[Path, int]:
-    """Train a policy into a new run folder.
+    """Train a policy into a new run folder, or, with `resume`, into the one that is there.
 
     Args:
         options: all that defines the run.
@@ -41,44 +43,21 @@ def train(options: TrainOptions) -> tuple[Path, int]:
     Returns:
         The run's folder, and 0; or 130 or 143 when interrupted.
     """
+    name = options.name or f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = run_folder.path(options.runs, options.env, name)
+    if options.resume and run_folder.is_run(folder):
+        return folder, go_on(folder, options)
     options = replace(options, threads=options.cpu_threads)  # as config.json has it: sums depend on it by rounding
     set_workers(options.threads)
     with Interrupt() as interrupt:
-        trainer = Trainer(options.make_env, options.learner)  # before the folder: a bad environment leaves nothing behind
-        name = options.name or f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folder = run_folder.create(options.runs, options.env, name)
+        hang = Hang()
+        # before the folder: a bad environment leaves nothing behind
+        hang.trainer = trainer = Trainer(partial(options.make_env, on_hang=hang), options.learner)
+        run_folder.create(folder, again=options.resume)
         with locked(folder):
             telemetry = Telemetry(folder, run_folder.write_config(folder, options))
             learn(trainer, telemetry, Display(options.env, options.learner), folder, interrupt)
     return folder, interrupt.exit_code
-
-
-def learn(trainer: Trainer, telemetry: Telemetry, display: Display, folder: Path, interrupt: Interrupt) -> None:
-    """Run the training loop, and write down what comes of it: rows, checkpoints, results.
-
-    Args:
-        trainer: new, or restored from a checkpoint.
-        telemetry: the run's.
-        display: what the user sees.
-        folder: the run's; this process holds its lock.
-        interrupt: ends training after the update in which it comes.
-    """
-    checkpoints = CheckpointFolder(folder / "checkpoints")
-    with closing(trainer), closing(telemetry), display:
-        for record in trainer.updates():
-            telemetry.write(record)
-            display.show(record)
-            last = trainer.finished or bool(interrupt.signal)
-            if last:
-                telemetry.write_results(display.results())
-            if last or trainer.at_boundary:
-                telemetry.sync()  # before the checkpoint, which is never ahead of the table
-                checkpoints.save(trainer)
-            if last:
-                break
-    display.summarize(folder)
-    if not trainer.finished:
-        print(f"interrupted, and saved; to go on: trpo resume {folder}")
 
 
 if __name__ == "__main__":

@@ -41,16 +41,15 @@ class Outcome:
     differences: list[str]
 
 
-def command(words: str) -> None:
-    """Run a command in this process, silently, and exit with its code."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
+def command(words: str, err: str) -> None:
+    """Run a command in this process, silently, with its errors in a file, and exit with its code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(err, os.O_WRONLY | os.O_CREAT), 2)
     sys.exit(__main__.main(words.split()))
 
 
-def start(words: str) -> multiprocessing.process.BaseProcess:
-    process = FORKS.Process(target=command, args=(words,))
+def start(words: str, err: str | Path = os.devnull) -> multiprocessing.process.BaseProcess:
+    process = FORKS.Process(target=command, args=(words, str(err)))
     process.start()
     return process
 
@@ -71,36 +70,28 @@ def kill_at(process: multiprocessing.process.BaseProcess, run: Path, update: int
     return killed
 
 
-def begin_or_resume(run: Path, train: str) -> multiprocessing.process.BaseProcess:
-    """Go on with a run, or begin it, if it was killed before it had a config.json."""
-    if (run / "config.json").exists():
-        return start(f"resume {run}")
-    shutil.rmtree(run, ignore_errors=True)
-    return start(train)
-
-
 def survive(seed: int, runs: Path) -> Outcome:
     """Train a run once without and once with kills; say what differs."""
     random = Random(seed)
     world = WORLDS[seed % len(WORLDS)]
-    train = f"train {world} {SMALL} --seed {seed} --runs {runs} --name"
+    train = f"train {world} {SMALL} --seed {seed} --runs {runs} --resume --name"
     whole, killed = (runs / world.split()[0] / f"{name}{seed}" for name in ("whole", "killed"))
     reference = start(f"{train} whole{seed}")
     reference.join()
 
     kills, wanted, alive = 0, random.randrange(1, 5), True
     while kills == 0 or (alive and kills < wanted):
-        process = begin_or_resume(killed, f"{train} killed{seed}")
+        process = start(f"{train} killed{seed}")
         update = random.randrange(min(updates_of(killed), UPDATES - 2), UPDATES - 1)
         delay = random.uniform(0, 0.5) if random.random() < 0.3 else random.uniform(0, 0.05)
         alive = kill_at(process, killed, update, delay)
         kills += alive
         if kills == 0:  # it ended unharmed: begin anew
             shutil.rmtree(killed)
-    last = begin_or_resume(killed, f"{train} killed{seed}")
+    last = start(f"{train} killed{seed}")
     last.join()
-    if last.exitcode not in {0, 2}:  # 2: it was finished before it was killed
-        return Outcome(kills, [f"resume ended with {last.exitcode}"])
+    if last.exitcode:
+        return Outcome(kills, [f"the last process ended with {last.exitcode}"])
     return Outcome(kills, differences(whole, killed))
 
 

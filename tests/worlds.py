@@ -1,6 +1,8 @@
 """Environments of the tests' own, each with one property that the registered ones lack."""
 
+import ctypes
 import os
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -38,21 +40,22 @@ class Worlds(gym.Env):
 
 
 class NotFinite(Worlds):
-    """Turns to NaN in its third episode."""
+    """Turns to NaN, or to infinity, in its third episode."""
 
-    def __init__(self, what: str = "observation") -> None:
+    def __init__(self, what: str = "observation", value: float = np.nan) -> None:
         super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
-        self.what = what
+        self.what, self.value = what, value
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, reward, *rest = super().step(action)
         if self.episode >= 3:
-            observation, reward = (observation * np.nan, reward) if self.what == "observation" else (observation, np.nan)
+            bad = self.value
+            observation, reward = (observation * bad, reward) if self.what == "observation" else (observation, bad)
         return observation, reward, *rest
 
 
 class Failing(Worlds):
-    """Raises, ends its process, or changes the shape of its observation, in its third episode."""
+    """Raises, ends its process, hangs, or changes the shape of its observation, in its third episode."""
 
     def __init__(self, what: str) -> None:
         super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
@@ -62,9 +65,51 @@ class Failing(Worlds):
         observation, *rest = super().step(action)
         if self.episode >= 3 and self.what == "die":
             os._exit(1)
+        if self.episode >= 3 and self.what == "hang":
+            time.sleep(1000)
+        if self.episode >= 3 and self.what == "stick":
+            deadlock()
         if self.episode >= 3 and self.what == "raise":
             raise RuntimeError("the simulator is\nunstable")
         return np.zeros(3, np.float32) if self.episode >= 3 else observation, *rest
+
+
+def deadlock() -> None:
+    """Wait for ever in C, where no signal gets through; other threads run meanwhile, as in EnvPool."""
+    mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
+
+
+class Mortal(Worlds):
+    """Ends its process, or hangs, at one step in `lifetime`, chosen by its seed."""
+
+    def __init__(self, what: str, lifetime: int) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+        self.what, self.lifetime = what, lifetime
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.np_random.integers(self.lifetime) == 0:
+            os._exit(1) if self.what == "die" else time.sleep(1000)
+        return super().step(action)
+
+
+class Unmakeable(gym.Env):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no display\nDISPLAY is not set")
+
+
+class HangingReset(Worlds):
+    """Hangs when it is reset."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        time.sleep(1000)
+        return super().reset(seed=seed)
 
 
 class BrokenReset(Worlds):
@@ -109,10 +154,18 @@ def register() -> None:
     gym.register("TestConstant-v0", lambda: Constant(BOX, gym.spaces.Box(-1.0, 1.0, (2,))))
     gym.register("TestRaises-v0", lambda: Failing("raise"))
     gym.register("TestDies-v0", lambda: Failing("die"))
+    gym.register("TestHangs-v0", lambda: Failing("hang"))
+    gym.register("TestSticks-v0", lambda: Failing("stick"))
+    gym.register("TestHangingReset-v0", HangingReset)
+    gym.register("TestMortal-v0", lambda: Mortal("die", 600))
+    gym.register("TestFalters-v0", lambda: Mortal("hang", 3000))
+    gym.register("TestUnmakeable-v0", Unmakeable)
     gym.register("TestShape-v0", lambda: Failing("shape"))
     gym.register("TestBrokenReset-v0", BrokenReset)
     gym.register("TestNan-v0", NotFinite)
     gym.register("TestNanReward-v0", lambda: NotFinite("reward"))
+    gym.register("TestInfinite-v0", lambda: NotFinite("observation", np.inf))
+    gym.register("TestInfiniteReward-v0", lambda: NotFinite("reward", -np.inf))
 
 
 register()

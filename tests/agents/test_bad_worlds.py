@@ -1,7 +1,10 @@
 """Worlds that behave badly: training does the right thing, or stops in one line that names environment, update and cause."""
 
+import gc
 import math
+import multiprocessing
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 import tests.worlds  # noqa: F401 registers environments
 from agents.policies import PolicyConfig
 from agents.trainer import Trainer, TrainingError
-from tests.agents.test_trainer import make_trainer, run
+from tests.agents.test_trainer import make_trainer, parameters, run, untimed
 from trpo.trust_region import Status, StepReport
 
 
@@ -41,6 +44,8 @@ def test_episodes_of_one_step_are_counted_whole():
     [
         ("TestNan-v0", "returned an observation that is not finite"),
         ("TestNanReward-v0", "returned a reward that is not finite"),
+        ("TestInfinite-v0", "returned an observation that is not finite"),
+        ("TestInfiniteReward-v0", "returned a reward that is not finite"),
         ("TestRicher-v0", "returned a reward that is not finite"),  # in float32
         ("TestRaises-v0", "raised RuntimeError: the simulator is"),
         ("TestShape-v0", "raised ValueError: .*"),
@@ -62,17 +67,67 @@ def test_a_world_that_cannot_be_reset_is_named():
         make_trainer("TestBrokenReset-v0", "gymnasium")
 
 
-@pytest.mark.parametrize(
-    ("env_id", "said"),
-    [
-        ("TestRaises-v0", "RuntimeError: the simulator is"),
-        ("TestDies-v0", "ChildProcessError: the process of an environment died"),
-    ],
-)
-def test_an_environment_process_that_fails_or_dies_is_named(env_id, said):
-    trainer = make_trainer(env_id, "gymnasium-async")
+PROCESSES = [
+    ("TestRaises-v0", "RuntimeError: the simulator is"),
+    ("TestShape-v0", "ValueError: .*"),
+    ("TestDies-v0", "ChildProcessError: the process of an environment died"),
+    ("TestHangs-v0", r"ChildProcessError: an environment gave no answer within 0\.5 s"),
+]
+
+
+@pytest.mark.parametrize(("env_id", "said"), PROCESSES)
+def test_an_environment_process_that_fails_dies_or_hangs_is_named(env_id, said):
+    trainer = make_trainer(env_id, "gymnasium-async", step_timeout=0.5)
     with closing(trainer), pytest.raises(TrainingError, match=rf"^{env_id} raised {said}, in update 1$"):
         run(trainer, 1)
+
+
+def test_an_environment_process_that_hangs_in_its_reset_is_named():
+    said = r"^TestHangingReset-v0 raised ChildProcessError: an environment gave no answer within 0\.5 s, in update 1$"
+    with pytest.raises(TrainingError, match=said):
+        make_trainer("TestHangingReset-v0", "gymnasium-async", step_timeout=0.5)
+
+
+def mortal_trainer(max_restarts):
+    """Of a world in which deaths follow from the seed; with this one, two in the second update and one in the fourth."""
+    return make_trainer("TestMortal-v0", "gymnasium-async", trainer={"max_restarts": max_restarts, "seed": 8})
+
+
+def test_environments_that_lose_a_process_start_afresh_and_a_resumed_run_does_the_same():
+    with closing(mortal_trainer(3)) as whole, closing(mortal_trainer(3)) as other:
+        updates = whole.updates()
+        first = [next(updates), next(updates)]
+        tensors, state = whole.snapshot()
+        other.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
+        last = [next(updates), next(updates)]
+        assert [record.metrics["environment/restarts"] for record in first + last] == [0, 2, 2, 3]
+        assert [record.steps for record in first + last] == [224, 448, 672, 896]  # whole batches: one step in 8 is a reset step
+        assert is_sound(whole)
+        assert list(map(untimed, run(other, 2))) == list(map(untimed, last))
+        assert torch.equal(parameters(whole), parameters(other))
+
+
+def test_environments_start_afresh_only_as_often_as_is_allowed_and_leave_nothing_open():
+    before, files = len(multiprocessing.active_children()), open_files()
+    with closing(mortal_trainer(1)) as trainer, pytest.raises(TrainingError, match=r"the process of an .* died, in update 2$"):
+        run(trainer, 2)
+    assert trainer.restarts == 1
+    del trainer
+    assert len(multiprocessing.active_children()) == before
+    assert open_files() <= files
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+
+
+def test_what_environments_raise_or_return_is_no_reason_to_restart_them():
+    for env_id, engine in (("TestNan-v0", "gymnasium"), ("TestRaises-v0", "gymnasium-async")):
+        trainer = make_trainer(env_id, engine, trainer={"max_restarts": 3})
+        with closing(trainer), pytest.raises(TrainingError):
+            run(trainer, 1)
+        assert trainer.restarts == 0
 
 
 def test_a_batch_of_resets_alone_is_named():

@@ -18,7 +18,7 @@ from trpo.trust_region import Status
 from trpo.validation import ConfigError
 
 
-def make_trainer(env_id="CartPole-v1", engine="auto", updates=4, **changes) -> Trainer:
+def make_trainer(env_id="CartPole-v1", engine="auto", step_timeout=0.0, **changes) -> Trainer:
     loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
     learner = LearnerConfig(
         trainer=replace(loop, **changes.pop("trainer", {})),
@@ -26,7 +26,7 @@ def make_trainer(env_id="CartPole-v1", engine="auto", updates=4, **changes) -> T
         value=ValueConfig(hidden=(16,), **changes.pop("value", {})),
         **changes,
     )
-    config = EnvironmentConfig(engine, num_envs=8)
+    config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout)
     return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads=1), learner)
 
 

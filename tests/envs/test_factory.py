@@ -93,3 +93,9 @@ def test_no_envpool_no_ids(monkeypatch):
 def test_number_of_environments_is_validated():
     with pytest.raises(EnvError, match="num_envs = 0 is out of range: expected an integer ≥ 1"):
         EnvironmentConfig(num_envs=0)
+
+
+@pytest.mark.parametrize("engine", ["gymnasium", "gymnasium-async"])
+def test_an_environment_that_cannot_be_made_is_named(engine):
+    with pytest.raises(EnvError, match=r"^environment 'TestUnmakeable-v0' cannot be made: RuntimeError: no display$"):
+        make("TestUnmakeable-v0", engine)

@@ -1,0 +1,83 @@
+"""A time limit for environments that run in this process: no thread can interrupt them, so one watches, and tells."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from gymnasium.vector import VectorEnv, VectorWrapper
+
+TICKS = 20  # looks in a time limit; a process that was stopped, or a computer that slept, misses them and is not late
+
+
+def end_process(said: str) -> NoReturn:
+    """Say why, and exit with 1, at once: nothing else ends a thread that hangs.
+
+    Args:
+        said: a sentence.
+    """
+    sys.stderr.write(f"{said}\n")
+    os._exit(1)
+
+
+class TimeLimited(VectorWrapper):
+    """Watches every reset and step from a thread of its own.
+
+    Args:
+        env: whose code lets other threads run, as all Python code does, and EnvPool's.
+        seconds: for one reset or step, > 0.
+        on_hang: called from that thread with what happened, as a sentence; has to end the process.
+    """
+
+    def __init__(self, env: VectorEnv, seconds: float, on_hang: Callable[[str], None]) -> None:
+        super().__init__(env)
+        self._calls = 0  # odd within a call
+        self._closed = threading.Event()
+        name = env.spec.id if env.spec else "the environment"
+        said = f"{name} gave no answer within {seconds:g} s"
+        watch = threading.Thread(target=self._watch, args=(seconds / TICKS, on_hang, said), daemon=True)
+        watch.start()
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start new episodes.
+
+        Args:
+            seed: of environment 0; the others' follow.
+            options: for the environment.
+
+        Returns:
+            Observations and information.
+        """
+        self._calls += 1
+        try:
+            return self.env.reset(seed=seed, options=options)
+        finally:
+            self._calls += 1
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step every environment.
+
+        Args:
+            actions: one an environment.
+
+        Returns:
+            Observations, rewards, terminated, truncated, information.
+        """
+        self._calls += 1
+        try:
+            return self.env.step(actions)
+        finally:
+            self._calls += 1
+
+    def close(self, **kwargs: Any) -> None:  # noqa: D102
+        self._closed.set()
+        super().close(**kwargs)
+
+    def _watch(self, tick: float, on_hang: Callable[[str], None], said: str) -> None:
+        seen = ticks = 0
+        while ticks <= TICKS and not self._closed.wait(tick):
+            ticks = ticks + 1 if self._calls == seen and seen % 2 else 0
+            seen = self._calls
+        if ticks > TICKS:
+            on_hang(said)
