@@ -44,7 +44,6 @@ class TrainOptions:
         require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
         fits = not {"/", "\0"} & set(self.name) and not self.name.startswith(".") and len(self.name.encode()) <= 255
         require(fits, "name", self.name, "a file name")
-        require(bool(self.name) or not self.resume, "name", self.name, "the name of the run, for --resume")
 
     @property
     def cpu_threads(self) -> int:

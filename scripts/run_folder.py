@@ -141,23 +141,24 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def first_difference(one: Any, other: Any) -> tuple[str, Any, Any] | None:
+def first_difference(one: Any, other: Any, prefix: str = "") -> tuple[str, Any, Any] | None:
     """Return the first field in which two configurations differ.
 
     Args:
         one: a dataclass of values and dataclasses.
         other: one of the same kind.
+        prefix: of the fields' names.
 
     Returns:
-        The field's name and its two values; `None` if they are equal.
+        The field's name, as config.json has it, and its two values; `None` if they are equal.
     """
     for name in one.__dataclass_fields__:
         values = getattr(one, name), getattr(other, name)
         if is_dataclass(values[0]):
-            if found := first_difference(*values):
+            if found := first_difference(*values, f"{prefix}{name}."):
                 return found
         elif values[0] != values[1]:
-            return name, *values
+            return prefix + name, *values
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from agents.telemetry import Telemetry
 from agents.trainer import Trainer
 from scripts import run_folder
-from scripts.command import run_command
+from scripts.command import UsageError, run_command
 from scripts.display import Display
 from scripts.hang import Hang
 from scripts.interrupt import Interrupt
@@ -42,7 +42,12 @@ def train(options: TrainOptions) -> tuple[Path, int]:
 
     Returns:
         The run's folder, and 0; or 130 or 143 when interrupted.
+
+    Raises:
+        UsageError: if it is not said which run to resume.
     """
+    if options.resume and not options.name:
+        raise UsageError("--resume needs --name: which run to go on with, or to start")
     name = options.name or f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = run_folder.path(options.runs, options.env, name)
     if options.resume and run_folder.is_run(folder):

@@ -95,6 +95,15 @@ def test_number_of_environments_is_validated():
         EnvironmentConfig(num_envs=0)
 
 
+def test_a_dead_process_does_not_keep_the_others_from_being_closed():
+    env = make("CartPole-v1", "gymnasium-async")
+    env.reset(seed=0)
+    processes = env.unwrapped.processes
+    processes[1].kill()
+    env.close()
+    assert not any(process.is_alive() for process in processes)
+
+
 @pytest.mark.parametrize("engine", ["gymnasium", "gymnasium-async"])
 def test_an_environment_that_cannot_be_made_is_named(engine):
     with pytest.raises(EnvError, match=r"^environment 'TestUnmakeable-v0' cannot be made: RuntimeError: no display$"):

@@ -155,6 +155,16 @@ BAD_INPUT = {
     "no episodes": (["evaluate", "/nowhere", "--episodes", "0"], "episodes = 0 is out of range"),
     "unknown benchmark": (["benchmark", "sped"], "unknown benchmark 'sped'"),
     "name": (["train", "CartPole-v1", "--name", "a/b"], "name = 'a/b' is out of range: expected a file name"),
+    "resume": (["train", "CartPole-v1", "--resume"], "--resume needs --name"),
+    "step timeout": (
+        ["train", "CartPole-v1", "--step-timeout", "-1"],
+        "step_timeout = -1.0 is out of range: expected seconds in",
+    ),
+    "restarts": (
+        ["train", "CartPole-v1", "--max-restarts", "-1"],
+        "max_restarts = -1 is out of range: expected an integer ≥ 0",
+    ),
+    "unmakeable": (["train", "TestUnmakeable-v0"], "'TestUnmakeable-v0' cannot be made: RuntimeError: no display"),
     "runs": (["train", "CartPole-v1", "--runs", "/dev/null"], "cannot make run folder /dev/null"),
 }
 

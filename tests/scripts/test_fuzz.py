@@ -20,6 +20,8 @@ NUMBERS = {  # options, and numbers that they do not take
     "--checkpoint-interval": ("0", "-5"),
     "--keep-checkpoints": ("0", "-1"),
     "--max-non-finite": ("0",),
+    "--max-restarts": ("-1",),
+    "--step-timeout": ("-1", "inf", "nan"),
     "--chunk-size": ("0",),
     "--max-kl": ("0", "-1"),
     "--damping": ("-1", "inf"),

@@ -1,9 +1,15 @@
-"""An environment in the trainer's own process that hangs: one line, exit code 1, and the last checkpoint as it was."""
+"""Environments that hang, or whose process dies, in whole runs: one line and the last checkpoint as it was, or a new start."""
+
+import csv
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from agents.checkpoint_folder import CheckpointFolder
 from tests.kill import SMALL, start
+from tests.scripts import test_resume
 
 
 @pytest.mark.parametrize("env_id", ["TestHangs-v0", "TestSticks-v0", "TestHangingReset-v0"])
@@ -26,3 +32,28 @@ def test_a_run_whose_environment_hangs_keeps_its_checkpoint(tmp_path):
         assert (run / "metrics.csv").read_bytes().count(b"\n") == 6  # the header, and 5 updates
         newest = CheckpointFolder(run / "checkpoints").newest(pytest.fail)
         assert newest.state["update"] == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="/proc tells which processes are the environments'")
+@pytest.mark.parametrize("max_restarts", [0, 2])
+def test_a_killed_environment_process_ends_the_run_or_is_replaced(max_restarts, tmp_path):
+    run = tmp_path / "CartPole-v1" / "x"
+    options = (
+        f"{SMALL} --checkpoint-interval 99 --engine gymnasium-async --max-restarts {max_restarts} --runs {tmp_path} --name x"
+    )
+    process = test_resume.start(["train", "CartPole-v1", *options.split()])
+    for update in range(1, max_restarts + 2, 2):
+        test_resume.wait_for_rows(process, run, update)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[3]), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    if max_restarts == 0:
+        assert process.returncode == 1
+        died = "trpo: CartPole-v1 raised ChildProcessError: the process of an environment died, in update "
+        assert err.startswith(died)
+        return
+    assert process.returncode == 0
+    assert not err
+    with (run / "metrics.csv").open(newline="") as file:
+        restarts = [float(row["environment/restarts"]) for row in csv.DictReader(file)]
+    assert (restarts[0], restarts[-1]) == (0, 2)

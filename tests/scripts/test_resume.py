@@ -167,3 +167,40 @@ def test_a_second_process_on_the_same_run_is_refused(copy, capsys, request):
     process.join()
     assert __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2  # refused for another reason: the lock is gone
     assert "is finished" in capsys.readouterr().err
+
+
+def test_train_resume_begins_goes_on_and_ends_well(whole, tmp_path, capsys):
+    words = [*TRAIN, "--runs", str(tmp_path), "--name", "x", "--resume"]
+    run = tmp_path / "CartPole-v1" / "x"
+    (run / "checkpoints").mkdir(parents=True)  # killed before it had begun
+    process = kill.start(" ".join(words))
+    while process.is_alive() and kill.updates_of(run) < 7:
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert __main__.main(words) == 0
+    assert "going on after update" in capsys.readouterr().out
+    assert not differences(whole, run)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert __main__.main(words) == 0  # as a scheduler may have it
+    assert re.fullmatch(r"run .*x is finished: it took [\d,]+ steps\n", capsys.readouterr().out)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--gamma 0.9", "learner.trainer.gamma = 0.99, not 0.9"),
+        ("--num-envs 4", "environment.num_envs = 8, not 4"),
+        ("--value.hidden 9", r"learner.value.hidden = \(64, 64\), not \(9,\)"),
+        ("--threads 2", "threads = 1, not 2"),
+        ("--total-steps 9999", r"learner.trainer.total_steps = \d+, not 9999"),
+    ],
+)
+def test_train_resume_goes_on_with_the_same_configuration_only(words, said, whole, capsys):
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    again = [*TRAIN, "--runs", str(whole.parent.parent), "--name", "whole", "--resume"]
+    assert __main__.main([*again, *words.split()]) == 2
+    assert re.fullmatch(rf"trpo: run {whole} was started with {said}: choose another --name\n", capsys.readouterr().err)
+    assert __main__.main([*again, "--threads", "0"]) == 0  # whatever this machine has: the run keeps its own
+    assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
