@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from gymnasium import Space
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
@@ -77,6 +78,7 @@ class Trainer:
         self.non_finite = 0  # updates in a row, the last ones
         self.restarts = 0
         self.recent = deque[Episode](maxlen=100)
+        self.spaces: tuple[Space, Space] | None = None  # of the first environments, and of all that follow
 
         self._start_environments(self.randomness.integer(Component.ENVIRONMENT))
         env = self.collector.env
@@ -158,6 +160,11 @@ class Trainer:
         """Make environments, and the collector that steps them."""
         env = self.make_env(seed)
         self.env_id = env.spec.id if env.spec else "the environment"
+        spaces = env.single_observation_space, env.single_action_space
+        if spaces != (self.spaces or spaces):
+            changed = f"came with other spaces than before: {spaces}, not {self.spaces}"
+            raise TrainingError(f"{self.env_id} {changed}, in update {self.update + 1}")
+        self.spaces = spaces
         try:
             self.collector = Collector(env, seed)
         except WorldError as error:

@@ -8,6 +8,7 @@ from scripts.command import UsageError
 BENCHMARKS = {
     "learning": "train and evaluate over seeds: what every environment's preset reaches",
     "speed": "training against its environment's own rate, and against a peer",
+    "checkpoint": "what a run pays for being saved, and started afresh, at every checkpoint interval",
     "fisher": "one Fisher-vector product against gradients and other products: time and memory",
 }
 

@@ -122,6 +122,16 @@ class BrokenReset(Worlds):
         raise RuntimeError("no licence")
 
 
+class Growing(Worlds):
+    """Has one more number in its observation with every 8 environments that are made."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2 + Growing.made // 8,)), gym.spaces.Discrete(2))
+        Growing.made += 1
+
+
 class Constant(Worlds):
     """Always shows the same observation."""
 
@@ -161,6 +171,7 @@ def register() -> None:
     gym.register("TestFalters-v0", lambda: Mortal("hang", 3000))
     gym.register("TestUnmakeable-v0", Unmakeable)
     gym.register("TestShape-v0", lambda: Failing("shape"))
+    gym.register("TestGrowing-v0", Growing)
     gym.register("TestBrokenReset-v0", BrokenReset)
     gym.register("TestNan-v0", NotFinite)
     gym.register("TestNanReward-v0", lambda: NotFinite("reward"))

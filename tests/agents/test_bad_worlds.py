@@ -12,6 +12,7 @@ import torch
 import tests.worlds  # noqa: F401 registers environments
 from agents.policies import PolicyConfig
 from agents.trainer import Trainer, TrainingError
+from agents.trpo import TrpoConfig
 from tests.agents.test_trainer import make_trainer, parameters, run, untimed
 from trpo.trust_region import Status, StepReport
 
@@ -62,9 +63,26 @@ def test_a_world_gone_wrong_stops_training_in_one_line(env_id, message):
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_a_world_that_cannot_be_reset_is_named():
+@pytest.mark.parametrize("engine", ["gymnasium", "gymnasium-async"])
+def test_a_world_that_cannot_be_reset_is_named(engine):
     with pytest.raises(TrainingError, match=r"^TestBrokenReset-v0 raised RuntimeError: no licence, in update 1$"):
-        make_trainer("TestBrokenReset-v0", "gymnasium")
+        make_trainer("TestBrokenReset-v0", engine)
+
+
+def test_a_world_that_changes_its_spaces_when_it_is_made_anew_is_named():
+    trainer = make_trainer("TestGrowing-v0", "gymnasium")
+    with pytest.raises(TrainingError, match=r"^TestGrowing-v0 came with other spaces than before: .*, in update 3$"):
+        run(trainer, 3)
+    assert trainer.update == 2
+
+
+def test_a_singular_fisher_matrix():
+    """One state only, and no damping: F has the rank of the distribution's parameters."""
+    trainer = make_trainer("TestConstant-v0", "gymnasium", trust_region=TrpoConfig(damping=0.0))
+    records = run(trainer, 4)
+    assert is_sound(trainer)
+    assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)
+    assert Status.ACCEPTED in {record.status for record in records}
 
 
 PROCESSES = [

@@ -1,9 +1,12 @@
-"""A disk that is full, here a limited file size: one line that names the file, and the checkpoint before it as it was."""
+"""A disk that is full, or a limited file size: one line that names the file, and the checkpoint before it as it was."""
 
 import os
 import re
 import resource
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,58 @@ def test_training_stops_in_one_line_and_goes_on_when_there_is_room(network, size
 
     assert __main__.main(["resume", str(full)]) == 0
     assert not differences(whole, full)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs: one that goes on to 6000 steps, and one like it that ended before."""
+    runs = tmp_path_factory.mktemp("runs")
+    for name, more in (("full", []), ("whole", ["--total-steps", "6000"])):
+        assert __main__.main([*f"train CartPole-v1 {SMALL} --runs {runs} --name {name}".split(), *more]) == 0
+    return runs / "CartPole-v1"
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB, in memory."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def fill(disk: Path, room: int) -> Path:
+    """Leave `room` bytes of a disk free; return the file that takes up the rest."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(b"x" * (shutil.disk_usage(disk).free - room))
+    return ballast
+
+
+@pytest.mark.parametrize("room", [0, 12_288, 65_536])
+def test_a_full_disk_stops_training_in_one_line_and_it_goes_on_when_there_is_room(room, runs, tiny_disk, capsys):
+    full = Path(shutil.copytree(runs / "full", tiny_disk / "full"))
+    ballast = fill(tiny_disk, room)
+    assert __main__.main(["resume", str(full), "--total-steps", "6000"]) == 1
+    assert re.fullmatch(rf"trpo: {full}/[^:]*: No space left on device\n", capsys.readouterr().err)
+    assert not list(full.rglob("*.tmp"))
+    assert CheckpointFolder(full / "checkpoints").newest(pytest.fail).state["update"] >= 9
+
+    ballast.unlink()
+    assert __main__.main(["resume", str(full), "--total-steps", "6000"]) == 0
+    assert not differences(runs / "whole", full)
+
+
+def test_a_new_run_on_a_full_disk_can_be_started_again(tiny_disk, capsys):
+    words = [*f"train CartPole-v1 {SMALL}".split(), "--runs", str(tiny_disk), "--name", "x", "--resume"]
+    ballast = fill(tiny_disk, 0)
+    assert __main__.main(words) == 1
+    assert re.fullmatch(rf"trpo: {tiny_disk}/[^:]*: No space left on device\n", capsys.readouterr().err)
+    ballast.unlink()
+    assert __main__.main(words) == 0

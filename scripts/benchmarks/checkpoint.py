@@ -1,0 +1,99 @@
+"""`trpo benchmark checkpoint`: what the boundaries of a run cost, where it is saved and environments start afresh."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from agents.checkpoint_folder import CheckpointFolder
+from agents.stopwatch import Stopwatch
+from agents.telemetry import Telemetry
+from agents.trainer import Trainer
+from scripts.command import parse
+from scripts.options import TrainOptions, parse_train_options
+from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.parallel import set_workers
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Seconds that a boundary takes, as a share of all, and the steps in episodes that it cuts off; at the default interval."""
+
+    envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5")
+    """Environments."""
+    boundaries: int = 4
+    """Boundaries to measure; training takes one interval more, of warm-up."""
+    threads: int = 0
+    """CPU threads; 0 for one a core."""
+    out: Path = Path("runs/checkpoint")
+    """Folder for cost.csv."""
+
+    def __post_init__(self) -> None:
+        require(self.boundaries >= 1, "boundaries", self.boundaries, "an integer ≥ 1")
+        require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and write cost.csv.
+
+    Args:
+        arguments: the words after `trpo benchmark checkpoint`.
+
+    Returns:
+        0.
+    """
+    options = parse(CheckpointOptions, arguments, "benchmark checkpoint")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = [measure(replace(parse_train_options([env]), threads=options.threads), options.boundaries) for env in options.envs]
+    write_rows(options.out / "cost.csv", rows)
+    write_provenance(options.out / "provenance.json")
+    print_rows([{name: f"{v:.4g}" if isinstance(v, float) else str(v) for name, v in row.items()} for row in rows])
+    return 0
+
+
+def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
+    """Train, and time what happens at boundaries.
+
+    Args:
+        run: all that defines the run.
+        boundaries: how many.
+
+    Returns:
+        A row of cost.csv.
+    """
+    set_workers(run.cpu_threads)
+    interval = run.learner.trainer.checkpoint_interval
+    trainer = Trainer(run.make_env, replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15)))
+    with tempfile.TemporaryDirectory() as folder:
+        telemetry, checkpoints = Telemetry(Path(folder), {"learner": {}}), CheckpointFolder(Path(folder))
+        watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
+        for record in trainer.updates():
+            watch.lap("updates and fresh environments")  # these come with the first update after a boundary
+            updating += record.metrics["time/seconds"]
+            telemetry.write(record)
+            watch.lap("logging")
+            if trainer.at_boundary:
+                cut += int(trainer.collector.lengths.sum())
+                telemetry.sync()
+                checkpoints.save(trainer)
+                watch.lap("saving")
+            if record.update == interval:  # warmed up: all starts here
+                watch, updating, steps, cut = Stopwatch(), 0.0, trainer.steps, 0
+            if record.update == interval * (boundaries + 1):
+                break
+    trainer.close()
+    fresh = watch.seconds["updates and fresh environments"] - updating
+    return {
+        "environment": run.env,
+        "interval": interval,
+        "boundaries": boundaries,
+        "seconds": watch.total,
+        "saving_ms": 1000 * watch.seconds["saving"] / boundaries,
+        "fresh_environments_ms": 1000 * fresh / boundaries,
+        "share_of_time": (watch.seconds["saving"] + fresh) / watch.total,
+        "share_of_steps_in_cut_episodes": cut / (trainer.steps - steps),
+    }
