@@ -85,6 +85,7 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
                 watch, updating, steps, cut = Stopwatch(), 0.0, trainer.steps, 0
             if record.update == interval * (boundaries + 1):
                 break
+        telemetry.close()
     trainer.close()
     fresh = watch.seconds["updates and fresh environments"] - updating
     return {

@@ -3,6 +3,7 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import tests.worlds  # noqa: F401 registers environments
@@ -34,10 +35,21 @@ def test_a_hang_is_told():
     env = make_vector_env("TestHangingReset-v0", config, seed=0, on_hang=on_hang)
     start = time.monotonic()
     threading.Thread(target=env.reset, kwargs={"seed": 0}, daemon=True).start()
-    assert hung.wait(20)
+    assert hung.wait(10)
     ((said, when),) = told
     assert said == "TestHangingReset-v0 gave no answer within 0.2 s"
     assert when - start >= LIMIT
+
+
+def test_that_envpool_takes_too_long_is_told():
+    """Its C++ code lets other threads run."""
+    told = []
+    config = EnvironmentConfig("envpool", num_envs=256, step_timeout=0.02)
+    env = make_vector_env("Humanoid-v5", config, seed=0, threads=1, on_hang=told.append)
+    env.reset(seed=0)
+    env.step(np.zeros((256, 17)))  # 0.1 s
+    env.close()
+    assert told == ["Humanoid-v5 gave no answer within 0.02 s"]
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])

@@ -1,0 +1,21 @@
+"""The checkpoint benchmark: shares are of what it timed, and only after the warm-up."""
+
+import pytest
+
+from scripts import __main__
+from scripts.benchmarks.checkpoint import measure
+from scripts.options import parse_train_options
+from tests.kill import SMALL
+
+
+def test_the_cost_of_a_checkpoint():
+    row = measure(parse_train_options(["CartPole-v1", *SMALL.split()]), boundaries=2)
+    boundary = (row["saving_ms"] + row["fresh_environments_ms"]) / 1000
+    assert row["share_of_time"] == pytest.approx(2 * boundary / row["seconds"])
+    assert 0 < row["share_of_time"] < 1
+    assert 0 < row["share_of_steps_in_cut_episodes"] < 1
+
+
+def test_its_options_are_validated(capsys):
+    assert __main__.main(["benchmark", "checkpoint", "--boundaries", "0"]) == 2
+    assert "boundaries = 0 is out of range: expected an integer ≥ 1" in capsys.readouterr().err
