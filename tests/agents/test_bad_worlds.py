@@ -89,13 +89,13 @@ PROCESSES = [
     ("TestRaises-v0", "RuntimeError: the simulator is"),
     ("TestShape-v0", "ValueError: .*"),
     ("TestDies-v0", "ChildProcessError: the process of an environment died"),
-    ("TestHangs-v0", r"ChildProcessError: an environment gave no answer within 0\.5 s"),
+    ("TestHangs-v0", r"ChildProcessError: an environment gave no answer within 2 s"),
 ]
 
 
 @pytest.mark.parametrize(("env_id", "said"), PROCESSES)
 def test_an_environment_process_that_fails_dies_or_hangs_is_named(env_id, said):
-    trainer = make_trainer(env_id, "gymnasium-async", step_timeout=0.5)
+    trainer = make_trainer(env_id, "gymnasium-async", step_timeout=2.0)
     with closing(trainer), pytest.raises(TrainingError, match=rf"^{env_id} raised {said}, in update 1$"):
         run(trainer, 1)
 
