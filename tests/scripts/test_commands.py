@@ -198,5 +198,5 @@ def test_help_by_every_door(command):
     assert "usage: trpo" in result.stdout
     assert not result.stderr
     if "train.py" in command[1]:
-        for words in ("trust-region options", "--max-kl FLOAT", "default: 100000", "nats"):
+        for words in ("trpo options", "--max-kl FLOAT", "default: 100000", "nats"):
             assert words in result.stdout
