@@ -44,9 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     learner = read_config(options.run, TrainOptions(env="")).learner
     max_kl = options.max_kl or learner.max_kl
     if max_kl is None:
-        raise UsageError(
-            f"run {options.run} is of {learner.algorithm}, which holds no δ: give one to hold it against, --max-kl"
-        )
+        raise UsageError(f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it against, --max-kl")
     columns = read_metrics(options.run)
     broken = broken_promises(columns, max_kl)
     kl, update = columns["trust_region/mean_kl"], columns["update"].astype(int)

@@ -134,12 +134,14 @@ def draw_robustness(results: Results, env: str) -> Figure:
     figure, panels = _panels(len(results.methods), 2.5, sharey=True)
     for axes, method in zip(panels, results.methods, strict=True):
         step_sizes = results.step_sizes(method)
-        finals = np.stack([results.finals(method, step_size) for step_size in step_sizes])  # (step sizes, seeds)
+        finals = [results.finals(method, step_size) for step_size in step_sizes]  # each (seeds,)
+        intervals = [bootstrap_interval(each) for each in finals]
         low, high, decades = results.near_best(method)
         axes.axvspan(low, high, color=COLORS[method], alpha=0.12, linewidth=0)
-        axes.semilogx(step_sizes, finals, ".", color="0.7", markersize=3)
-        axes.fill_between(step_sizes, *bootstrap_interval(finals), color=COLORS[method], alpha=0.3, linewidth=0)
-        axes.semilogx(step_sizes, interquartile_mean(finals), "o-", color=COLORS[method], markersize=4)
+        for step_size, each in zip(step_sizes, finals, strict=True):
+            axes.semilogx([step_size] * len(each), each, ".", color="0.7", markersize=3)
+        axes.fill_between(step_sizes, *zip(*intervals, strict=True), color=COLORS[method], alpha=0.3, linewidth=0)
+        axes.semilogx(step_sizes, results.final_means(method), "o-", color=COLORS[method], markersize=4)
         axes.axhline(results.untrained, color="0.5", linewidth=0.8, linestyle=":")
         axes.set_title(f"{method}: {decades:.1f} decades", fontsize="medium")
         axes.set_xlabel(METHODS[method].scale, fontsize="small")
