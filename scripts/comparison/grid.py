@@ -183,6 +183,7 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
                     process.terminate()
                 for _, process in running:
                     process.join()
+                print("interrupted; the same command goes on", flush=True)
                 raise KeyboardInterrupt
     return failed
 
@@ -192,7 +193,8 @@ def _summary(grid: Grid, cell: Cell) -> str:
     returns = [row["episode_return"] for row in rows if row["episode_return"]]
     stopped = json.loads((grid.folder(cell) / "finished.json").read_text(encoding="utf-8"))["stopped"]
     last = f"last return {float(returns[-1]):,.1f}" if returns else "no episode ended"
-    return f"{last}, largest KL {max(float(row['mean_kl']) for row in rows):.3g}" + (f", stopped: {stopped}" if stopped else "")
+    largest = max((float(row["mean_kl"]) for row in rows), default=0.0)
+    return f"{last}, largest KL {largest:.3g}" + (f", stopped: {stopped}" if stopped else "")
 
 
 def read_cell(grid: Grid, cell: Cell) -> list[dict[str, Any]]:

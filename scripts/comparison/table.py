@@ -89,10 +89,8 @@ class Results:
         ]
         self.methods = list(dict.fromkeys(run.method for run in self.runs))
         self.steps = max(run.columns["steps"][-1] for run in self.runs)
-        gains = [
-            np.nanmax(means) - self.untrained for run in self.runs if not np.isnan(means := window_means(run.returns)).all()
-        ]
-        self.scale = max(gains, default=0.0)  # G
+        means = np.concatenate([window_means(run.returns) for run in self.runs])
+        self.scale = float(np.max(means - self.untrained, where=~np.isnan(means), initial=0.0))  # G
 
     def step_sizes(self, method: str) -> list[float]:
         """Return a method's step sizes, ascending.

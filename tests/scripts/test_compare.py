@@ -94,6 +94,13 @@ def test_a_run_that_training_stopped_is_an_outcome(tmp_path, capsys):
     assert {row["status"] for row in read(tmp_path)[1:]} == {"NON_FINITE"}
 
 
+def test_runs_that_an_environment_stops_at_once_leave_no_table(tmp_path, capsys):
+    words = ["compare", "tests.worlds:TestRaises-v0", "--methods", "trpo", "--step-sizes", "1", "--seeds", "1"]
+    assert __main__.main([*words, "--out", str(tmp_path)]) == 0
+    assert "no episode ended, largest KL 0, stopped: TestRaises-v0 raised" in capsys.readouterr().out
+    assert not (tmp_path / "updates.csv.gz").exists()
+
+
 BAD_INPUT = {
     "method": (["CartPole-v1", "--methods", "ppoo"], "methods: unknown method 'ppoo': expected trpo, .*; did you mean ppo?"),
     "environment": (["CartPole-v9"], "unknown environment 'CartPole-v9'"),
