@@ -44,7 +44,7 @@ def _definitions(results: Results) -> str:
         "less than G / 10; else it *collapsed* if its last tenth lost more than half of what its best tenth had gained; else "
         "it *held*. Rates have Wilson's 95 % intervals; returns are interquartile means over seeds with 95 % bootstrap "
         "intervals. *Within 20 % of its best* is the unbroken range of step sizes whose final gain over R₀ is at least 80 % "
-        "of the best one's."
+        "of the best one's: *at least* so many decades, where it reaches the grid's edge."
     )
 
 
@@ -64,12 +64,13 @@ def _method_rows(results: Results) -> list[dict[str, str]]:
     rows = []
     for method in results.methods:
         low, high, decades = results.near_best(method)
-        best, runs = results.best_step_size(method), results.of(method)
+        best, runs, sizes = results.best_step_size(method), results.of(method), results.step_sizes(method)
+        more = "at least " if low == sizes[0] or high == sizes[-1] else ""  # the grid's edge
         rows.append({
             "method": method,
             "best step size": f"{best:g}",
             "final return there": _return(results, method, best),
-            "within 20 % of its best": f"{low:g} to {high:g}: {decades:.1f} decades",
+            "within 20 % of its best": f"{low:g} to {high:g}: {more}{decades:.1f} decades",
             "collapsed, all step sizes": _rate(results, runs, Outcome.COLLAPSED),
             "never learned": _rate(results, runs, Outcome.NEVER_LEARNED),
         })

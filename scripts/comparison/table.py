@@ -162,7 +162,7 @@ class Results:
         return [float(interquartile_mean(self.finals(method, step_size))) for step_size in self.step_sizes(method)]
 
     def best_step_size(self, method: str) -> float:
-        """Return the step size with the largest final return.
+        """Return the step size with the largest final return; among equals, the one with the largest return all along.
 
         Args:
             method: of this grid.
@@ -170,7 +170,13 @@ class Results:
         Returns:
             One of the method's.
         """
-        return self.step_sizes(method)[int(np.argmax(self.final_means(method)))]
+
+        def merit(final_mean: float, step_size: float) -> tuple[float, float]:
+            return final_mean, float(np.mean([np.nanmean(window_means(run.returns)) for run in self.of(method, step_size)]))
+
+        step_sizes = self.step_sizes(method)
+        merits = [merit(*each) for each in zip(self.final_means(method), step_sizes, strict=True)]
+        return step_sizes[merits.index(max(merits))]
 
     def near_best(self, method: str) -> tuple[float, float, float]:
         """Return the range of step sizes within which a method's final gain stays within 20 % of its best.
