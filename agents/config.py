@@ -1,14 +1,20 @@
 """All that defines learning, apart from the environment: one component's configuration beside another."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import tyro
 
 from agents.normalization import NormalizationConfig
+from agents.npg import NpgConfig
 from agents.policies import PolicyConfig
+from agents.ppo import PpoConfig
 from agents.trpo import TrpoConfig
 from agents.value_function import ValueConfig
+from agents.vpg import VpgConfig
 from trpo.validation import require
+
+Algorithm = Literal["trpo", "npg", "vpg", "ppo"]
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,23 @@ class TrainerConfig:
         require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "an integer ≥ 1")
 
 
-# OmitArgPrefixes: on the command line, --max-kl rather than --trust-region.max-kl.
+# OmitArgPrefixes: on the command line, --max-kl rather than --trpo.max-kl.
 @dataclass(frozen=True)
 class LearnerConfig:
     """The learner, component by component."""
 
+    algorithm: Algorithm = "trpo"
+    """Update rule: TRPO; the natural gradient without its checks; the plain policy gradient; or PPO's clipped surrogate."""
     trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
-    trust_region: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
+    trpo: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
+    npg: NpgConfig = field(default_factory=NpgConfig)
+    vpg: VpgConfig = field(default_factory=VpgConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     normalize: NormalizationConfig = field(default_factory=NormalizationConfig)
+
+    @property
+    def max_kl(self) -> float | None:
+        """δ in nats, if the update rule holds KL under one."""
+        return self.trpo.max_kl if self.algorithm == "trpo" else None

@@ -85,9 +85,11 @@ class Telemetry:
         Args:
             results: names to final values.
         """
-        flat = {
-            f"{group}.{name}": _plain(value) for group, part in self._config["learner"].items() for name, value in part.items()
-        }
+        learner = self._config["learner"]
+        flat = {name: _plain(value) for name, value in learner.items() if not isinstance(value, dict)}
+        for group, part in learner.items():
+            if isinstance(part, dict):
+                flat |= {f"{group}.{name}": _plain(value) for name, value in part.items()}
         tags = {f"result/{name}": value for name, value in results.items()}
         for summary in hparams(flat, tags):
             self._events.add(summary)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from agents.advantages import generalized_advantages
 from agents.agent import Agent
+from agents.algorithms import make_update_rule
 from agents.config import LearnerConfig
 from agents.policies import GaussianPolicy
 from agents.randomness import Component, Randomness
 from agents.rollout import Batch, Collector, Episode, Rollout, WorldError
 from agents.stopwatch import Stopwatch
-from agents.trpo import Trpo
 from agents.value_function import make_fit
 from trpo.trust_region import Status, StepReport
 from trpo.validation import ConfigError
@@ -85,7 +85,7 @@ class Trainer:
         if config.trainer.batch_size % env.num_envs:
             raise ConfigError(f"batch_size = {config.trainer.batch_size} is not a multiple of num_envs = {env.num_envs}")
         self.agent = Agent(env.single_observation_space, env.single_action_space, config, self.randomness)
-        self.update_policy = Trpo(self.agent.policy, config.trust_region, config.trainer.chunk_size)
+        self.update_policy = make_update_rule(self.agent.policy, config)
         self.fit_value = make_fit(self.agent.value_function, config.value, config.trainer.chunk_size)
         self.rollout = Rollout(config.trainer.batch_size // env.num_envs, env, self.agent.policy)
 
@@ -131,6 +131,7 @@ class Trainer:
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that training carries from one update to the next, but for the environments: tensors, and the rest."""
         tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
+        tensors |= {f"update_rule.{name}": tensor for name, tensor in self.update_policy.state_tensors().items()}
         tensors |= {f"value_fit.{name}": tensor for name, tensor in self.fit_value.state_tensors().items()}
         recent = [[episode.undiscounted_return, episode.length] for episode in self.recent]
         counters = {"update": self.update, "steps": self.steps, "episodes": self.episodes, "non_finite": self.non_finite}
@@ -150,6 +151,7 @@ class Trainer:
             self.agent.load_state_dict(with_prefix(tensors, "agent."))
         except RuntimeError as error:
             raise ConfigError("the checkpoint's networks are not those of the configuration") from error
+        self.update_policy.load_state_tensors(with_prefix(tensors, "update_rule."))
         self.fit_value.load_state_tensors(with_prefix(tensors, "value_fit."))
         self.update, self.steps, self.episodes = state["update"], state["steps"], state["episodes"]
         self.non_finite, self.restarts = state["non_finite"], state["restarts"]
@@ -194,7 +196,7 @@ class Trainer:
         watch.lap("rollout")
         values, batch = self._make_batch()  # (B,), B samples
         watch.lap("advantages")
-        report = self.update_policy(batch)
+        report = self.update_policy(batch, self.randomness.generator(Component.POLICY, self.update + 1))
         watch.lap("policy")
         self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))
         watch.lap("value")
@@ -256,8 +258,10 @@ class Trainer:
     def _step_metrics(self, report: StepReport) -> dict[str, float]:
         metrics = {f"trust_region/{name}": value for name, value in asdict(report).items() if value is not None}
         del metrics["trust_region/status"]
-        accepted = float(report.status is Status.ACCEPTED)
-        return metrics | {"trust_region/accepted": accepted, "trust_region/max_kl": self.config.trust_region.max_kl}
+        metrics["trust_region/accepted"] = float(report.status is Status.ACCEPTED)
+        if self.config.max_kl is not None:
+            metrics["trust_region/max_kl"] = self.config.max_kl
+        return metrics
 
     @torch.no_grad()
     def _batch_metrics(self, batch: Batch, values: Tensor) -> dict[str, float]:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.distributions import Distribution
 
 from agents.policies import Policy
 from agents.rollout import Batch
+from agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.trust_region import StepReport, TrustRegionConfig, trust_region_step
 from trpo.validation import require
 
@@ -24,20 +23,7 @@ class TrpoConfig(TrustRegionConfig):
         require(self.fisher_stride >= 1, "fisher_stride", self.fisher_stride, "an integer ≥ 1")
 
 
-def importance_weighted_advantage(distribution: Distribution, batch: Batch) -> Tensor:
-    """Return π_θ(a|s) / π_old(a|s) · Â, the surrogate's terms (Schulman et al. 2015, equation 14).
-
-    Args:
-        distribution: π_θ at the batch's states.
-        batch: b samples of π_old.
-
-    Returns:
-        (b,).
-    """
-    return torch.exp(distribution.log_prob(batch.actions) - batch.log_probs) * batch.advantages
-
-
-class Trpo:
+class Trpo(UpdateRule):
     """One trust-region step a batch.
 
     Args:
@@ -47,19 +33,10 @@ class Trpo:
     """
 
     def __init__(self, policy: Policy, config: TrpoConfig, chunk_size: int) -> None:
-        self.model = policy.model()
+        super().__init__(policy, chunk_size)
         self.config = config
-        self.chunk_size = chunk_size
 
-    def __call__(self, batch: Batch) -> StepReport:
-        """Update the policy.
-
-        Args:
-            batch: samples of the policy as it is now.
-
-        Returns:
-            What the step measured.
-        """
+    def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
         chunks = batch.chunks(self.chunk_size)
         fisher_chunks = batch.rows(slice(None, None, self.config.fisher_stride)).chunks(self.chunk_size)
         return trust_region_step(self.model, importance_weighted_advantage, chunks, self.config, fisher_chunks)

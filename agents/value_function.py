@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from agents import optimizer_state
 from agents.networks import Activation, mlp
 from agents.rollout import Batch
 from trpo.model import Model
@@ -170,9 +171,8 @@ class AdamFit:
                 self.optimizer.step()
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Return Adam's moments and step counts, by parameter number and name."""
-        state = self.optimizer.state_dict()["state"]
-        return {f"{number}.{name}": tensor for number, part in state.items() for name, tensor in part.items()}
+        """Return Adam's moments and step counts."""
+        return optimizer_state.state_tensors(self.optimizer)
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `state_tensors` returned.
@@ -180,11 +180,7 @@ class AdamFit:
         Args:
             tensors: by the same names.
         """
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in tensors.items():
-            number, name = key.split(".")
-            state.setdefault(int(number), {})[name] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        optimizer_state.load_state_tensors(self.optimizer, tensors)
 
 
 def make_fit(value_function: ValueFunction, config: ValueConfig, chunk_size: int) -> GaussNewtonFit | AdamFit:

@@ -11,8 +11,10 @@ COMMANDS = {
     "train": "train a policy on a Gymnasium environment",
     "resume": "go on with a run that was interrupted or killed, or for longer",
     "evaluate": "play a trained policy: returns, and a video if asked for",
+    "audit": "check that every update of a run kept its KL within the limit",
     "plot": "draw a run's learning curve, and its KL at every update",
     "presets": "list the environments with tuned settings",
+    "compare": "train update rules over step sizes and seeds, and see which collapse",
     "study": "run a natural-gradient study: a claim, its experiment, its verdict",
     "benchmark": "measure learning, speed and Fisher products: the commands behind the published numbers",
 }

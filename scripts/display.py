@@ -29,9 +29,9 @@ class Display:
 
     def __init__(self, env_id: str, learner: LearnerConfig) -> None:
         self.console = Console()
-        self.title = f"TRPO on {env_id}"
+        self.title = f"{learner.algorithm.upper()} on {env_id}"
         self.total_steps = learner.trainer.total_steps
-        self.max_kl = learner.trust_region.max_kl
+        self.max_kl = learner.max_kl
         self.started = time.perf_counter()
         self.updates = 0
         self.within_limit = 0
@@ -66,7 +66,7 @@ class Display:
         """
         kl = record.metrics["trust_region/mean_kl"]
         self.updates += 1
-        self.within_limit += kl <= self.max_kl
+        self.within_limit += self.max_kl is not None and kl <= self.max_kl
         self.largest_kl = max(self.largest_kl, kl)
         self.outcomes[record.status] += 1
         self.last = record
@@ -100,12 +100,17 @@ class Display:
         value = record.metrics.get("episode/return_100")
         return "no episode has ended yet" if value is None else f"{value:,.1f}"
 
+    def _kl(self, record: UpdateRecord) -> str:
+        limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"
+        return f"{record.metrics['trust_region/mean_kl']:.5f}{limit}"
+
     def _figures(self, record: UpdateRecord) -> Table:
         metrics = record.metrics
         table = Table.grid(padding=(0, 2))
         table.add_row("return, last 100 episodes", self._return(record))
-        table.add_row("KL(old ‖ new)", f"{metrics['trust_region/mean_kl']:.5f} ≤ {self.max_kl:g} nats")
-        table.add_row("line search", f"{record.status.value}, {metrics.get('trust_region/backtracks', 0):.0f} backtracks")
+        table.add_row("KL(old ‖ new)", f"{self._kl(record)} nats")
+        backtracks = metrics.get("trust_region/backtracks")
+        table.add_row("update", record.status.value + ("" if backtracks is None else f", {backtracks:.0f} backtracks"))
         table.add_row("updates", f"{record.update:,}")
         table.add_row("steps/s", f"{metrics['time/steps_per_second']:,.0f}")
         return table
@@ -114,13 +119,15 @@ class Display:
         metrics = record.metrics
         return (
             f"step {record.steps:>10,}  return {self._return(record)}"
-            f"  KL {metrics['trust_region/mean_kl']:.5f} ≤ {self.max_kl:g}  {record.status.value}"
+            f"  KL {self._kl(record)}  {record.status.value}"
             f"  {metrics['time/steps_per_second']:,.0f} steps/s"
         )
 
     def results(self) -> dict[str, float]:
         """Return what the run came to, as numbers."""
-        results = {"largest_kl": self.largest_kl, "updates_within_limit": self.within_limit / max(self.updates, 1)}
+        results = {"largest_kl": self.largest_kl}
+        if self.max_kl is not None:
+            results["updates_within_limit"] = self.within_limit / max(self.updates, 1)
         if self.last and "episode/return_100" in self.last.metrics:
             results["return_100"] = self.last.metrics["episode/return_100"]
         return results
@@ -136,9 +143,10 @@ class Display:
         steps = self.last.steps - self.steps_before
         unchanged = [f"{count:,} × {status.value}" for status, count in self.outcomes.items() if status is not Status.ACCEPTED]
         restarts = self.last.metrics["environment/restarts"]
+        within = f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats" if self.max_kl else ""
         print_facts({
             "return, last 100 episodes": self._return(self.last),
-            "updates within the limit": f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats",
+            "updates within the limit": within or "this algorithm has none: trpo audit holds it against one",
             "largest KL": f"{self.largest_kl:.5f}",
             "updates put back": "; ".join(unchanged) or "none",
             **({"environments restarted": f"{restarts:.0f} times: a process of theirs was lost"} if restarts else {}),

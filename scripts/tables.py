@@ -43,11 +43,12 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
 
 
-def write_provenance(path: Path, program: str = "trpo") -> None:
+def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:
     """Write what produces the results beside them: command, versions, commit, machine; after what earlier commands wrote.
 
     Args:
         path: a JSON file, or none yet.
+        seconds: wall time that it took, if that is worth keeping.
         program: the command's first words; this process's arguments follow.
     """
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
@@ -56,7 +57,7 @@ def write_provenance(path: Path, program: str = "trpo") -> None:
         "git_commit": git_commit(),
         "versions": versions(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": cpu_count()},
-    }
+    } | ({} if seconds is None else {"seconds": round(seconds)})
     path.write_text(json.dumps([*earlier, provenance], indent=2) + "\n", encoding="utf-8")
 
 

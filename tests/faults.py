@@ -372,6 +372,49 @@ FAULTS = [
         "returns += rewards",
         "tests/agents/test_evaluation.py",
     ),
+    Fault(
+        "the policy gradient is descended",
+        "agents/vpg.py",
+        "unflatten(-g,",
+        "unflatten(g,",
+        "tests/agents/test_update_rules.py",
+    ),
+    Fault(
+        "PPO clips where it should not: the ratio's bound is no longer pessimistic",
+        "agents/ppo.py",
+        "torch.minimum(ratio * batch.advantages, clipped * batch.advantages)",
+        "clipped * batch.advantages",
+        "tests/agents/test_update_rules.py",
+    ),
+    Fault(
+        "the natural gradient's √(2δ/xᵀFx) is missing",
+        "agents/npg.py",
+        "math.sqrt(2 * self.config.target_kl / xAx)",
+        "self.config.target_kl",
+        "tests/agents/test_update_rules.py",
+    ),
+    Fault(
+        "KL of a method without a limit is measured from the new policy",
+        "agents/update_rule.py",
+        "    update()\n",
+        "    update()\n    measure_here = measure_from_here(model, importance_weighted_advantage, chunks)\n",
+        "tests/agents/test_update_rules.py",
+    ),
+    Fault(
+        "resume loses the policy optimizer's moments",
+        "agents/trainer.py",
+        'self.update_policy.load_state_tensors(with_prefix(tensors, "update_rule."))',
+        "pass",
+        "tests/agents/test_trainer.py",
+    ),
+    Fault(
+        "a run that never learned counts as collapsed",
+        "scripts/comparison/collapse.py",
+        "if best - untrained < LEARNED * scale or scale <= 0:",
+        "if False:",
+        "tests/scripts/test_collapse.py",
+    ),
+    Fault("audit overlooks NaN", "scripts/audit.py", "~(kl <= max_kl)", "kl > max_kl", "tests/scripts/test_audit.py"),
 ]
 
 

@@ -102,7 +102,7 @@ def main(words: Sequence[str]) -> int:
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     (path / "provenance.json").unlink(missing_ok=True)
-    write_provenance(path / "provenance.json", "python tests/soak.py")
+    write_provenance(path / "provenance.json", program="python tests/soak.py")
     summary = summarize(*soak(float(hours) * 3600, path, words[2:] or TRAIN))
     (path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     for name, value in summary.items():

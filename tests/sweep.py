@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 from agents.policies import Policy, PolicyConfig, make_policy
 from agents.rollout import Batch
-from agents.trpo import importance_weighted_advantage
+from agents.update_rule import importance_weighted_advantage
 from tests.conftest import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
 from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
 

@@ -44,7 +44,8 @@ def test_the_mathematics_can_be_read_in_one_sitting():
 
 def test_from_the_command_to_conjugate_gradient_in_five_hops():
     """Each file of the tour imports the next."""
-    tour = ["scripts/train.py", "agents/trainer.py", "agents/trpo.py", "trpo/trust_region.py", "trpo/conjugate_gradient.py"]
+    tour = ["scripts/train.py", "agents/trainer.py", "agents/algorithms.py", "agents/trpo.py", "trpo/trust_region.py"]
+    tour.append("trpo/conjugate_gradient.py")
     for here, there in pairwise(tour):
         module = there.removesuffix(".py").replace("/", ".")
         assert f"from {module} import" in (HOME / here).read_text(encoding="utf-8"), (here, there)

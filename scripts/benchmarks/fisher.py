@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agents.policies import PolicyConfig, make_policy
 from agents.rollout import Batch
-from agents.trpo import importance_weighted_advantage
+from agents.update_rule import importance_weighted_advantage
 from scripts.command import parse
 from scripts.tables import print_rows, write_provenance, write_rows
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product

@@ -118,9 +118,9 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
         "stochastic_return": stochastic.mean(),
         "training_return_100": metrics["episode/return_100"][-1],
         "updates": len(kl),
-        "updates_within_limit": int((kl <= max_kl).sum()),
+        "updates_within_limit": "" if np.isnan(max_kl[-1]) else int((kl <= max_kl).sum()),
         "largest_kl": kl.max(),
-        "max_kl": max_kl[-1],
+        "max_kl": "" if np.isnan(max_kl[-1]) else max_kl[-1],
         "updates_put_back": int((metrics["trust_region/accepted"] == 0).sum()),
         "seconds": round(seconds, 1),
         "steps_per_second": round(steps / seconds),
@@ -144,7 +144,8 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             values = [float(row[column]) for row in mine]
             return f"{np.mean(values):,.1f} ({min(values):,.1f} to {max(values):,.1f})"
 
-        within, updates = (sum(int(row[column]) for row in mine) for column in ("updates_within_limit", "updates"))
+        limited = all(row["max_kl"] for row in mine)
+        within, updates = (sum(int(row[column] or 0) for row in mine) for column in ("updates_within_limit", "updates"))
         summary.append({
             "environment": env,
             "steps": f"{int(mine[0]['steps']):,}",
@@ -152,7 +153,7 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             "deterministic policy": spread("deterministic_return"),
             "sampled actions": spread("stochastic_return"),
             "last 100 in training": spread("training_return_100"),
-            "updates within δ": f"{within:,} of {updates:,}",
+            "updates within δ": f"{within:,} of {updates:,}" if limited else "it has none",
             "more options": words,
         })
     return summary

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
+from torch.optim import Optimizer
 
+from agents.vpg import OPTIMIZERS
 from scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.curvature import hessian_vector_product
@@ -21,11 +22,11 @@ from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 Step = Callable[[], float]
 FIRST_ORDER: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {
-    "gradient descent": SGD,
-    "momentum": lambda parameters, step_size: SGD(parameters, step_size, momentum=0.9),
-    "Adagrad": Adagrad,
-    "RMSProp": RMSprop,
-    "Adam": Adam,
+    "gradient descent": OPTIMIZERS["sgd"],
+    "momentum": OPTIMIZERS["momentum"],
+    "Adagrad": OPTIMIZERS["adagrad"],
+    "RMSProp": OPTIMIZERS["rmsprop"],
+    "Adam": OPTIMIZERS["adam"],
 }
 NEWTON, NATURAL, TRUST_REGION = "Newton–CG", "natural gradient", "trust region"
 BUDGET, SOLVE = 480, 12  # gradients a run may cost; what a step with a solve counts as

@@ -12,7 +12,7 @@ import torch
 import tests.worlds  # noqa: F401 registers environments
 from agents.policies import PolicyConfig
 from agents.trainer import Trainer, TrainingError
-from agents.trpo import TrpoConfig
+from agents.trpo import Trpo, TrpoConfig
 from tests.agents.test_trainer import make_trainer, parameters, run, untimed
 from trpo.trust_region import Status, StepReport
 
@@ -166,9 +166,14 @@ def test_an_almost_deterministic_policy(log_std):
 def test_updates_that_are_not_finite_stop_the_run():
     trainer = make_trainer(trainer={"max_non_finite": 3})
     before = [parameter.clone() for parameter in trainer.agent.policy.parameters()]
-    step, bad = trainer.update_policy, StepReport(Status.NON_FINITE, math.nan, math.nan)
+    bad = StepReport(Status.NON_FINITE, math.nan, math.nan)
     outcomes = iter([bad, bad, None, bad, bad, bad])
-    trainer.update_policy = lambda batch: next(outcomes) or step(batch)
+
+    class Faltering(Trpo):
+        def __call__(self, batch, generator):
+            return next(outcomes) or super().__call__(batch, generator)
+
+    trainer.update_policy = Faltering(trainer.agent.policy, trainer.config.trpo, trainer.config.trainer.chunk_size)
     updates = trainer.updates()
     statuses = [next(updates).status for _ in range(6)]
     assert [status is Status.NON_FINITE for status in statuses] == [True, True, False, True, True, True]

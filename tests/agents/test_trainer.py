@@ -1,6 +1,8 @@
 """The loop: reproducible, resumable at its boundaries, honest in its metrics, and learning."""
 
+import copy
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -10,9 +12,11 @@ from agents.config import LearnerConfig, TrainerConfig
 from agents.metrics import METRICS
 from agents.normalization import NormalizationConfig
 from agents.policies import PolicyConfig
+from agents.ppo import PpoConfig
 from agents.trainer import Trainer, TrainingError
 from agents.trpo import TrpoConfig
 from agents.value_function import ValueConfig
+from agents.vpg import OptimizerName, VpgConfig
 from envs.factory import EnvironmentConfig, make_vector_env
 from trpo.trust_region import Status
 from trpo.validation import ConfigError
@@ -53,16 +57,23 @@ def test_same_seed_same_run_bit_for_bit(env_id, engine):
     assert not torch.equal(parameters(one), parameters(third))
 
 
-@pytest.mark.parametrize("fit", ["gauss-newton", "adam"])
+LEARNERS = {
+    "gauss-newton": {},
+    "adam": {"value": {"fit": "adam"}},
+    "ppo": {"algorithm": "ppo", "ppo": PpoConfig(epochs=2)},
+} | {f"vpg {optimizer}": {"algorithm": "vpg", "vpg": VpgConfig(optimizer)} for optimizer in get_args(OptimizerName)}
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_a_run_continued_at_a_boundary_equals_one_never_stopped(env_id, fit):
-    whole = make_trainer(env_id, value={"fit": fit})
+def test_a_run_continued_at_a_boundary_equals_one_never_stopped(env_id, learner):
+    whole = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
     expected = run(whole, 5)
-    first = make_trainer(env_id, value={"fit": fit})
+    first = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
     run(first, 2)
     assert first.at_boundary
     tensors, state = first.snapshot()
-    second = make_trainer(env_id, value={"fit": fit})
+    second = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
     second.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
     continued = run(second, 3)
     assert torch.equal(parameters(whole), parameters(second))
@@ -157,7 +168,7 @@ def test_without_normalisation_the_observations_are_raw():
 def test_fisher_stride_and_chunks_run_through_the_loop():
     whole = make_trainer("Pendulum-v1")
     cut = make_trainer("Pendulum-v1", trainer={"chunk_size": 50})
-    strided = make_trainer("Pendulum-v1", trust_region=TrpoConfig(fisher_stride=4))
+    strided = make_trainer("Pendulum-v1", trpo=TrpoConfig(fisher_stride=4))
     kl = [run(trainer, 1)[0].metrics["trust_region/mean_kl"] for trainer in (whole, cut, strided)]
     assert kl[0] == pytest.approx(kl[1], rel=1e-3)
     assert kl[0] != pytest.approx(kl[2], rel=1e-3)

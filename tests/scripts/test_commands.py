@@ -122,7 +122,7 @@ def test_presets_are_where_training_starts(env_id, capsys):
     assert (options.env, options.learner.trainer.seed) == (env_id, 7)
     for word, value in zip(*[iter(PRESETS[env_id].split())] * 2, strict=True):
         name = word.removeprefix("--").replace("-", "_")
-        parts = (options.learner.trainer, options.learner.trust_region, options.learner.policy, options.environment)
+        parts = (options.learner.trainer, options.learner.trpo, options.learner.policy, options.environment)
         (found,) = [getattr(part, name) for part in parts if hasattr(part, name)]
         assert float(found) == float(value)
     assert parse_train_options([env_id, *PRESETS[env_id].split()[:1], "77"]).learner.trainer.total_steps == 77
@@ -208,5 +208,5 @@ def test_help_by_every_door(command):
     assert "usage: trpo" in result.stdout
     assert not result.stderr
     if "train.py" in command[1]:
-        for words in ("trust-region options", "--max-kl FLOAT", "default: 100000", "nats"):
+        for words in ("trpo options", "--max-kl FLOAT", "default: 100000", "nats"):
             assert words in result.stdout

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from agents.trpo import importance_weighted_advantage
+from agents.update_rule import importance_weighted_advantage
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
 from trpo.parallel import map_chunks, set_workers, workers
 from trpo.trust_region import Status, TrustRegionConfig, trust_region_step

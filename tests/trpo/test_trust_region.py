@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from agents.trpo import importance_weighted_advantage
+from agents.update_rule import importance_weighted_advantage
 from tests import sweep
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
 from trpo.fisher import dense_fisher

@@ -1,0 +1,28 @@
+"""The update rules there are, by the name that `--algorithm` takes; each finds its settings in the field of its name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from agents.config import Algorithm, LearnerConfig
+from agents.npg import Npg
+from agents.policies import Policy
+from agents.ppo import Ppo
+from agents.trpo import Trpo
+from agents.update_rule import UpdateRule
+from agents.vpg import Vpg
+
+UPDATE_RULES: dict[Algorithm, Callable[[Policy, Any, int], UpdateRule]] = {"trpo": Trpo, "npg": Npg, "vpg": Vpg, "ppo": Ppo}
+
+
+def make_update_rule(policy: Policy, config: LearnerConfig) -> UpdateRule:
+    """Make the update rule that the configuration names.
+
+    Args:
+        policy: to be updated in place.
+        config: the learner's.
+
+    Returns:
+        The rule.
+    """
+    settings = getattr(config, config.algorithm)
+    return UPDATE_RULES[config.algorithm](policy, settings, config.trainer.chunk_size)

@@ -1,0 +1,88 @@
+"""Proximal policy optimisation (Schulman et al. 2017) as an update rule: minibatch ascent of a clipped surrogate."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam, Optimizer
+
+from agents.policies import Policy
+from agents.rollout import Batch
+from agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
+from trpo.model import surrogate_gradient
+from trpo.trust_region import StepReport
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """The clipped surrogate."""
+
+    learning_rate: float = 3e-4
+    """Adam's step size (Schulman et al. 2017, table 3)."""
+    clip_ratio: float = 0.2
+    """ε: beyond a ratio of 1 ± ε, a sample no longer pulls (Schulman et al. 2017, table 3)."""
+    epochs: int = 10
+    """Passes over the batch (Schulman et al. 2017, table 3)."""
+    minibatch_size: int = 64
+    """Samples a step (Schulman et al. 2017, table 3)."""
+    max_gradient_norm: float = 0.5
+    """Longer gradients are cut to this length (Huang et al. 2022, detail 11)."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.learning_rate < math.inf, "ppo.learning_rate", self.learning_rate, "a number > 0")
+        require(0 < self.clip_ratio < 1, "ppo.clip_ratio", self.clip_ratio, "a number in (0, 1)")
+        require(self.epochs >= 1, "ppo.epochs", self.epochs, "an integer ≥ 1")
+        require(self.minibatch_size >= 1, "ppo.minibatch_size", self.minibatch_size, "an integer ≥ 1")
+        require(self.max_gradient_norm > 0, "ppo.max_gradient_norm", self.max_gradient_norm, "a number > 0")
+
+
+def clipped_surrogate(distribution: Distribution, batch: Batch, clip_ratio: float) -> Tensor:
+    """Return min(r Â, clip(r, 1 − ε, 1 + ε) Â), r = π_θ(a|s) / π_old(a|s) (Schulman et al. 2017, equation 7).
+
+    Args:
+        distribution: π_θ at the batch's states.
+        batch: b samples of π_old.
+        clip_ratio: ε.
+
+    Returns:
+        (b,).
+    """
+    ratio = torch.exp(distribution.log_prob(batch.actions) - batch.log_probs)  # (b,)
+    clipped = ratio.clamp(1 - clip_ratio, 1 + clip_ratio)
+    return torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
+
+
+class Ppo(UpdateRule):
+    """Epochs of Adam on shuffled minibatches of a batch.
+
+    Args:
+        policy: updated in place.
+        config: clipping and effort.
+        chunk_size: samples whose graphs are in memory at a time.
+    """
+
+    def __init__(self, policy: Policy, config: PpoConfig, chunk_size: int) -> None:
+        super().__init__(policy, chunk_size)
+        self.config = config
+        # eps: Huang et al. 2022, detail 3
+        self.optimizer: Optimizer = Adam(policy.parameters(), config.learning_rate, eps=1e-5, fused=True)
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
+        chunks = batch.chunks(self.chunk_size)
+        _, g = surrogate_gradient(self.model, importance_weighted_advantage, chunks)  # (P,): the clipped surrogate's too, here
+        return measured_update(self.model, chunks, g, lambda: self._ascend(batch, generator))
+
+    def _ascend(self, batch: Batch, generator: torch.Generator) -> None:
+        for _ in range(self.config.epochs):
+            for index in torch.randperm(len(batch), generator=generator).split(self.config.minibatch_size):
+                minibatch = batch.rows(index)
+                distribution = self.policy.distribution(self.policy.network(minibatch.observations))
+                loss = -clipped_surrogate(distribution, minibatch, self.config.clip_ratio).mean()
+                self.optimizer.zero_grad()
+                loss.backward()
+                clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
+                self.optimizer.step()

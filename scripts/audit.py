@@ -1,0 +1,83 @@
+"""`trpo audit RUN`: whether every update of a run kept its promise; exit code 1 when one did not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from scripts.command import UsageError, parse
+from scripts.display import print_facts
+from scripts.options import TrainOptions
+from scripts.plot import read_metrics
+from scripts.run_folder import read_config
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Check every update of a run: KL within δ, surrogate not worse, failed steps put back; exit code 1 if one was broken."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, as trpo train leaves it, of any algorithm."""
+    max_kl: float | None = None
+    """δ to hold the run against, in nats; by default its own, if it had one."""
+
+    def __post_init__(self) -> None:
+        require(self.max_kl is None or self.max_kl > 0, "max_kl", self.max_kl, "a number of nats > 0")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Audit, as the options say.
+
+    Args:
+        arguments: the words after `trpo audit`.
+
+    Returns:
+        0 if every promise was kept, else 1.
+
+    Raises:
+        UsageError: if the run held no δ and none is given.
+    """
+    options = parse(AuditOptions, arguments, "audit")
+    learner = read_config(options.run, TrainOptions(env="")).learner
+    max_kl = options.max_kl or learner.max_kl
+    if max_kl is None:
+        raise UsageError(f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it against, --max-kl")
+    columns = read_metrics(options.run)
+    broken = broken_promises(columns, max_kl)
+    kl, update = columns["trust_region/mean_kl"], columns["update"].astype(int)
+    worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl)))
+
+    def told(flags: np.ndarray) -> str:
+        which = ", ".join(f"{number:,}" for number in update[flags][:5]) + (", …" if flags.sum() > 5 else "")
+        return f"{len(flags) - flags.sum():,} of {len(flags):,} updates" + (f"; not in {which}" if flags.any() else "")
+
+    print_facts(
+        {promise: told(flags) for promise, flags in broken.items()}
+        | {"largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, in update {update[worst]:,}"}
+        | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
+    )
+    return 1 if any(flags.any() for flags in broken.values()) else 0
+
+
+def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, np.ndarray]:
+    """Return where each promise of a trust-region update was broken.
+
+    Args:
+        columns: of a run's metrics.csv.
+        max_kl: δ, nats.
+
+    Returns:
+        Promises to (U,) flags, true where an update broke it.
+    """
+    kl, before, after = (columns[f"trust_region/{name}"] for name in ("mean_kl", "surrogate_before", "surrogate_after"))
+    accepted = columns["trust_region/accepted"] == 1
+    moved = (kl != 0) | (columns["trust_region/step_norm"] != 0)
+    return {
+        f"KL(old ‖ new) ≤ {max_kl:g} nats": ~(kl <= max_kl),  # so that NaN is none that kept it
+        "surrogate not worse": accepted & ~(after >= before),
+        "failed steps put back": ~accepted & moved,
+        "numbered without a gap": columns["update"] != np.arange(1, len(kl) + 1),
+    }

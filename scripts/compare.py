@@ -1,0 +1,137 @@
+"""`trpo compare ENV`: trains every method at every step size with every seed, and reports which of them collapse."""
+
+import difflib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from agents.agent import Agent
+from agents.evaluation import evaluate
+from agents.randomness import Component, Randomness
+from scripts.command import UsageError, parse
+from scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
+from scripts.comparison.methods import METHODS
+from scripts.comparison.report import write_report
+from scripts.comparison.table import UNTRAINED, Results, write_table
+from scripts.options import cpu_count, parse_train_options
+from scripts.tables import write_provenance
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Compare update rules over step sizes and seeds; the same command goes on where it was interrupted."""
+
+    env: tyro.conf.Positional[str]
+    """Environment id, as trpo train takes it."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Methods to compare."""
+    step_sizes: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    """Step sizes, as multiples of each method's usual one."""
+    seeds: int = 5
+    """Runs of each method at each step size."""
+    steps: int = 100_000
+    """Environment steps a run."""
+    workers: int = 0
+    """Runs at a time, of one thread each; 0 for one a core."""
+    out: Path | None = None
+    """Folder for the table, the report, the figures and the runs; by default runs/compare/ENV."""
+    options: str = ""
+    """More options of trpo train, in one string, for every run."""
+
+    def __post_init__(self) -> None:
+        require(len(self.methods) >= 1, "methods", self.methods, f"one or more of {', '.join(METHODS)}")
+        sizes = self.step_sizes
+        require(len(sizes) >= 1 and all(0 < size < np.inf for size in sizes), "step_sizes", sizes, "numbers > 0")
+        require(self.seeds >= 1, "seeds", self.seeds, "an integer ≥ 1")
+        require(self.steps >= 1, "steps", self.steps, "an integer ≥ 1")
+        require(self.workers >= 0, "workers", self.workers, "an integer ≥ 0")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare, as the options say.
+
+    Args:
+        arguments: the words after `trpo compare`.
+
+    Returns:
+        0, or 1 if a run's process failed.
+
+    Raises:
+        UsageError: if a method is none of those there are.
+    """
+    options = parse(CompareOptions, arguments, "compare")
+    for method in options.methods:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, n=1)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"methods: unknown method {method!r}: expected {', '.join(METHODS)}{guess}")
+    out = options.out or Path("runs/compare") / options.env.replace("/", "-").replace(":", "-")
+    grid = Grid(options.env, options.steps, options.options, out)
+    cells = [
+        Cell(method, size * METHODS[method].usual, seed)
+        for seed in range(options.seeds)  # seed by seed: an interrupted grid has all step sizes
+        for method in options.methods
+        for size in sorted(set(options.step_sizes))
+    ]
+    untrained = untrained_return(grid, cells[0])  # first: a bad environment leaves nothing behind
+    out.mkdir(parents=True, exist_ok=True)
+    grid.claim()
+    started = time.perf_counter()
+    failed = run_cells(grid, cells, options.workers or cpu_count())
+    write_provenance(out / "provenance.json", time.perf_counter() - started)
+    rows: list[dict[str, Any]] = [row for cell in cells if cell not in failed for row in read_cell(grid, cell)]
+    if rows:
+        nothing = dict.fromkeys(COLUMNS, "")
+        first = {"method": UNTRAINED, "step_size": 0, "seed": 0, "update": 0} | nothing | {"episode_return": f"{untrained:.6g}"}
+        write_table(out / "updates.csv.gz", [first, *rows])
+        publish(out, options.env)
+    for cell in failed:
+        print(f"trpo: failed: {cell}; the same command tries it again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def publish(out: Path, env: str) -> None:
+    """Write a grid's report and figures from its table.
+
+    Args:
+        out: the grid's folder.
+        env: its environment.
+    """
+    from scripts.comparison.figures import draw_all  # imports matplotlib, which a bad option need not wait for
+
+    results = Results(out / "updates.csv.gz")
+    report = write_report(results, env)
+    (out / "report.md").write_text(report, encoding="utf-8")
+    draw_all(results, env, out)
+    print(report.partition("## Every step size")[0])
+    print(out / "report.md")
+
+
+def untrained_return(grid: Grid, cell: Cell, episodes: int = 100) -> float:
+    """Return R₀: the mean return of the policy that every run starts from.
+
+    Args:
+        grid: what all cells share.
+        cell: any of them.
+        episodes: to play, with sampled actions.
+
+    Returns:
+        In raw rewards.
+    """
+    run = parse_train_options([*grid.words(cell), "--num-envs", str(episodes)])
+    randomness = Randomness(0)
+    seed = randomness.integer(Component.EVALUATION)
+    env = run.make_env(seed)
+    try:
+        agent = Agent(env.single_observation_space, env.single_action_space, run.learner, randomness)
+        played = evaluate(env, agent, seed, randomness.generator(Component.ACTIONS))
+    finally:
+        env.close()
+    return float(np.mean([episode.undiscounted_return for episode in played]))

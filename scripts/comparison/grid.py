@@ -1,0 +1,220 @@
+"""A grid of training runs: every method at every step size with every seed, each run in a process of its own."""
+
+import contextlib
+import csv
+import io
+import json
+import multiprocessing
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from agents.files import replace_file
+from agents.trainer import TrainingError
+from scripts.command import UsageError
+from scripts.comparison.methods import METHODS
+from scripts.interrupt import Interrupt
+from scripts.options import parse_train_options
+from scripts.train import train
+
+FORKS = multiprocessing.get_context("forkserver")  # processes that have torch imported already, and nothing else done
+FORKS.set_forkserver_preload(["scripts.train", "envpool"])
+COLUMNS = {  # of a grid's table, from a run's
+    "steps": "steps",
+    "episode_return": "episode/return",
+    "mean_kl": "trust_region/mean_kl",
+    "entropy": "policy/entropy",
+    "gradient_norm": "trust_region/gradient_norm",
+    "status": "status",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid.
+
+    Args:
+        method: of `METHODS`.
+        step_size: on the method's own scale.
+        seed: of the run.
+    """
+
+    method: str
+    step_size: float
+    seed: int
+
+    def __str__(self) -> str:
+        """Return its name, which is also its folder's."""
+        return f"{self.method} {self.step_size:g} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What all cells share.
+
+    Args:
+        env: the environment.
+        steps: environment steps a run.
+        options: more options of `trpo train`.
+        out: the grid's folder.
+    """
+
+    env: str
+    steps: int
+    options: str
+    out: Path
+
+    def claim(self) -> None:
+        """Write down what the folder is for, or see that it is for this.
+
+        Raises:
+            UsageError: if it holds a grid of other settings.
+        """
+        path, mine = self.out / "grid.json", {"env": self.env, "steps": self.steps, "options": self.options}
+        held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else mine
+        for name, value in mine.items():
+            if held.get(name) != value:
+                raise UsageError(
+                    f"{self.out} holds a grid with {name} = {held.get(name)!r}, not {value!r}: choose another --out"
+                )
+        replace_file(path, (json.dumps(mine) + "\n").encode())
+
+    def folder(self, cell: Cell) -> Path:
+        """Return a cell's run folder.
+
+        Args:
+            cell: of this grid.
+
+        Returns:
+            The folder, which need not exist yet.
+        """
+        return self.out / "runs" / self.env.replace("/", "-").replace(":", "-") / str(cell)
+
+    def words(self, cell: Cell) -> list[str]:
+        """Return what `trpo train` is called with.
+
+        Args:
+            cell: of this grid.
+
+        Returns:
+            Words.
+        """
+        method = METHODS[cell.method]
+        mine = f"{method.options} {method.step_option} {cell.step_size:g} --seed {cell.seed} --total-steps {self.steps}"
+        place = ["--runs", str(self.out / "runs"), "--name", str(cell)]
+        return [self.env, *shlex.split(self.options), *mine.split(), "--threads", "1", "--keep-checkpoints", "1", *place]
+
+    def finished(self, cell: Cell) -> bool:
+        """Return whether a cell has run to its end.
+
+        Args:
+            cell: of this grid.
+
+        Returns:
+            Whether its folder says so.
+        """
+        return (self.folder(cell) / "finished.json").exists()
+
+
+def run_cell(grid: Grid, cell: Cell) -> None:
+    """Train one cell, in a process of its own, and mark it as finished; a run that training itself stopped is finished too.
+
+    Args:
+        grid: what all cells share.
+        cell: the one to train.
+    """
+    folder = grid.folder(cell)
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupt left
+    stopped, exit_code = None, 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            _, exit_code = train(parse_train_options(grid.words(cell)))
+        except TrainingError as error:
+            stopped = str(error)
+    if exit_code:
+        sys.exit(exit_code)
+    replace_file(folder / "finished.json", json.dumps({"stopped": stopped}).encode())
+
+
+def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
+    """Train the cells that are not finished, some at a time, and tell how it goes.
+
+    Args:
+        grid: what all cells share.
+        cells: to train.
+        workers: processes at a time, of one thread each.
+
+    Returns:
+        The cells whose process failed.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once every process has ended.
+    """
+    waiting = [cell for cell in cells if not grid.finished(cell)]
+    total, started = len(waiting), time.perf_counter()
+    print(f"{len(cells)} runs, {len(cells) - total} of them finished earlier", flush=True)
+    running: list[tuple[Cell, BaseProcess]] = []
+    failed: list[Cell] = []
+    with Interrupt() as interrupt:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                process: BaseProcess = FORKS.Process(target=run_cell, args=(grid, waiting[0]))
+                process.start()
+                running.append((waiting.pop(0), process))
+            wait([process.sentinel for _, process in running], timeout=0.5)
+            ended = [(cell, process) for cell, process in running if not process.is_alive()]
+            running = [each for each in running if each not in ended]
+            for number, (cell, process) in enumerate(ended, 1):
+                if process.exitcode:
+                    failed.append(cell)
+                done = total - len(waiting) - len(running) - len(ended) + number
+                left = (time.perf_counter() - started) / done * (total - done) / 60
+                said = f"FAILED with exit code {process.exitcode}" if process.exitcode else _summary(grid, cell)
+                print(f"[{done}/{total}] {cell}: {said}; {left:,.0f} min left", flush=True)
+            if interrupt.signal:
+                for _, process in running:
+                    process.terminate()
+                for _, process in running:
+                    process.join()
+                print("interrupted; the same command goes on", flush=True)
+                raise KeyboardInterrupt
+    return failed
+
+
+def _summary(grid: Grid, cell: Cell) -> str:
+    rows = read_cell(grid, cell)
+    returns = [row["episode_return"] for row in rows if row["episode_return"]]
+    stopped = json.loads((grid.folder(cell) / "finished.json").read_text(encoding="utf-8"))["stopped"]
+    last = f"last return {float(returns[-1]):,.1f}" if returns else "no episode ended"
+    largest = max((float(row["mean_kl"]) for row in rows), default=0.0)
+    return f"{last}, largest KL {largest:.3g}" + (f", stopped: {stopped}" if stopped else "")
+
+
+def read_cell(grid: Grid, cell: Cell) -> list[dict[str, Any]]:
+    """Read a finished cell's updates.
+
+    Args:
+        grid: what all cells share.
+        cell: a finished one.
+
+    Returns:
+        A row an update, of the grid's table; numbers with 6 digits.
+    """
+    with (grid.folder(cell) / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    name = {"method": cell.method, "step_size": f"{cell.step_size:g}", "seed": cell.seed}
+    return [name | {"update": row["update"]} | {ours: _short(row[theirs]) for ours, theirs in COLUMNS.items()} for row in rows]
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.6g}" if "." in text else text
+    except ValueError:
+        return text

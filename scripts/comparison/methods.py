@@ -1,0 +1,37 @@
+"""The methods that are compared: options of `trpo train`, and the one that sets how far an update goes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """An update rule with one number left open.
+
+    Args:
+        options: of `trpo train`, that choose it.
+        step_option: the option that takes its step size.
+        usual: its usual step size, which a grid is centred on.
+        scale: what its step sizes are, and in what unit.
+    """
+
+    options: str
+    step_option: str
+    usual: float
+    scale: str
+
+
+def _first_order(optimizer: str, usual: float) -> Method:
+    return Method(f"--algorithm vpg --vpg.optimizer {optimizer}", "--vpg.learning-rate", usual, "learning rate")
+
+
+METHODS = {
+    "trpo": Method("--algorithm trpo", "--max-kl", 0.02, "δ, nats"),
+    "npg": Method("--algorithm npg", "--npg.target-kl", 0.02, "target KL, nats"),
+    "npg-fixed": Method("--algorithm npg --npg.scaling fixed", "--npg.step-size", 1.0, "step size"),
+    "ppo": Method("--algorithm ppo", "--ppo.learning-rate", 3e-4, "learning rate"),
+    "vpg-sgd": _first_order("sgd", 1.0),
+    "vpg-momentum": _first_order("momentum", 0.1),
+    "vpg-adagrad": _first_order("adagrad", 0.03),
+    "vpg-rmsprop": _first_order("rmsprop", 0.003),
+    "vpg-adam": _first_order("adam", 0.01),
+}

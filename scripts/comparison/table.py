@@ -1,0 +1,215 @@
+"""A grid's table, read back: its runs as arrays, judged, and what the report and the figures say of them."""
+
+import csv
+import gzip
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.files import replace_file
+from scripts.comparison.collapse import (
+    Break,
+    Judged,
+    Outcome,
+    breaking_update,
+    interquartile_mean,
+    judge,
+    range_near_best,
+    window_means,
+)
+
+UNTRAINED = "untrained"  # the method of the row that has R₀
+NUMBERS = ("steps", "episode_return", "mean_kl", "entropy", "gradient_norm")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a grid.
+
+    Args:
+        method: of `METHODS`.
+        step_size: on the method's own scale.
+        seed: of the run.
+        columns: numbers by name, each (U,), NaN where there is none.
+    """
+
+    method: str
+    step_size: float
+    seed: int
+    columns: dict[str, np.ndarray]
+
+    @property
+    def returns(self) -> np.ndarray:
+        """(U,), mean return of the episodes that ended in each update, NaN where none did."""
+        return self.columns["episode_return"]
+
+    @property
+    def kl(self) -> np.ndarray:
+        """(U,), KL(old ‖ new) of each update, nats."""
+        return self.columns["mean_kl"]
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a grid's table.
+
+    Args:
+        path: a .csv.gz file.
+        rows: of the same columns, a row an update, and one of the untrained policy.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, gzip.compress(text.getvalue().encode("utf-8"), mtime=0))
+
+
+class Results:
+    """A grid's runs, and what became of them.
+
+    Args:
+        path: the grid's table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        self.untrained = next(float(row["episode_return"]) for row in rows if row["method"] == UNTRAINED)
+        groups: dict[tuple[str, float, int], list[dict[str, str]]] = {}
+        for row in rows:
+            if row["method"] != UNTRAINED:
+                groups.setdefault((row["method"], float(row["step_size"]), int(row["seed"])), []).append(row)
+        self.runs = [
+            Run(*key, {name: np.array([float(row[name] or "nan") for row in group]) for name in NUMBERS})
+            for key, group in groups.items()
+        ]
+        self.methods = list(dict.fromkeys(run.method for run in self.runs))
+        self.steps = max(run.columns["steps"][-1] for run in self.runs)
+        means = np.concatenate([window_means(run.returns) for run in self.runs])
+        self.scale = float(np.max(means - self.untrained, where=~np.isnan(means), initial=0.0))  # G
+
+    def step_sizes(self, method: str) -> list[float]:
+        """Return a method's step sizes, ascending.
+
+        Args:
+            method: of this grid.
+
+        Returns:
+            Numbers on its own scale.
+        """
+        return sorted({run.step_size for run in self.runs if run.method == method})
+
+    def of(self, method: str, step_size: float | None = None) -> list[Run]:
+        """Return some of the runs.
+
+        Args:
+            method: of this grid.
+            step_size: one of the method's; `None` for all.
+
+        Returns:
+            Runs, by seed.
+        """
+        return [run for run in self.runs if run.method == method and step_size in {None, run.step_size}]
+
+    def judged(self, run: Run) -> Judged:
+        """Judge a run.
+
+        Args:
+            run: of this grid.
+
+        Returns:
+            Its outcome, and the returns it follows from.
+        """
+        return judge(run.returns, self.untrained, self.scale)
+
+    def count(self, runs: Sequence[Run], outcome: Outcome) -> int:
+        """Count the runs with an outcome.
+
+        Args:
+            runs: of this grid.
+            outcome: to count.
+
+        Returns:
+            How many.
+        """
+        return sum(self.judged(run).outcome is outcome for run in runs)
+
+    def finals(self, method: str, step_size: float) -> np.ndarray:
+        """Return the final returns at one step size.
+
+        Args:
+            method: of this grid.
+            step_size: one of the method's.
+
+        Returns:
+            (n,), one a seed.
+        """
+        return np.array([self.judged(run).final for run in self.of(method, step_size)])
+
+    def final_means(self, method: str) -> list[float]:
+        """Return the interquartile mean of the final returns at each step size.
+
+        Args:
+            method: of this grid.
+
+        Returns:
+            One a step size, ascending.
+        """
+        return [float(interquartile_mean(self.finals(method, step_size))) for step_size in self.step_sizes(method)]
+
+    def best_step_size(self, method: str) -> float:
+        """Return the step size with the largest final return; among equals, the one with the largest return all along.
+
+        Args:
+            method: of this grid.
+
+        Returns:
+            One of the method's.
+        """
+
+        def merit(final_mean: float, step_size: float) -> tuple[float, float]:
+            return final_mean, float(np.mean([np.nanmean(window_means(run.returns)) for run in self.of(method, step_size)]))
+
+        step_sizes = self.step_sizes(method)
+        merits = [merit(*each) for each in zip(self.final_means(method), step_sizes, strict=True)]
+        return step_sizes[merits.index(max(merits))]
+
+    def near_best(self, method: str) -> tuple[float, float, float]:
+        """Return the range of step sizes within which a method's final gain stays within 20 % of its best.
+
+        Args:
+            method: of this grid.
+
+        Returns:
+            Smallest, largest, and the decades between them.
+        """
+        low, high = range_near_best(self.step_sizes(method), self.final_means(method), self.untrained)
+        return low, high, math.log10(high / low)
+
+    def breaks(self) -> Iterator[tuple[Run, Break]]:
+        """Find what broke each run that collapsed.
+
+        Yields:
+            The run and the update.
+        """
+        for run in self.runs:
+            if self.judged(run).outcome is Outcome.COLLAPSED:
+                yield run, breaking_update(run.returns, run.kl, self.untrained)
+
+    def clearest_break(self) -> tuple[Run, Break] | None:
+        """Return the first-order run that lost most, among those that an update of 10 × the median KL or more broke.
+
+        Returns:
+            The run and the update; `None` if there is no such run.
+        """
+        caught = [(run, fall) for run, fall in self.breaks() if run.method.startswith("vpg") and 10 <= fall.ratio < math.inf]
+
+        def lost(found: tuple[Run, Break]) -> float:
+            judged = self.judged(found[0])
+            return judged.best - judged.final
+
+        return max(caught, key=lost, default=None)

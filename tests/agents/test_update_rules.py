@@ -1,0 +1,166 @@
+"""The update rules: each against a plain version of itself in float64, and all by the same measurement."""
+
+import copy
+import math
+from typing import get_args
+
+import pytest
+import torch
+from torch.distributions import kl_divergence
+
+from agents.algorithms import UPDATE_RULES, make_update_rule
+from agents.config import Algorithm, LearnerConfig
+from agents.npg import Npg, NpgConfig
+from agents.ppo import Ppo, PpoConfig, clipped_surrogate
+from agents.trpo import Trpo, TrpoConfig
+from agents.update_rule import importance_weighted_advantage
+from agents.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
+from tests.conftest import flat_parameters
+from tests.test_layering import HOME
+from trpo.fisher import dense_fisher
+from trpo.trust_region import Status
+
+ALGORITHMS = get_args(Algorithm)
+CHUNK = 17  # so that the batch of 40 comes in three
+
+
+def generator():
+    return torch.Generator().manual_seed(1)
+
+
+def gradient(loss, policy):
+    return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(policy.parameters()))])
+
+
+def surrogate(policy, batch):
+    return importance_weighted_advantage(policy.distribution(policy.network(batch.observations)), batch).mean()
+
+
+def test_the_registry_has_every_name():
+    assert set(UPDATE_RULES) == set(ALGORITHMS)
+    assert all((HOME / "agents" / f"{name}.py").exists() for name in ALGORITHMS)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_is_reported_is_what_happened(problem, algorithm):
+    policy, batch = problem.policy, problem.batch
+    before, theta_old, g = copy.deepcopy(policy), flat_parameters(policy), gradient(surrogate(policy, batch), policy)
+    report = make_update_rule(policy, LearnerConfig(algorithm=algorithm))(batch, generator())
+    with torch.no_grad():
+        old, new = (each.distribution(each.network(batch.observations)) for each in (before, policy))
+        kl = kl_divergence(old, new)
+        assert report.status is Status.ACCEPTED
+        assert report.mean_kl == pytest.approx(kl.mean().item(), rel=1e-9, abs=1e-15)
+        assert report.max_state_kl == pytest.approx(kl.max().item(), rel=1e-9)
+        assert report.mean_reverse_kl == pytest.approx(kl_divergence(new, old).mean().item(), rel=1e-9)
+        assert report.surrogate_before == pytest.approx(batch.advantages.mean().item(), abs=1e-12)
+        assert report.surrogate_after == pytest.approx(surrogate(policy, batch).item(), rel=1e-9)
+    step = flat_parameters(policy) - theta_old
+    assert report.step_norm == pytest.approx(step.norm().item(), rel=1e-9)
+    assert report.gradient_norm == pytest.approx(g.norm().item(), rel=1e-9)
+    assert report.predicted_gain == pytest.approx((g @ step).item(), rel=1e-9)
+    assert report.mean_kl > 0
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_the_policy_gradient_is_that_of_the_plain_loss(problem, optimizer):
+    twin = copy.deepcopy(problem.policy)
+    plain = OPTIMIZERS[optimizer](list(twin.parameters()), 0.05)
+    rule = Vpg(problem.policy, VpgConfig(optimizer, learning_rate=0.05), CHUNK)
+    for _ in range(3):  # so that moments matter
+        rule(problem.batch, generator())
+        distribution = twin.distribution(twin.network(problem.batch.observations))
+        plain.zero_grad()
+        (-distribution.log_prob(problem.batch.actions) * problem.batch.advantages).mean().backward()
+        plain.step()
+    torch.testing.assert_close(flat_parameters(problem.policy), flat_parameters(twin), rtol=1e-10, atol=1e-12)
+
+
+def test_the_first_step_of_all_is_along_one_gradient(problem):
+    """At θ_old the ratio is 1: policy gradient, surrogate and clipped surrogate have the same gradient."""
+    policy, batch = problem.policy, problem.batch
+    distribution = policy.distribution(policy.network(batch.observations))
+    g = gradient((distribution.log_prob(batch.actions) * batch.advantages).mean(), policy)
+    torch.testing.assert_close(gradient(surrogate(policy, batch), policy), g)
+    distribution = policy.distribution(policy.network(batch.observations))
+    torch.testing.assert_close(gradient(clipped_surrogate(distribution, batch, 0.2).mean(), policy), g)
+
+
+@pytest.mark.parametrize("scaling", ["kl", "fixed"])
+def test_the_natural_step_solves_with_the_dense_fisher(problem, scaling):
+    policy, batch = problem.policy, problem.batch
+    theta_old, g = flat_parameters(policy), gradient(surrogate(policy, batch), policy)
+    A = dense_fisher(policy.model(), [batch])
+    A += 0.1 * torch.eye(len(A), dtype=A.dtype)
+    x = torch.linalg.solve(A, g)
+    alpha = math.sqrt(2 * 0.01 / (x @ A @ x)) if scaling == "kl" else 0.3
+    report = Npg(policy, NpgConfig(scaling, target_kl=0.01, step_size=0.3, cg_iterations=300), CHUNK)(batch, generator())
+    torch.testing.assert_close(flat_parameters(policy) - theta_old, alpha * x, rtol=1e-4, atol=1e-7)
+    assert report.curvature == pytest.approx((x @ (A - 0.1 * torch.eye(len(A), dtype=A.dtype)) @ x).item(), rel=1e-4)
+
+
+def test_trpo_is_the_natural_step_with_its_length_checked(problem):
+    twin = copy.deepcopy(problem.policy)
+    report = Trpo(problem.policy, TrpoConfig(max_kl=0.01, cg_tolerance=1e-10), CHUNK)(problem.batch, generator())
+    theta_old = flat_parameters(twin)
+    Npg(twin, NpgConfig(target_kl=0.01), CHUNK)(problem.batch, generator())
+    natural, checked = flat_parameters(twin) - theta_old, flat_parameters(problem.policy) - theta_old
+    torch.testing.assert_close(checked, report.step_fraction * natural, rtol=1e-6, atol=1e-9)
+
+
+def test_ppo_is_adam_on_the_clipped_surrogate_sample_by_sample(problem_of, action_space):
+    problem = problem_of(action_space, (6,))
+    batch, twin = problem.batch, copy.deepcopy(problem.policy)
+    config = PpoConfig(learning_rate=0.03, epochs=3, minibatch_size=16, max_gradient_norm=0.05)
+    Ppo(problem.policy, config, CHUNK)(batch, generator())
+
+    adam, shuffles, clipped = torch.optim.Adam(twin.parameters(), 0.03, eps=1e-5), generator(), 0
+    for _ in range(3):
+        order = torch.randperm(len(batch), generator=shuffles).tolist()
+        for start in range(0, len(batch), 16):
+            terms = []
+            for i in order[start : start + 16]:
+                sample = batch.rows(slice(i, i + 1))
+                log_prob = twin.distribution(twin.network(sample.observations)).log_prob(sample.actions)
+                ratio, advantage = torch.exp(log_prob - sample.log_probs), sample.advantages.item()
+                outside = ratio.item() > 1.2 if advantage > 0 else ratio.item() < 0.8
+                clipped += outside
+                terms.append((1.2 if advantage > 0 else 0.8) * advantage + 0 * ratio if outside else ratio * advantage)
+            adam.zero_grad()
+            (-torch.cat(terms).mean()).backward()
+            gradients = [parameter.grad for parameter in twin.parameters()]
+            norm = math.sqrt(sum(g.square().sum().item() for g in gradients))
+            for g in gradients:
+                g *= min(1.0, 0.05 / (norm + 1e-6))
+            adam.step()
+    assert clipped > 0
+    torch.testing.assert_close(flat_parameters(problem.policy), flat_parameters(twin), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_is_not_finite_moves_nothing(problem, algorithm):
+    before = flat_parameters(problem.policy)
+    problem.batch.advantages[3] = math.nan
+    report = make_update_rule(problem.policy, LearnerConfig(algorithm=algorithm))(problem.batch, generator())
+    assert report.status is Status.NON_FINITE
+    assert torch.equal(flat_parameters(problem.policy), before)
+
+
+@pytest.mark.parametrize("rule", [Vpg, Ppo])
+def test_a_step_out_of_the_numbers_is_put_back(problem_of, action_space, rule):
+    problem = problem_of(action_space, (6,))
+    before = flat_parameters(problem.policy)
+    config = VpgConfig("sgd", learning_rate=1e308) if rule is Vpg else PpoConfig(learning_rate=1e308)
+    problem.batch.advantages.mul_(1e3)
+    report = rule(problem.policy, config, CHUNK)(problem.batch, generator())
+    assert report.status is Status.NON_FINITE
+    assert report.mean_kl == 0.0
+    assert torch.equal(flat_parameters(problem.policy), before)
+
+
+@pytest.mark.parametrize("config", [NpgConfig(), NpgConfig("fixed")])
+def test_the_natural_gradient_of_nothing_is_no_step(problem, config):
+    before = flat_parameters(problem.policy)
+    problem.batch.advantages.zero_()
+    assert Npg(problem.policy, config, CHUNK)(problem.batch, generator()).status is Status.ZERO_GRADIENT
+    assert torch.equal(flat_parameters(problem.policy), before)

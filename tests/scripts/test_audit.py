@@ -1,0 +1,66 @@
+"""`trpo audit`: promises that were kept, and each of them broken."""
+
+import csv
+import shutil
+
+import pytest
+
+from scripts import __main__
+from tests.kill import SMALL
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run of TRPO and one of the plain policy gradient."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("trpo", "vpg"):
+        words = f"train CartPole-v1 {SMALL} --algorithm {name} --runs {folder} --name {name}"
+        assert __main__.main(words.split()) == 0
+    return folder / "CartPole-v1"
+
+
+def test_a_trust_region_run_keeps_its_promises(runs, capsys):
+    assert __main__.main(["audit", str(runs / "trpo")]) == 0
+    out = capsys.readouterr().out
+    rows = list(csv.DictReader((runs / "trpo" / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    largest = max(rows, key=lambda row: float(row["trust_region/mean_kl"]))
+    assert f"{len(rows)} of {len(rows)} updates" in out
+    assert f"{float(largest['trust_region/mean_kl']):.6g} nats" in out
+    assert f"in update {largest['update']}" in out
+
+
+def test_a_smaller_limit_is_broken(runs, capsys):
+    assert __main__.main(["audit", str(runs / "trpo"), "--max-kl", "1e-6"]) == 1
+    assert "; not in 1, 2, 3, 4, 5, …" in capsys.readouterr().out
+
+
+def test_another_algorithm_is_held_against_a_limit_that_is_given(runs, capsys):
+    assert __main__.main(["audit", str(runs / "vpg")]) == 2
+    assert "is of vpg, which has no δ" in capsys.readouterr().err
+    assert __main__.main(["audit", str(runs / "vpg"), "--max-kl", "1e-9"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "promise"),
+    [
+        ("trust_region/mean_kl", "0.021", "KL"),
+        ("trust_region/mean_kl", "nan", "KL"),
+        ("trust_region/mean_kl", "inf", "KL"),
+        ("trust_region/surrogate_after", "-1e9", "surrogate not worse"),
+        ("trust_region/accepted", "0.0", "failed steps put back"),
+        ("update", "7", "numbered without a gap"),
+    ],
+)
+def test_each_broken_promise_is_seen(runs, tmp_path, capsys, column, value, promise):
+    run = shutil.copytree(runs / "trpo", tmp_path / "run")
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[2][column] = value
+    with (run / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert __main__.main(["audit", str(run)]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "; not in" in line]
+    assert line.startswith(promise)
+    assert line.endswith("; not in 7" if column == "update" else "; not in 3")
