@@ -78,7 +78,7 @@ def test_a_world_that_changes_its_spaces_when_it_is_made_anew_is_named():
 
 def test_a_singular_fisher_matrix():
     """One state only, and no damping: F has the rank of the distribution's parameters."""
-    trainer = make_trainer("TestConstant-v0", "gymnasium", trust_region=TrpoConfig(damping=0.0))
+    trainer = make_trainer("TestConstant-v0", "gymnasium", trpo=TrpoConfig(damping=0.0))
     records = run(trainer, 4)
     assert is_sound(trainer)
     assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)

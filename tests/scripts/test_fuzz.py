@@ -89,7 +89,9 @@ def bad_configs(random: Random, config: dict) -> Iterator[str]:
         yield text[:start]
         yield text[:start] + random.choice("{}[]") + text[start:].replace('"', random.choice(("", "'")), 1)
         damaged = json.loads(text)
-        part = random.choice([damaged, damaged["learner"], *damaged["learner"].values(), damaged["environment"]])
+        learner = damaged["learner"]
+        parts = [part for part in learner.values() if isinstance(part, dict)]
+        part = random.choice([damaged, learner, *parts, damaged["environment"]])
         key = random.choice([key for key in part if key not in {"git_commit", "versions"}])
         part[key] = random.choice([None, {}, [[]], {"a": 1}, ["x"]])
         yield json.dumps(damaged)
