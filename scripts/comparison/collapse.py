@@ -53,11 +53,13 @@ class Judged:
         outcome: what became of it.
         best: max_w R(w).
         final: R(last window).
+        mean: of R(w) over all windows.
     """
 
     outcome: Outcome
     best: float
     final: float
+    mean: float
 
 
 def judge(returns: np.ndarray, untrained: float, scale: float) -> Judged:
@@ -69,14 +71,16 @@ def judge(returns: np.ndarray, untrained: float, scale: float) -> Judged:
         scale: G, the grid's largest gain.
 
     Returns:
-        The outcome, and the returns it follows from; both are R₀ if no episode ended in any window.
+        The outcome, and the returns it follows from: all R₀ if no episode ended.
     """
     means = window_means(returns)
-    best = untrained if np.isnan(means).all() else float(np.nanmax(means))
-    final = untrained if np.isnan(means[-1]) else float(means[-1])
+    if np.isnan(means[-1]):
+        return Judged(Outcome.NEVER_LEARNED, untrained, untrained, untrained)
+    best, final, mean = float(np.nanmax(means)), float(means[-1]), float(np.nanmean(means))
+    outcome = Outcome.COLLAPSED if final - untrained < LOST * (best - untrained) else Outcome.HELD
     if best - untrained < LEARNED * scale or scale <= 0:
-        return Judged(Outcome.NEVER_LEARNED, best, final)
-    return Judged(Outcome.COLLAPSED if final - untrained < LOST * (best - untrained) else Outcome.HELD, best, final)
+        outcome = Outcome.NEVER_LEARNED
+    return Judged(outcome, best, final, mean)
 
 
 @dataclass(frozen=True)

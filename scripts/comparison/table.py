@@ -171,12 +171,11 @@ class Results:
             One of the method's.
         """
 
-        def merit(final_mean: float, step_size: float) -> tuple[float, float]:
-            return final_mean, float(np.mean([np.nanmean(window_means(run.returns)) for run in self.of(method, step_size)]))
+        def merit(step_size: float) -> tuple[float, float]:
+            final = float(interquartile_mean(self.finals(method, step_size)))
+            return final, float(np.mean([self.judged(run).mean for run in self.of(method, step_size)]))
 
-        step_sizes = self.step_sizes(method)
-        merits = [merit(*each) for each in zip(self.final_means(method), step_sizes, strict=True)]
-        return step_sizes[merits.index(max(merits))]
+        return max(self.step_sizes(method), key=merit)
 
     def near_best(self, method: str) -> tuple[float, float, float]:
         """Return the range of step sizes within which a method's final gain stays within 20 % of its best.
