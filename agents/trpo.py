@@ -61,5 +61,6 @@ class Trpo:
             What the step measured.
         """
         chunks = batch.chunks(self.chunk_size)
-        fisher_chunks = batch.rows(slice(None, None, self.config.fisher_stride)).chunks(self.chunk_size)
+        stride = self.config.fisher_stride
+        fisher_chunks = batch.rows(slice(None, None, stride)).chunks(self.chunk_size) if stride > 1 else None
         return trust_region_step(self.model, importance_weighted_advantage, chunks, self.config, fisher_chunks)
