@@ -121,8 +121,8 @@ FAULTS = [
     Fault(
         "π_old moves with π_θ when KL is measured",
         "trpo/measurement.py",
-        "tuple(e.clone() for e in model.outputs(chunk))",
-        "tuple(model.outputs(chunk))",
+        "tuple(e.clone() for e in here.eta)",
+        "here.eta",
         "tests/trpo",
     ),
     Fault("the gradient's sign", "trpo/trust_region.py", "full_step = scale * x", "full_step = -scale * x", "tests/trpo"),
@@ -171,8 +171,8 @@ FAULTS = [
     Fault(
         "reset steps are in the batch",
         "agents/rollout.py",
-        "np.logical_not(self.done, out=valid[t])",
-        "valid[t] = True",
+        "np.logical_not(done[:-1], out=valid[1:])",
+        "valid[1:] = True",
         "tests/agents",
     ),
     Fault(
