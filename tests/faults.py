@@ -79,8 +79,8 @@ FAULTS = [
     Fault(
         "log_std is left out of the parameters",
         "agents/policies.py",
-        "return Model(list(self.parameters()), outputs, self.family)",
-        "return Model(list(self.network.parameters()), outputs, self.family)",
+        "Model(list(self.parameters()), outputs",
+        "Model(list(self.network.parameters()), outputs",
         "tests/trpo",
     ),
     Fault(
@@ -112,10 +112,17 @@ FAULTS = [
         "tests/trpo",
     ),
     Fault(
+        "a closed form of M is not that of its family",
+        "agents/policies.py",
+        "2 * len(mean) * u[1]",
+        "len(mean) * u[1]",
+        "tests/trpo",
+    ),
+    Fault(
         "both sides of KL move",
         "trpo/fisher.py",
-        "kl = kl_divergence(model.family(*eta_0), model.family(*eta_1))  # (b,)",
-        "kl = kl_divergence(model.family(*eta_1), model.family(*eta_1))  # (b,)",
+        "kl_divergence(family(*eta_0), family(*eta_1))",
+        "kl_divergence(family(*eta_1), family(*eta_1))",
         "tests/trpo",
     ),
     Fault(
@@ -284,8 +291,8 @@ FAULTS = [
     Fault(
         "scaled rewards are reported as returns",
         "agents/rollout.py",
-        "self.returns += rewards[t]",
-        "self.returns += rewards[t] / 100",
+        "self.returns += rewards[start:end].sum(axis=0, dtype=np.float64)",
+        "self.returns += rewards[start:end].sum(axis=0, dtype=np.float64) / 100",
         "tests/agents",
     ),
     Fault(
