@@ -36,5 +36,5 @@ METRICS: dict[str, str] = {
     "time/advantages": "share of the update's time spent on values and advantages",
     "time/statistics": "share of the update's time spent on normalisation statistics and on these metrics",
     "time/policy": "share of the update's time spent on the policy's update",
-    "time/value": "share of the update's time spent on the value function's fit",
+    "time/value": "share of the update's time that the value function's fit takes longer than the policy's update, at its side",
 }

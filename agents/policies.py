@@ -5,6 +5,7 @@ rollout's noise is drawn at once, and zero noise gives the deterministic action.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 
-from agents.networks import Activation, mlp
+from agents.networks import MLP, Activation, mlp
+from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.validation import ConfigError, require
 
@@ -44,7 +46,9 @@ class Policy(nn.Module, ABC):
         action_dtype: of the actions.
     """
 
-    def __init__(self, network: nn.Module, output_size: int, action_size: int, action_dtype: torch.dtype) -> None:
+    family_fisher: Callable[..., Callable[[Tensors], Tensors]] | None = None  # M in closed form, where autograd's is slow
+
+    def __init__(self, network: MLP, output_size: int, action_size: int, action_dtype: torch.dtype) -> None:
         super().__init__()
         self.network = network
         self.output_size = output_size
@@ -61,6 +65,17 @@ class Policy(nn.Module, ABC):
             η, differentiable in θ.
         """
         return (output,)
+
+    def linearize_eta(self, output: Linearization) -> Linearization:
+        """Return η to first order in all of θ.
+
+        Args:
+            output: the network's, to first order in the network's parameters.
+
+        Returns:
+            What autograd would give, for less.
+        """
+        return output
 
     @abstractmethod
     def family(self, *eta: Tensor) -> Distribution:
@@ -115,7 +130,10 @@ class Policy(nn.Module, ABC):
         def outputs(chunk: Any) -> tuple[Tensor, ...]:
             return self.eta(self.network(chunk.observations))
 
-        return Model(list(self.parameters()), outputs, self.family)
+        def linearize(chunk: Any) -> Linearization:
+            return self.linearize_eta(self.network.linearize(chunk.observations))
+
+        return Model(list(self.parameters()), outputs, self.family, linearize, self.family_fisher)
 
 
 class GaussianPolicy(Policy):
@@ -127,7 +145,7 @@ class GaussianPolicy(Policy):
         initial_log_std: log_std to start from.
     """
 
-    def __init__(self, network: nn.Module, action_size: int, initial_log_std: float) -> None:
+    def __init__(self, network: MLP, action_size: int, initial_log_std: float) -> None:
         super().__init__(network, action_size, action_size, torch.float32)
         self.log_std = nn.Parameter(torch.full((action_size,), initial_log_std))
 
@@ -137,6 +155,28 @@ class GaussianPolicy(Policy):
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
         mean, log_std = eta
         return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
+
+    def linearize_eta(self, output: Linearization) -> Linearization:  # noqa: D102
+        def jvp(v: Tensors) -> Tensors:
+            return *output.jvp(v[1:]), v[0]  # log_std stands before the network's parameters
+
+        def vjp(u: Tensors) -> Tensors:
+            return u[-1], *output.vjp(u[:-1])
+
+        return Linearization((*output.eta, self.log_std.detach()), jvp, vjp)
+
+    def family_fisher(self, mean: Tensor, log_std: Tensor) -> Callable[[Tensors], Tensors]:
+        """Return u ↦ Mu: the Fisher matrix of a Gaussian is 1/σ² in its mean and 2 in its log-deviation.
+
+        Args:
+            mean: (B, A).
+            log_std: (A,), shared by the B states.
+
+        Returns:
+            A linear map from (B, A) and (A,) to the same.
+        """
+        precision = (-2 * log_std).exp()
+        return lambda u: (u[0] * precision, 2 * len(mean) * u[1])
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
         return torch.randn(steps, envs, len(self.log_std), generator=generator)
@@ -156,7 +196,7 @@ class CategoricalPolicy(Policy):
     slots: Tensor
     padding: Tensor
 
-    def __init__(self, network: nn.Module, choices: tuple[int, ...]) -> None:
+    def __init__(self, network: MLP, choices: tuple[int, ...]) -> None:
         super().__init__(network, sum(choices), len(choices), torch.int64)
         widest = max(choices)
         # Where dimension d's logits stand in a row; a dimension with fewer choices than the widest borrows slot 0, masked out.
@@ -191,7 +231,7 @@ class BernoulliPolicy(Policy):
         action_size: A.
     """
 
-    def __init__(self, network: nn.Module, action_size: int) -> None:
+    def __init__(self, network: MLP, action_size: int) -> None:
         super().__init__(network, action_size, action_size, torch.float32)  # what Bernoulli's log_prob takes
 
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
@@ -220,7 +260,7 @@ def make_policy(observation_size: int, action_space: gym.Space, config: PolicyCo
         ConfigError: if the space is none of the four.
     """
 
-    def network(outputs: int) -> nn.Sequential:
+    def network(outputs: int) -> MLP:
         return mlp(observation_size, config.hidden, outputs, config.activation, last_gain=0.01, generator=generator)
 
     size = gym.spaces.flatdim(action_space) if isinstance(action_space, gym.spaces.Box | gym.spaces.MultiBinary) else 0

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -117,30 +118,39 @@ class Collector:
         """
         steps, envs = rollout.rewards.shape
         noise = policy.draw_noise(steps, envs, generator)
-        raw, rewards, valid = rollout.raw_observations.numpy(), rollout.rewards.numpy(), rollout.valid.numpy()
+        raw, rewards = rollout.raw_observations.numpy(), rollout.rewards.numpy()
         terminated, truncated = rollout.terminated.numpy(), rollout.truncated.numpy()
-        episodes: list[Episode] = []
         self.environment_seconds = 0.0
         raw[0] = self.observation
         for t in range(steps):
-            observations = rollout.observations[t] = normalizer(rollout.raw_observations[t])
+            observations = normalizer(rollout.raw_observations[t], out=rollout.observations[t])
             output = rollout.outputs[t] = policy.network(observations)
             action = rollout.actions[t] = policy.act(output, noise[t])
             before = time.perf_counter()
             with world_errors():
                 raw[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(action.numpy())
             self.environment_seconds += time.perf_counter() - before
-
-            np.logical_not(self.done, out=valid[t])
-            self.returns += rewards[t]
-            self.lengths += valid[t]
-            self.done = terminated[t] | truncated[t]
-            if self.done.any():
-                episodes += map(Episode, self.returns[self.done].tolist(), self.lengths[self.done].tolist())
-                self.returns[self.done] = 0.0
-                self.lengths[self.done] = 0
-        rollout.observations[steps] = normalizer(rollout.raw_observations[steps])
+        normalizer(rollout.raw_observations[steps], out=rollout.observations[steps])
         self.observation = raw[steps].copy()
+
+        done = terminated | truncated
+        valid = rollout.valid.numpy()
+        np.logical_not(self.done, out=valid[0])
+        np.logical_not(done[:-1], out=valid[1:])
+        self.done = done[-1]
+        return self._count(rewards, valid, done)
+
+    def _count(self, rewards: np.ndarray, valid: np.ndarray, done: np.ndarray) -> list[Episode]:
+        # return the episodes that ended, and keep what those in progress have so far
+        episodes: list[Episode] = []
+        ends = np.union1d(np.flatnonzero(done.any(axis=1)) + 1, len(done))
+        for start, end in pairwise([0, *ends.tolist()]):
+            self.returns += rewards[start:end].sum(axis=0, dtype=np.float64)
+            self.lengths += valid[start:end].sum(axis=0)
+            ended = done[end - 1]
+            episodes += map(Episode, self.returns[ended].tolist(), self.lengths[ended].tolist())
+            self.returns[ended] = 0.0
+            self.lengths[ended] = 0
         return episodes
 
 

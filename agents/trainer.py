@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from agents.randomness import Component, Randomness
 from agents.rollout import Batch, Collector, Episode, Rollout, WorldError
 from agents.stopwatch import Stopwatch
 from agents.value_function import make_fit
+from trpo.parallel import side_by_side
 from trpo.trust_region import Status, StepReport
 from trpo.validation import ConfigError
 
@@ -196,9 +198,7 @@ class Trainer:
         watch.lap("rollout")
         values, batch = self._make_batch()  # (B,), B samples
         watch.lap("advantages")
-        report = self.update_policy(batch, self.randomness.generator(Component.POLICY, self.update + 1))
-        watch.lap("policy")
-        self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))
+        report, _ = side_by_side(partial(self._update_policy, batch, watch), partial(self._fit_value, batch))
         watch.lap("value")
         if self.config.normalize.observations:
             agent.observation_normalizer.update(rollout.raw_observations[:-1][rollout.valid])
@@ -211,6 +211,14 @@ class Trainer:
         metrics = self._step_metrics(report) | self._batch_metrics(batch, values) | self._episode_metrics(episodes)
         watch.lap("statistics")
         return UpdateRecord(self.update, self.steps, report.status, metrics | self._time_metrics(watch, len(batch)))
+
+    def _update_policy(self, batch: Batch, watch: Stopwatch) -> StepReport:
+        report = self.update_policy(batch, self.randomness.generator(Component.POLICY, self.update + 1))
+        watch.lap("policy")
+        return report
+
+    def _fit_value(self, batch: Batch) -> None:
+        self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))
 
     @torch.no_grad()
     def _make_batch(self) -> tuple[Tensor, Batch]:

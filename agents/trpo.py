@@ -38,5 +38,6 @@ class Trpo(UpdateRule):
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
         chunks = batch.chunks(self.chunk_size)
-        fisher_chunks = batch.rows(slice(None, None, self.config.fisher_stride)).chunks(self.chunk_size)
+        stride = self.config.fisher_stride
+        fisher_chunks = batch.rows(slice(None, None, stride)).chunks(self.chunk_size) if stride > 1 else None
         return trust_region_step(self.model, importance_weighted_advantage, chunks, self.config, fisher_chunks)

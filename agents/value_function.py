@@ -1,5 +1,6 @@
 """The state-value function V(s), and its fit to the returns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from torch.distributions import Distribution, Normal
 from agents import optimizer_state
 from agents.networks import Activation, mlp
 from agents.rollout import Batch
+from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 from trpo.validation import require
@@ -79,12 +81,18 @@ class ValueFunction(nn.Module):
         """Return V as the mean of a unit-variance Gaussian over returns: its Fisher matrix is E[JᵀJ], Gauss–Newton's."""
 
         def outputs(chunk: Any) -> tuple[Tensor, ...]:
-            return (self(chunk.observations),)
+            return (self.network(chunk.observations),)  # (b, 1)
 
         def family(*eta: Tensor) -> Distribution:
-            return Normal(eta[0], torch.ones_like(eta[0]), validate_args=False)
+            return Normal(eta[0].squeeze(-1), torch.ones_like(eta[0][:, 0]), validate_args=False)
 
-        return Model(list(self.parameters()), outputs, family)
+        def linearize(chunk: Any) -> Linearization:
+            return self.network.linearize(chunk.observations)
+
+        def family_fisher(_: Tensor) -> Callable[[Tensors], Tensors]:
+            return lambda u: u  # at unit variance, M = I
+
+        return Model(list(self.parameters()), outputs, family, linearize, family_fisher)
 
 
 def log_likelihood(distribution: Distribution, batch: Batch) -> Tensor:
@@ -126,7 +134,7 @@ class GaussNewtonFit:
             generator: not drawn from.
         """
         chunks = batch.chunks(self.chunk_size)
-        fisher_chunks = batch.rows(slice(None, None, self.stride)).chunks(self.chunk_size)
+        fisher_chunks = batch.rows(slice(None, None, self.stride)).chunks(self.chunk_size) if self.stride > 1 else None
         for _ in range(self.steps):
             trust_region_step(self.model, log_likelihood, chunks, self.newton, fisher_chunks)
 

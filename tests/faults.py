@@ -79,8 +79,8 @@ FAULTS = [
     Fault(
         "log_std is left out of the parameters",
         "agents/policies.py",
-        "return Model(list(self.parameters()), outputs, self.family)",
-        "return Model(list(self.network.parameters()), outputs, self.family)",
+        "Model(list(self.parameters()), outputs",
+        "Model(list(self.network.parameters()), outputs",
         "tests/trpo",
     ),
     Fault(
@@ -112,17 +112,24 @@ FAULTS = [
         "tests/trpo",
     ),
     Fault(
+        "a closed form of M is not that of its family",
+        "agents/policies.py",
+        "2 * len(mean) * u[1]",
+        "len(mean) * u[1]",
+        "tests/trpo",
+    ),
+    Fault(
         "both sides of KL move",
         "trpo/fisher.py",
-        "kl = kl_divergence(model.family(*eta_0), model.family(*eta_1))  # (b,)",
-        "kl = kl_divergence(model.family(*eta_1), model.family(*eta_1))  # (b,)",
+        "kl_divergence(family(*eta_0), family(*eta_1))",
+        "kl_divergence(family(*eta_1), family(*eta_1))",
         "tests/trpo",
     ),
     Fault(
         "π_old moves with π_θ when KL is measured",
         "trpo/measurement.py",
-        "tuple(e.clone() for e in model.outputs(chunk))",
-        "tuple(model.outputs(chunk))",
+        "tuple(e.clone() for e in here.eta)",
+        "here.eta",
         "tests/trpo",
     ),
     Fault("the gradient's sign", "trpo/trust_region.py", "full_step = scale * x", "full_step = -scale * x", "tests/trpo"),
@@ -171,8 +178,8 @@ FAULTS = [
     Fault(
         "reset steps are in the batch",
         "agents/rollout.py",
-        "np.logical_not(self.done, out=valid[t])",
-        "valid[t] = True",
+        "np.logical_not(done[:-1], out=valid[1:])",
+        "valid[1:] = True",
         "tests/agents",
     ),
     Fault(
@@ -347,8 +354,8 @@ FAULTS = [
     Fault(
         "scaled rewards are reported as returns",
         "agents/rollout.py",
-        "self.returns += rewards[t]",
-        "self.returns += rewards[t] / 100",
+        "self.returns += rewards[start:end].sum(axis=0, dtype=np.float64)",
+        "self.returns += rewards[start:end].sum(axis=0, dtype=np.float64) / 100",
         "tests/agents",
     ),
     Fault(

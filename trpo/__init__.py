@@ -5,7 +5,6 @@
 
 from trpo.conjugate_gradient import Solution, conjugate_gradient
 from trpo.curvature import (
-    dense_empirical_fisher,
     empirical_fisher_product,
     hessian_vector_product,
     materialize,
@@ -31,7 +30,6 @@ __all__ = [
     "assign",
     "backtracking_line_search",
     "conjugate_gradient",
-    "dense_empirical_fisher",
     "dense_fisher",
     "double_backward_product",
     "empirical_fisher_product",

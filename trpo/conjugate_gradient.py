@@ -82,7 +82,5 @@ def _ritz_values(diagonal: list[float], off_diagonal: list[float]) -> tuple[floa
     # Eigenvalues of the Lanczos matrix that CG's coefficients spell out (Golub & Van Loan 2013, §11.3.3):
     # T_kk = 1/α_k + β_{k−1}/α_{k−1} and T_{k,k+1} = √β_k/α_k.
     T = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-    if off_diagonal:
-        side = torch.diag(torch.tensor(off_diagonal, dtype=torch.float64), 1)
-        T = T + side + side.T
-    return tuple(torch.linalg.eigvalsh(T).tolist())
+    side = torch.diag(torch.tensor(off_diagonal, dtype=torch.float64), 1)
+    return tuple(torch.linalg.eigvalsh(T + side + side.T).tolist())

@@ -4,13 +4,14 @@ The score is ∇_θ log π(a|s). Its mean under the model's own a ∼ π is 0 an
 in place of the model's the same outer product is the *empirical* Fisher: another matrix (Kunstner, Balles & Hennig 2019).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd import grad
 
 from trpo.conjugate_gradient import Product
+from trpo.linearization import jacobian, linearize
 from trpo.model import Chunk, Model, Surrogate, batch_mean
 from trpo.parameters import flatten, unflatten
 
@@ -44,7 +45,7 @@ def score_moments(model: Model, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor
         total: list[Tensor] = []
         for action in distribution.enumerate_support():  # (b,), one action for all states
             log_prob = distribution.log_prob(action)
-            scores = _rows(log_prob, model.parameters)  # (b, P)
+            scores = jacobian(log_prob, model.parameters)  # (b, P)
             weighted = log_prob.detach().exp()[:, None] * scores
             total.append(torch.cat([weighted.sum(0)[None], weighted.T @ scores]))  # the mean on top of the outer product
         return torch.stack(total).sum(0), len(log_prob)
@@ -64,40 +65,14 @@ def empirical_fisher_product(model: Model, log_likelihood: Surrogate, chunks: Se
     Returns:
         A linear map from (P,) to (P,).
     """
-    parameters = list(model.parameters)
 
-    def linearize(chunk: Chunk) -> tuple[Product, int]:
+    def chunk_product(chunk: Chunk) -> Callable[[Tensor], tuple[Tensor, int]]:
         terms = log_likelihood(model.family(*model.outputs(chunk)), chunk)  # (b,), with Jacobian S: a score a row
-        u = torch.zeros_like(terms, requires_grad=True)
-        St_u = flatten(grad(terms, parameters, u, create_graph=True, allow_unused=True, materialize_grads=True))
+        S = linearize([terms], model.parameters)
+        return lambda v: (flatten(S.vjp(S.jvp(unflatten(v, model.parameters)))), len(terms))
 
-        def product(v: Tensor) -> Tensor:
-            (Sv,) = grad(St_u, u, v, retain_graph=True)
-            return flatten(grad(terms, parameters, Sv, retain_graph=True, allow_unused=True, materialize_grads=True))
-
-        return product, len(terms)
-
-    kept = [linearize(chunk) for chunk in chunks]
-    return lambda v: batch_mean((chunk_product(v), count) for chunk_product, count in kept)
-
-
-def dense_empirical_fisher(model: Model, log_likelihood: Surrogate, chunks: Sequence[Chunk]) -> Tensor:
-    """Return F̂ in full, a backward pass a sample: `empirical_fisher_product`'s slow twin.
-
-    Args:
-        model: the distribution.
-        log_likelihood: (π, chunk) ↦ log π(t|s) of each sample, shape (b,).
-        chunks: states and targets to average over.
-
-    Returns:
-        (P, P), symmetric positive semi-definite.
-    """
-
-    def chunk_sum(chunk: Chunk) -> tuple[Tensor, int]:
-        scores = _rows(log_likelihood(model.family(*model.outputs(chunk)), chunk), model.parameters)  # (b, P)
-        return scores.T @ scores, len(scores)
-
-    return batch_mean(chunk_sum(chunk) for chunk in chunks)
+    kept = [chunk_product(chunk) for chunk in chunks]
+    return lambda v: batch_mean(product(v) for product in kept)
 
 
 def hessian_vector_product(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]) -> Product:
@@ -111,27 +86,13 @@ def hessian_vector_product(model: Model, surrogate: Surrogate, chunks: Sequence[
     Returns:
         A linear map from (P,) to (P,).
     """
-    parameters = list(model.parameters)
-
-    def gradient(chunk: Chunk) -> tuple[list[Tensor], int]:
+    gradients = []
+    for chunk in chunks:
         terms = surrogate(model.family(*model.outputs(chunk)), chunk)
-        g = grad(terms.sum(), parameters, create_graph=True, allow_unused=True, materialize_grads=True)
-        return list(g), len(terms)
+        g = grad(terms.sum(), model.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+        gradients.append((flatten(g), len(terms)))
 
-    kept = [gradient(chunk) for chunk in chunks]
+    def chunk_product(g: Tensor, v: Tensor) -> Tensor:
+        return flatten(grad(g @ v, model.parameters, retain_graph=True, allow_unused=True, materialize_grads=True))
 
-    def chunk_product(g: list[Tensor], v: Tensor) -> Tensor:
-        curved = [
-            (piece, direction) for piece, direction in zip(g, unflatten(v, parameters), strict=True) if piece.requires_grad
-        ]
-        pieces, directions = zip(*curved, strict=True)
-        return flatten(grad(pieces, parameters, directions, retain_graph=True, allow_unused=True, materialize_grads=True))
-
-    return lambda v: batch_mean((chunk_product(g, v), count) for g, count in kept)
-
-
-def _rows(outputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    # ∂outputs/∂θ, (E, P): every row's backward pass in one batched call
-    eye = torch.eye(len(outputs), dtype=outputs.dtype, device=outputs.device)
-    pieces = grad(outputs, parameters, eye, retain_graph=True, is_grads_batched=True, allow_unused=True, materialize_grads=True)
-    return torch.cat([piece.reshape(len(outputs), -1) for piece in pieces], dim=1)
+    return lambda v: batch_mean((chunk_product(g, v), count) for g, count in gradients)

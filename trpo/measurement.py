@@ -39,12 +39,7 @@ def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk
     Returns:
         A function of nothing; sums are taken in float64, whatever the model's dtype.
     """
-
-    @torch.no_grad()
-    def outputs(chunk: Chunk) -> tuple[Tensor, ...]:
-        return tuple(e.clone() for e in model.outputs(chunk))
-
-    old_outputs = map_chunks(outputs, chunks)  # η at θ_old, one tuple a chunk
+    old_outputs = [tuple(e.clone() for e in here.eta) for here in map_chunks(model.here, chunks)]  # η at θ_old, a tuple a chunk
 
     def measure() -> Measurement:
         @torch.no_grad()
@@ -75,9 +70,5 @@ def mean_kl(old: Model, new: Model, chunks: Sequence[Chunk]) -> float:
     Returns:
         KL in nats; sums are taken in float64.
     """
-
-    def chunk_sum(chunk: Chunk) -> tuple[Tensor, int]:
-        kl = kl_divergence(old.family(*old.outputs(chunk)), new.family(*new.outputs(chunk)))  # (b,)
-        return kl.sum(dtype=torch.float64), len(kl)
-
-    return batch_mean(chunk_sum(chunk) for chunk in chunks).item()
+    kl = [kl_divergence(old.family(*old.outputs(chunk)), new.family(*new.outputs(chunk))) for chunk in chunks]  # (b,) each
+    return batch_mean((part.sum(dtype=torch.float64), len(part)) for part in kl).item()

@@ -5,7 +5,7 @@ Where other programs want the cores too, those barriers can cost ten times the w
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ import torch
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 _helpers: ThreadPoolExecutor | None = None
 _workers = 1
@@ -47,8 +48,30 @@ def map_chunks(function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> 
     Returns:
         A result for each.
     """
-    if _helpers is None or len(chunks) == 1:
+    if _helpers is None or _workers == 1 or len(chunks) == 1:
         return [function(chunk) for chunk in chunks]
     first, *rest = chunks
     others = [_helpers.submit(function, chunk) for chunk in rest]
     return [function(first), *(other.result() for other in others)]
+
+
+def side_by_side(one: Callable[[], Result], other: Callable[[], Other]) -> tuple[Result, Other]:
+    """Run two independent functions at the same time, each with half of the workers; if there is but one, in turn.
+
+    Args:
+        one: run on the calling thread.
+        other: run on a thread of its own.
+
+    Returns:
+        What they returned.
+    """
+    global _workers
+    if _helpers is None:
+        return one(), other()
+    all_workers, _workers = _workers, _workers // 2
+    ending = _helpers.submit(other)
+    try:
+        return one(), ending.result()
+    finally:
+        wait([ending])
+        _workers = all_workers

@@ -11,7 +11,7 @@ from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import Measurement, measure_from_here
-from trpo.model import Chunk, Model, Surrogate, surrogate_gradient
+from trpo.model import Chunk, Model, Surrogate, keep_linearizations, surrogate_gradient
 from trpo.parameters import assign, flatten
 from trpo.validation import require
 
@@ -117,8 +117,9 @@ def trust_region_step(
     Returns:
         What was measured, with a status.
     """
-    # 1. The gradient of the surrogate at θ_old.
-    surrogate_before, g = surrogate_gradient(model, surrogate, chunks)  # (P,)
+    # 1. The gradient of the surrogate at θ_old, where the model is linearized once for the whole step.
+    here = keep_linearizations(model, chunks)
+    surrogate_before, g = surrogate_gradient(here, surrogate, chunks)  # (P,)
     gradient_norm = g.norm(dtype=torch.float64).item()
     if not math.isfinite(gradient_norm) or not math.isfinite(surrogate_before):
         return StepReport(Status.NON_FINITE, surrogate_before, gradient_norm)
@@ -126,7 +127,7 @@ def trust_region_step(
         return StepReport(Status.ZERO_GRADIENT, surrogate_before, gradient_norm)
 
     # 2. The natural direction x ≈ (F + βI)⁻¹g.
-    Fv = fisher_vector_product(model, fisher_chunks or chunks)
+    Fv = fisher_vector_product(model if fisher_chunks else here, fisher_chunks or chunks)
     solution = conjugate_gradient(lambda v: Fv(v) + config.damping * v, g, config.cg_iterations, config.cg_tolerance)
     x = solution.x
     if not 0 < solution.quadratic_form < math.inf:
@@ -138,7 +139,7 @@ def trust_region_step(
 
     # 4. Backtrack until the measurements agree, else put θ_old back.
     theta_old = flatten(model.parameters).detach()  # a copy
-    measure_here = measure_from_here(model, surrogate, chunks)
+    measure_here = measure_from_here(here, surrogate, chunks)
 
     def measure_step(fraction: float) -> Measurement:
         assign(model.parameters, theta_old + fraction * full_step)

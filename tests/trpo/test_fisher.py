@@ -1,5 +1,7 @@
 """The Fisher matrix by every road there is: two cached graphs, double backward, in full, and from scores."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.distributions import Beta, Categorical, Dirichlet, Gamma, Independent, MultivariateNormal, Normal
@@ -8,7 +10,7 @@ from agents.policies import Policy
 from agents.rollout import Batch
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
-from trpo.model import Model
+from trpo.model import Model, keep_linearizations
 
 
 def random_vector(size: int, seed: int = 0) -> torch.Tensor:
@@ -23,6 +25,24 @@ def test_product_equals_its_slow_twins(problem):
         v = random_vector(len(F), seed)
         assert torch.allclose(product(v), F @ v, rtol=1e-10, atol=1e-10)
         assert torch.allclose(product(v), twin(v), rtol=1e-10, atol=1e-10)
+
+
+def test_product_by_hand_equals_autograds(problem):
+    """The policies' own linearization, and the Gaussian's closed form of M, against the two graphs that every model has."""
+    by_hand = problem.policy.model()
+    by_autograd = replace(by_hand, linearize=None, family_fisher=None)
+    v = random_vector(len(flat_parameters(problem.policy)))
+    products = [fisher_vector_product(model, [problem.batch])(v) for model in (by_hand, by_autograd)]
+    assert torch.allclose(*products, rtol=1e-12, atol=1e-12)
+
+
+def test_kept_linearizations_are_of_theta_and_chunks(problem):
+    model, chunks = problem.policy.model(), [problem.batch]
+    here = keep_linearizations(model, chunks)
+    assert here.here(chunks[0]) is here.here(chunks[0])
+    v = random_vector(len(flat_parameters(problem.policy)))
+    assert torch.equal(fisher_vector_product(here, chunks)(v), fisher_vector_product(model, chunks)(v))
+    assert keep_linearizations(model, 2 * chunks) is model  # more than one a worker: only as many as work is done on
 
 
 def test_fisher_is_symmetric_and_positive_semi_definite(problem):

@@ -8,7 +8,7 @@ import torch
 
 from agents.update_rule import importance_weighted_advantage
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
-from trpo.parallel import map_chunks, set_workers, workers
+from trpo.parallel import map_chunks, set_workers, side_by_side, workers
 from trpo.trust_region import Status, TrustRegionConfig, trust_region_step
 
 
@@ -55,6 +55,27 @@ def test_an_error_in_a_chunk_is_raised():
 
     with pytest.raises(ZeroDivisionError):
         map_chunks(work, [1, 0])
+
+
+@pytest.mark.parametrize(("count", "each"), [(1, 1), (2, 1), (5, 2)])
+def test_side_by_side_shares_the_workers(count, each):
+    set_workers(count)
+    barrier = threading.Barrier(2 if count > 1 else 1, timeout=10)  # passed only if both run at a time
+
+    def work(number: int) -> list[int]:
+        barrier.wait()
+        assert workers() == each
+        return map_chunks(lambda chunk: number * chunk, [1, 2, 3])
+
+    assert side_by_side(lambda: work(1), lambda: work(10)) == ([1, 2, 3], [10, 20, 30])
+    assert workers() == count
+
+
+def test_side_by_side_raises_the_others_error_and_shares_no_longer():
+    set_workers(2)
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(lambda: 1, lambda: 1 // 0)
+    assert workers() == 2
 
 
 def test_batches_are_cut_evenly_and_for_the_workers():
