@@ -20,6 +20,7 @@ WINDOWS = 10  # windows that a run is long
 LEARNED = 0.1  # of the grid's largest gain
 LOST = 0.5  # of the run's own largest gain
 NEAR_BEST = 0.8  # of the method's largest final gain
+LEAP = 10  # times the median KL before it
 
 
 class Outcome(Enum):
@@ -91,11 +92,15 @@ class Break:
         index: its place among the run's updates, from 0.
         kl: its KL(old ‖ new), nats.
         median_before: the median KL of the updates before it, nats.
+        return_before: the last return before it.
+        return_after: the first return after it.
     """
 
     index: int
     kl: float
     median_before: float
+    return_before: float
+    return_after: float
 
     @property
     def ratio(self) -> float:
@@ -103,26 +108,28 @@ class Break:
         return self.kl / self.median_before if self.median_before > 0 else math.inf
 
 
-def breaking_update(returns: np.ndarray, kl: np.ndarray, untrained: float) -> Break:
-    """Return the update of largest KL from the best window's beginning to the first later return below half the best gain.
+def breaking_update(returns: np.ndarray, kl: np.ndarray) -> Break | None:
+    """Return the update after which the return fell most at once; the choice does not look at KL where it need not.
+
+    Only where no episode ended between several updates, so that the fall is of all of them, is it the one of largest KL.
 
     Args:
-        returns: (U,), of a run that collapsed.
+        returns: (U,); a row's episodes ended before its update.
         kl: (U,), nats.
-        untrained: R₀.
 
     Returns:
-        The update. It moved the policy after the episodes of its own row had ended: their return is still the old policy's.
+        The update; `None` if the return never fell, or none but the first update's did.
     """
-    means = window_means(returns)
-    start = int(np.nanargmax(means))
-    half = untrained + LOST * (np.nanmax(means) - untrained)
-    after = np.arange(len(returns)) > start
-    fallen = np.flatnonzero(after & (returns < half))
-    stop = int(fallen[0]) if len(fallen) else len(returns)
-    first = max(start, 1)  # so that there is an update before it
-    index = first + int(np.argmax(kl[first : max(stop, first + 1)]))
-    return Break(index, float(kl[index]), float(np.median(kl[:index])))
+    ends = np.flatnonzero(~np.isnan(returns))
+    ends = ends[ends > 0]  # so that there is a median before
+    if len(ends) < 2:
+        return None
+    fall = int(np.argmin(np.diff(returns[ends])))
+    before, after = int(ends[fall]), int(ends[fall + 1])
+    if returns[after] >= returns[before]:
+        return None
+    index = before + int(np.argmax(kl[before:after]))
+    return Break(index, float(kl[index]), float(np.median(kl[:index])), float(returns[before]), float(returns[after]))
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A grid's report: every number in it follows from the grid's table."""
 
-from scripts.comparison.collapse import Outcome, bootstrap_interval, interquartile_mean, wilson_interval
+from scripts.comparison.collapse import LEAP, Outcome, bootstrap_interval, interquartile_mean, wilson_interval
 from scripts.comparison.methods import METHODS
 from scripts.comparison.table import Results, Run
 
@@ -111,15 +111,22 @@ def _step_rows(results: Results, method: str) -> list[dict[str, str]]:
 
 
 def _close_up(results: Results) -> str:
+    breaks = [fall for _, fall in results.breaks()]
+    leaps = sum(fall.ratio >= LEAP for fall in breaks)
+    said = (
+        f"{results.count(results.runs, Outcome.COLLAPSED)} runs collapsed. The update after which a run's return fell most at "
+        f"once had a KL of {LEAP} times the median before it, or more, in {leaps} of them."
+    )
     found = results.clearest_break()
     if found is None:
-        return "No run of a first-order method was broken by an update of 10 times the median KL before it."
+        return f"{said} None of these was of a first-order method with finite KL."
     run, fall = found
     judged = results.judged(run)
     return (
-        f"{run.method} at {run.step_size:g}, seed {run.seed}: update {fall.index + 1} moved the policy by {fall.kl:.3g} nats, "
-        f"{fall.ratio:.0f} times the median before it ({fall.median_before:.3g}). Its best tenth had a return of "
-        f"{judged.best:.1f}, its last {judged.final:.1f}.\n\n"
+        f"{said} The one of a first-order method that fell most: {run.method} at {run.step_size:g}, seed {run.seed}. Update "
+        f"{fall.index + 1} moved the policy by {fall.kl:.3g} nats, {fall.ratio:.0f} times the median before it "
+        f"({fall.median_before:.3g}); the return was {fall.return_before:.1f} before it and {fall.return_after:.1f} after it. "
+        f"The run's best tenth had a return of {judged.best:.1f}, its last {judged.final:.1f}.\n\n"
         "![Return, KL, entropy and gradient norm around that update](collapse.png)"
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.files import replace_file
 from scripts.comparison.collapse import (
+    LEAP,
     Break,
     Judged,
     Outcome,
@@ -196,19 +197,15 @@ class Results:
             The run and the update.
         """
         for run in self.runs:
-            if self.judged(run).outcome is Outcome.COLLAPSED:
-                yield run, breaking_update(run.returns, run.kl, self.untrained)
+            fall = breaking_update(run.returns, run.kl)
+            if fall and self.judged(run).outcome is Outcome.COLLAPSED:
+                yield run, fall
 
     def clearest_break(self) -> tuple[Run, Break] | None:
-        """Return the first-order run that lost most, among those that an update of 10 × the median KL or more broke.
+        """Return the first-order run that fell most at once, of those that an update of `LEAP` × the median KL broke.
 
         Returns:
             The run and the update; `None` if there is no such run.
         """
-        caught = [(run, fall) for run, fall in self.breaks() if run.method.startswith("vpg") and 10 <= fall.ratio < math.inf]
-
-        def lost(found: tuple[Run, Break]) -> float:
-            judged = self.judged(found[0])
-            return judged.best - judged.final
-
-        return max(caught, key=lost, default=None)
+        caught = [(run, fall) for run, fall in self.breaks() if run.method.startswith("vpg") and LEAP <= fall.ratio < math.inf]
+        return max(caught, key=lambda found: found[1].return_before - found[1].return_after, default=None)

@@ -66,13 +66,25 @@ def test_windows_are_a_tenth_and_returns_stand_until_the_next():
     np.testing.assert_allclose(window_means(returns), expected)
 
 
-def test_the_update_that_broke_a_run_is_the_last_great_leap_before_its_fall():
-    returns = curve(RISE, np.full(20, 110), np.full(30, 10))  # the batch of update 71 is the first of the broken policy
+def test_the_update_that_broke_a_run_is_the_one_that_its_return_fell_after():
+    returns = curve(RISE, np.full(20, 110), np.full(30, 10))  # row 70 is the first of the broken policy
     kl = np.full(100, 0.01)
-    kl[[5, 69, 80]] = 9.0, 0.5, 7.0  # early, the one, and one that moved a policy broken already
-    fall = breaking_update(returns, kl, UNTRAINED)
-    assert (fall.index, fall.kl, fall.median_before) == (69, 0.5, 0.01)
+    kl[[5, 69, 80]] = 9.0, 0.5, 7.0  # one that did no harm, the one, and one of a policy broken already
+    fall = breaking_update(returns, kl)
+    assert (fall.index, fall.kl, fall.median_before, fall.return_before, fall.return_after) == (69, 0.5, 0.01, 110, 10)
     assert fall.ratio == pytest.approx(50)
+
+
+def test_where_episodes_end_rarely_the_largest_kl_since_the_last_is_to_blame():
+    returns = np.where(np.arange(100) % 8, np.nan, curve(RISE, np.full(50, 10)))  # rows 48 and 56 are the ones around the fall
+    kl = np.full(100, 0.01)
+    kl[[47, 51, 56]] = 9.0, 0.5, 7.0
+    assert breaking_update(returns, kl).index == 51
+
+
+@pytest.mark.parametrize("returns", [np.full(5, 3.0), RISE, np.full(5, np.nan), np.array([5.0, 1.0])])
+def test_nothing_broke_a_run_that_never_fell_or_had_no_update_before(returns):
+    assert breaking_update(returns, np.ones(len(returns))) is None
 
 
 def test_statistics_are_those_of_scipy():

@@ -161,8 +161,9 @@ def test_every_step_size(grid):
 def test_a_first_order_collapse_is_caught_with_its_update(grid):
     _, text, again = grid
     said = re.search(
-        r"(vpg-\w+) at (\S+), seed (\d+): update (\d+) moved the policy by (\S+) nats, (\d+) times the median before it "
-        r"\((\S+)\)\. Its best tenth had a return of (\S+), its last (\S+)\.\n",
+        r"(vpg-\w+) at (\S+), seed (\d+)\. Update (\d+) moved the policy by (\S+) nats, (\d+) times the median before it "
+        r"\((\S+)\); the return was (\S+) before it and (\S+) after it\. "
+        r"The run's best tenth had a return of (\S+), its last (\S+)\.\n",
         text,
     )
     key = said[1], float(said[2]), int(said[3])
@@ -172,7 +173,13 @@ def test_a_first_order_collapse_is_caught_with_its_update(grid):
     assert f"{median(kl[: update - 1]):.3g}" == said[7]
     assert f"{kl[update - 1] / median(kl[: update - 1]):.0f}" == said[6]
     assert int(said[6]) >= 10
-    assert (f"{max(again.windows[key]):.1f}", f"{again.windows[key][-1]:.1f}") == (said[8], said[9])
+    assert (f"{max(again.windows[key]):.1f}", f"{again.windows[key][-1]:.1f}") == (said[10], said[11])
+    returns = [float(row["episode_return"] or "nan") for row in again.runs[key]]
+    before = [x for x in returns[:update] if not math.isnan(x)][-1]
+    after = next(x for x in returns[update:] if not math.isnan(x))
+    assert (f"{before:.1f}", f"{after:.1f}") == (said[8], said[9])
+    collapsed = sum(again.outcome(each) == "collapsed" for each in again.runs)
+    assert text.partition("## A collapse in close-up")[2].strip().startswith(f"{collapsed} runs collapsed.")
 
 
 def test_on_cartpole_the_others_are_no_straw_men():
