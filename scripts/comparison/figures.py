@@ -181,7 +181,7 @@ def draw_collapse(results: Results, env: str) -> Figure | None:
         if column in {"mean_kl", "gradient_norm"}:
             axes.set_yscale("log")
     panels[1].axhline(METHODS["trpo"].usual, color="0.5", linewidth=0.8, linestyle="--")
-    panels[1].annotate(f"{fall.ratio:.0f} × the median before", (fall.index + 1, fall.kl), (8, -4), textcoords="offset points")
+    panels[1].annotate(f"{fall.ratio:.3g} × the median before", (fall.index + 1, fall.kl), (8, -4), textcoords="offset points")
     panels[-1].set_xlabel("update")
     figure.suptitle(f"{env}: {run.method} at {run.step_size:g}, seed {run.seed}; red: the update that broke it")
     return figure

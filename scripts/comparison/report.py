@@ -124,7 +124,7 @@ def _close_up(results: Results) -> str:
     judged = results.judged(run)
     return (
         f"{said} The one of a first-order method that fell most: {run.method} at {run.step_size:g}, seed {run.seed}. Update "
-        f"{fall.index + 1} moved the policy by {fall.kl:.3g} nats, {fall.ratio:.0f} times the median before it "
+        f"{fall.index + 1} moved the policy by {fall.kl:.3g} nats, {fall.ratio:.3g} times the median before it "
         f"({fall.median_before:.3g}); the return was {fall.return_before:.1f} before it and {fall.return_after:.1f} after it. "
         f"The run's best tenth had a return of {judged.best:.1f}, its last {judged.final:.1f}.\n\n"
         "![Return, KL, entropy and gradient norm around that update](collapse.png)"

@@ -161,7 +161,7 @@ def test_every_step_size(grid):
 def test_a_first_order_collapse_is_caught_with_its_update(grid):
     _, text, again = grid
     said = re.search(
-        r"(vpg-\w+) at (\S+), seed (\d+)\. Update (\d+) moved the policy by (\S+) nats, (\d+) times the median before it "
+        r"(vpg-\w+) at (\S+), seed (\d+)\. Update (\d+) moved the policy by (\S+) nats, (\S+) times the median before it "
         r"\((\S+)\); the return was (\S+) before it and (\S+) after it\. "
         r"The run's best tenth had a return of (\S+), its last (\S+)\.\n",
         text,
@@ -171,8 +171,8 @@ def test_a_first_order_collapse_is_caught_with_its_update(grid):
     assert again.outcome(key) == "collapsed"
     assert f"{kl[update - 1]:.3g}" == said[5]
     assert f"{median(kl[: update - 1]):.3g}" == said[7]
-    assert f"{kl[update - 1] / median(kl[: update - 1]):.0f}" == said[6]
-    assert int(said[6]) >= 10
+    assert f"{kl[update - 1] / median(kl[: update - 1]):.3g}" == said[6]
+    assert float(said[6]) >= 10
     assert (f"{max(again.windows[key]):.1f}", f"{again.windows[key][-1]:.1f}") == (said[10], said[11])
     returns = [float(row["episode_return"] or "nan") for row in again.runs[key]]
     before = [x for x in returns[:update] if not math.isnan(x)][-1]
