@@ -14,6 +14,7 @@ from scripts.comparison.methods import METHODS
 from scripts.comparison.table import Results, Run
 
 COLORS = dict(zip(METHODS, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
+TOP = 1e3  # nats: what is above is drawn there
 CLOSE = 15  # updates to show on each side of a break
 
 
@@ -66,7 +67,7 @@ def draw_kl(results: Results, env: str) -> Figure:
         step_sizes = results.step_sizes(method)
         for color, step_size in zip(plt.get_cmap("viridis")(np.linspace(0, 0.9, len(step_sizes))), step_sizes, strict=True):
             for run in results.of(method, step_size):
-                axes.plot(run.columns["steps"], run.kl, ".", color=color, markersize=1.5, rasterized=True)
+                axes.plot(run.columns["steps"], np.minimum(run.kl, TOP), ".", color=color, markersize=1.5, rasterized=True)
             if method == "trpo":
                 axes.axhline(step_size, color=color, linewidth=0.8)
         if method != "trpo":
@@ -74,9 +75,11 @@ def draw_kl(results: Results, env: str) -> Figure:
         axes.set(yscale="log", title=f"{method}, {step_sizes[0]:g} to {step_sizes[-1]:g}")
         axes.title.set_fontsize("medium")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    panels[0].set_ylim(1e-6, 1e3)
+    panels[0].set_ylim(1e-6, 2 * TOP)
     limit = METHODS["trpo"].usual
-    figure.suptitle(f"{env}: KL of every update; lines: TRPO's limits δ, elsewhere {limit:g}; lighter: larger step sizes")
+    figure.suptitle(
+        f"{env}: KL of every update; lines: TRPO's limits δ, elsewhere {limit:g}; lighter: larger step sizes; above {TOP:g}: on the edge"
+    )
     figure.supylabel("KL(old ‖ new), nats")
     figure.supxlabel("environment steps")
     return figure

@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, median
 
-import numpy as np
 import pytest
 from scipy import stats
 
@@ -196,4 +195,15 @@ def test_the_readme_tells_the_same():
         for row in table_after(readme, f"**{env}**"):
             (full,) = [each for each in rows if each["method"] == row["method"]]
             assert row.items() <= full.items()
-    assert np.all([f"runs/reference/collapse/{env}/robustness.png" in readme for env in GRIDS])
+    kept = sum(len(again.kl(again.keys("trpo"))) for again in map(Again, GRIDS))
+    assert f"{kept:,} of {kept:,} updates had KL ≤ δ" in readme
+    cheetah, pole = Again("HalfCheetah-v5"), Again("CartPole-v1")
+    for method, best, tenfold in (("trpo", 0.06, 0.6), ("ppo", 9e-4, 9e-3)):
+        assert cheetah.best(method) == best
+        assert f"{cheetah.middle(method, tenfold):,.0f}" in readme
+        assert f"{cheetah.middle(method, best):,.0f}" in readme
+    large = [key for key in pole.keys("trpo") if key[1] >= 0.2]
+    assert f"{sum(pole.outcome(key) == 'collapsed' for key in large)} of {len(large)} runs with δ ≥ 0.2" in readme.replace(
+        "\n", " "
+    )
+    assert all(pole.outcome(key) != "collapsed" for key in pole.keys("trpo") if key[1] < 0.2)
