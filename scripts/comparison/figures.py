@@ -78,7 +78,7 @@ def draw_kl(results: Results, env: str) -> Figure:
     panels[0].set_ylim(1e-6, 2 * TOP)
     limit = METHODS["trpo"].usual
     figure.suptitle(
-        f"{env}: KL of every update; lines: TRPO's limits δ, elsewhere {limit:g}; lighter: larger step sizes; at the top: all above"
+        f"{env}: KL of every update; lines: TRPO's limits δ, else {limit:g}; lighter: larger step sizes; at the top: all above"
     )
     figure.supylabel("KL(old ‖ new), nats")
     figure.supxlabel("environment steps")
