@@ -421,6 +421,13 @@ FAULTS = [
         "if False:",
         "tests/scripts/test_collapse.py",
     ),
+    Fault(
+        "every chunk's linearization is in memory at once",
+        "trpo/measurement.py",
+        "map_chunks(lambda chunk: tuple(e.clone() for e in model.here(chunk).eta), chunks)",
+        "[tuple(e.clone() for e in here.eta) for here in map_chunks(model.here, chunks)]",
+        "tests/trpo/test_parallel.py",
+    ),
     Fault("audit overlooks NaN", "scripts/audit.py", "~(kl <= max_kl)", "kl > max_kl", "tests/scripts/test_audit.py"),
 ]
 

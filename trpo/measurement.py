@@ -39,7 +39,7 @@ def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk
     Returns:
         A function of nothing; sums are taken in float64, whatever the model's dtype.
     """
-    old_outputs = [tuple(e.clone() for e in here.eta) for here in map_chunks(model.here, chunks)]  # η at θ_old, a tuple a chunk
+    old_outputs = map_chunks(lambda chunk: tuple(e.clone() for e in model.here(chunk).eta), chunks)  # η at θ_old
 
     def measure() -> Measurement:
         @torch.no_grad()

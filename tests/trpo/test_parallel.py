@@ -1,7 +1,9 @@
 """Chunks side by side give what chunks one after the other give, bit for bit."""
 
 import threading
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +35,26 @@ def test_a_step_is_the_same_with_any_number_of_workers(action_space, chunk_size)
     assert reports[0] == reports[1] == reports[2]
     assert torch.equal(parameters[0], parameters[1])
     assert torch.equal(parameters[0], parameters[2])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_step_has_one_chunk_a_worker_in_memory(count):
+    set_workers(count)
+    problem = make_problem(ACTION_SPACES["box"], (6,))
+    model, alive, most = problem.policy.model(), weakref.WeakSet(), []
+
+    def linearize(chunk):
+        here = model.linearize(chunk)
+        alive.add(here)
+        most.append(len(alive))
+        return here
+
+    chunks = [problem.batch.rows(slice(start, start + 4)) for start in range(0, 40, 4)]
+    report = trust_region_step(
+        replace(model, linearize=linearize), importance_weighted_advantage, chunks, TrustRegionConfig(cg_tolerance=0.0)
+    )
+    assert len(most) == len(chunks) * (1 + report.cg_iterations + 1)  # gradient, products, π_old
+    assert max(most) <= 2 * count  # a worker's last one is there until it has its next
 
 
 def test_results_come_in_order_from_several_threads():
