@@ -1,11 +1,11 @@
 """Every number that training reports, with its meaning: the columns of metrics.csv and the scalars of TensorBoard."""
 
 METRICS: dict[str, str] = {
-    "trust_region/mean_kl": "E_s[KL(old ‖ new)] of the update, nats, measured on the batch; held ≤ max_kl",
+    "trust_region/mean_kl": "E_s[KL(old ‖ new)] of the update, nats, measured on the batch; TRPO holds it ≤ max_kl",
     "trust_region/max_state_kl": "largest KL(old ‖ new) over the batch's states, nats",
     "trust_region/mean_reverse_kl": "E_s[KL(new ‖ old)] of the update, nats",
     "trust_region/max_kl": "the limit δ, nats",
-    "trust_region/accepted": "1 if the line search accepted a step, 0 if parameters were put back",
+    "trust_region/accepted": "1 if the update was kept, 0 if parameters were put back",
     "trust_region/backtracks": "times that the line search shrank the step",
     "trust_region/step_fraction": "accepted fraction of the full step; 0 if none",
     "trust_region/surrogate_before": "mean surrogate at the old policy",

@@ -13,7 +13,7 @@ from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
 from trpo.parameters import assign, flatten
-from trpo.trust_region import Status, StepReport
+from trpo.trust_region import Status, StepReport, TrustRegionConfig
 from trpo.validation import require
 
 
@@ -62,7 +62,10 @@ class Npg(UpdateRule):
             return StepReport(Status.ZERO_GRADIENT, surrogate_before, gradient_norm)
 
         Fv = fisher_vector_product(self.model, chunks)
-        solution = conjugate_gradient(lambda v: Fv(v) + self.config.damping * v, g, self.config.cg_iterations)
+        damping = self.config.damping
+        solution = conjugate_gradient(
+            lambda v: Fv(v) + damping * v, g, self.config.cg_iterations, TrustRegionConfig.cg_tolerance
+        )
         x, xAx = solution.x, solution.quadratic_form
         if not 0 < xAx < math.inf:
             return StepReport(Status.NO_CURVATURE, surrogate_before, gradient_norm)
@@ -72,7 +75,7 @@ class Npg(UpdateRule):
         report = measured_update(self.model, chunks, g, lambda: assign(self.model.parameters, theta_old + alpha * x))
         return replace(
             report,
-            curvature=xAx - self.config.damping * x.norm(dtype=torch.float64).item() ** 2,
+            curvature=xAx - damping * x.norm(dtype=torch.float64).item() ** 2,
             cg_iterations=solution.iterations,
             cg_residual=solution.relative_residual,
             smallest_ritz=solution.ritz_values[0],

@@ -74,7 +74,7 @@ class Ppo(UpdateRule):
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
         chunks = batch.chunks(self.chunk_size)
         _, g = surrogate_gradient(self.model, importance_weighted_advantage, chunks)  # (P,): the clipped surrogate's too, here
-        return measured_update(self.model, chunks, g, lambda: self._ascend(batch, generator))
+        return measured_update(self.model, chunks, g, lambda: self._ascend(batch, generator), self.optimizer)
 
     def _ascend(self, batch: Batch, generator: torch.Generator) -> None:
         for _ in range(self.config.epochs):

@@ -1,5 +1,6 @@
 """What update rules share: an interface, the surrogate, and one measurement of what an update did to the policy."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -72,7 +73,9 @@ def importance_weighted_advantage(distribution: Distribution, batch: Batch) -> T
     return torch.exp(distribution.log_prob(batch.actions) - batch.log_probs) * batch.advantages
 
 
-def measured_update(model: Model, chunks: Sequence[Batch], g: Tensor, update: Callable[[], None]) -> StepReport:
+def measured_update(
+    model: Model, chunks: Sequence[Batch], g: Tensor, update: Callable[[], None], optimizer: Optimizer | None = None
+) -> StepReport:
     """Do an update that nothing holds back, and measure it as a trust-region step is measured.
 
     Args:
@@ -80,9 +83,11 @@ def measured_update(model: Model, chunks: Sequence[Batch], g: Tensor, update: Ca
         chunks: the batch.
         g: (P,), the surrogate's gradient at θ_old.
         update: moves θ.
+        optimizer: that it moves θ by, if it carries state.
 
     Returns:
-        What was measured; θ is put back, bit for bit, where g, the new θ or a measurement at it is not a number.
+        What was measured; θ and the optimizer are put back, bit for bit, where g, the new θ or a measurement at it is not a
+        number.
     """
     measure_here = measure_from_here(model, importance_weighted_advantage, chunks)
     before = measure_here()
@@ -91,11 +96,14 @@ def measured_update(model: Model, chunks: Sequence[Batch], g: Tensor, update: Ca
         return StepReport(Status.NON_FINITE, before.surrogate, gradient_norm)
 
     theta_old = flatten(model.parameters).detach()  # a copy
+    state_old = copy.deepcopy(optimizer.state_dict()) if optimizer else {}
     update()
     step = flatten(model.parameters).detach() - theta_old  # (P,)
     after = measure_here()
-    if not step.isfinite().all() or math.isnan(after.surrogate + after.mean_kl):
+    if not step.isfinite().all() or math.isnan(after.surrogate) or math.isnan(after.mean_kl):
         assign(model.parameters, theta_old)
+        if optimizer:
+            optimizer.load_state_dict(state_old)
         return StepReport(Status.NON_FINITE, before.surrogate, gradient_norm)
     predicted_gain = (g @ step).item()
     return StepReport(

@@ -76,4 +76,4 @@ class Vpg(UpdateRule):
                 parameter.grad = piece  # of the loss, which the optimizer descends
             self.optimizer.step()
 
-        return measured_update(self.model, chunks, g, update)
+        return measured_update(self.model, chunks, g, update, self.optimizer)

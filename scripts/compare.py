@@ -1,19 +1,22 @@
 """`trpo compare ENV`: trains every method at every step size with every seed, and reports which of them collapse."""
 
 import difflib
+import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
 
-from agents.agent import Agent
 from agents.evaluation import evaluate
-from agents.randomness import Component, Randomness
+from agents.randomness import Component
+from agents.rollout import WorldError, world_errors
+from agents.trainer import Trainer
 from scripts.command import UsageError, parse
 from scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from scripts.comparison.methods import METHODS
@@ -46,6 +49,10 @@ class CompareOptions:
     """More options of trpo train, in one string, for every run."""
 
     def __post_init__(self) -> None:
+        try:
+            shlex.split(self.options)
+        except ValueError as error:
+            raise UsageError(f"options = {self.options!r} cannot be read: {error}") from error
         require(len(self.methods) >= 1, "methods", self.methods, f"one or more of {', '.join(METHODS)}")
         sizes = self.step_sizes
         require(len(sizes) >= 1 and all(0 < size < np.inf for size in sizes), "step_sizes", sizes, "numbers > 0")
@@ -64,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run's process failed.
 
     Raises:
-        UsageError: if a method is none of those there are.
+        UsageError: if a method is none of those there are, or the environment fails with the untrained policy.
     """
     options = parse(CompareOptions, arguments, "compare")
     for method in options.methods:
@@ -77,10 +84,13 @@ def main(arguments: Sequence[str]) -> int:
     cells = [
         Cell(method, size * METHODS[method].usual, seed)
         for seed in range(options.seeds)  # seed by seed: an interrupted grid has all step sizes
-        for method in options.methods
+        for method in dict.fromkeys(options.methods)
         for size in sorted(set(options.step_sizes))
     ]
-    untrained = untrained_return(grid, cells[0])  # first: a bad environment leaves nothing behind
+    try:
+        untrained = untrained_return(grid, cells[0])  # first: a bad environment leaves nothing behind
+    except WorldError as error:
+        raise UsageError(f"{options.env} {error}") from error
     out.mkdir(parents=True, exist_ok=True)
     grid.claim()
     started = time.perf_counter()
@@ -115,23 +125,20 @@ def publish(out: Path, env: str) -> None:
 
 
 def untrained_return(grid: Grid, cell: Cell, episodes: int = 100) -> float:
-    """Return R₀: the mean return of the policy that every run starts from.
+    """Return R₀: the mean return of the untrained policy, the one that a seed's runs start from.
 
     Args:
         grid: what all cells share.
-        cell: any of them.
+        cell: whose untrained policy plays.
         episodes: to play, with sampled actions.
 
     Returns:
         In raw rewards.
     """
-    run = parse_train_options([*grid.words(cell), "--num-envs", str(episodes)])
-    randomness = Randomness(0)
-    seed = randomness.integer(Component.EVALUATION)
-    env = run.make_env(seed)
-    try:
-        agent = Agent(env.single_observation_space, env.single_action_space, run.learner, randomness)
-        played = evaluate(env, agent, seed, randomness.generator(Component.ACTIONS))
-    finally:
-        env.close()
+    run = parse_train_options(grid.words(cell))
+    trainer = Trainer(run.make_env, run.learner)  # as a run makes it: what it refuses is told before the grid begins
+    trainer.close()
+    seed = trainer.randomness.integer(Component.EVALUATION)
+    with closing(replace(run, environment=replace(run.environment, num_envs=episodes)).make_env(seed)) as env, world_errors():
+        played = evaluate(env, trainer.agent, seed, trainer.randomness.generator(Component.ACTIONS))
     return float(np.mean([episode.undiscounted_return for episode in played]))

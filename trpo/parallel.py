@@ -56,7 +56,7 @@ def map_chunks(function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> 
 
 
 def side_by_side(one: Callable[[], Result], other: Callable[[], Other]) -> tuple[Result, Other]:
-    """Run two independent functions at the same time, each with half of the workers; if there is but one, in turn.
+    """Run two independent functions at the same time, each cut for half of the workers; if there is but one, in turn.
 
     Args:
         one: run on the calling thread.

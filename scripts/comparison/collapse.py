@@ -5,7 +5,8 @@ return of the episodes that ended in them. R₀ is the untrained policy's return
 max_w R(w) − R₀ of any of its runs. A run
 
 - *never learned* if its own max_w R(w) − R₀ < G / 10;
-- else *collapsed* if R(last window) − R₀ < (max_w R(w) − R₀) / 2: it lost more than half of what it had gained;
+- else *collapsed* if R(last window) − R₀ < (max_w R(w) − R₀) / 2: it lost more than half of what it had gained; or if its
+  numbers were no longer finite, and training stopped;
 - else *held*.
 """
 
@@ -63,13 +64,14 @@ class Judged:
     mean: float
 
 
-def judge(returns: np.ndarray, untrained: float, scale: float) -> Judged:
+def judge(returns: np.ndarray, untrained: float, scale: float, stopped: bool = False) -> Judged:
     """Judge a run by the definition above.
 
     Args:
         returns: (U,), NaN where no episode ended.
         untrained: R₀.
         scale: G, the grid's largest gain.
+        stopped: whether training stopped because numbers were not finite.
 
     Returns:
         The outcome, and the returns it follows from: all R₀ if no episode ended.
@@ -78,7 +80,8 @@ def judge(returns: np.ndarray, untrained: float, scale: float) -> Judged:
     if np.isnan(means[-1]):
         return Judged(Outcome.NEVER_LEARNED, untrained, untrained, untrained)
     best, final, mean = float(np.nanmax(means)), float(means[-1]), float(np.nanmean(means))
-    outcome = Outcome.COLLAPSED if final - untrained < LOST * (best - untrained) else Outcome.HELD
+    lost = stopped or final - untrained < LOST * (best - untrained)
+    outcome = Outcome.COLLAPSED if lost else Outcome.HELD
     if best - untrained < LEARNED * scale or scale <= 0:
         outcome = Outcome.NEVER_LEARNED
     return Judged(outcome, best, final, mean)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from agents.files import replace_file
-from agents.trainer import TrainingError
-from scripts.command import UsageError
+from scripts.command import UsageError, run_command
 from scripts.comparison.methods import METHODS
 from scripts.interrupt import Interrupt
 from scripts.options import parse_train_options
 from scripts.train import train
+from trpo.trust_region import Status
 
 FORKS = multiprocessing.get_context("forkserver")  # processes that have torch imported already, and nothing else done
 FORKS.set_forkserver_preload(["scripts.train", "envpool"])
@@ -124,7 +124,7 @@ class Grid:
 
 
 def run_cell(grid: Grid, cell: Cell) -> None:
-    """Train one cell, in a process of its own, and mark it as finished; a run that training itself stopped is finished too.
+    """Train one cell, in a process of its own, and mark it as finished; so is one whose numbers were no longer finite.
 
     Args:
         grid: what all cells share.
@@ -132,15 +132,17 @@ def run_cell(grid: Grid, cell: Cell) -> None:
     """
     folder = grid.folder(cell)
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupt left
-    stopped, exit_code = None, 0
     with contextlib.redirect_stdout(io.StringIO()):
-        try:
-            _, exit_code = train(parse_train_options(grid.words(cell)))
-        except TrainingError as error:
-            stopped = str(error)
-    if exit_code:
+        exit_code = run_command(lambda words: train(parse_train_options(words))[1], grid.words(cell))
+    stopped = exit_code == 1 and _stopped(grid, cell)
+    if exit_code and not stopped:
         sys.exit(exit_code)
     replace_file(folder / "finished.json", json.dumps({"stopped": stopped}).encode())
+
+
+def _stopped(grid: Grid, cell: Cell) -> bool:
+    rows = read_cell(grid, cell)
+    return bool(rows) and rows[-1]["status"] == Status.NON_FINITE.name
 
 
 def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
@@ -191,10 +193,9 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
 def _summary(grid: Grid, cell: Cell) -> str:
     rows = read_cell(grid, cell)
     returns = [row["episode_return"] for row in rows if row["episode_return"]]
-    stopped = json.loads((grid.folder(cell) / "finished.json").read_text(encoding="utf-8"))["stopped"]
     last = f"last return {float(returns[-1]):,.1f}" if returns else "no episode ended"
     largest = max((float(row["mean_kl"]) for row in rows), default=0.0)
-    return f"{last}, largest KL {largest:.3g}" + (f", stopped: {stopped}" if stopped else "")
+    return f"{last}, largest KL {largest:.3g}" + (", stopped" if _stopped(grid, cell) else "")
 
 
 def read_cell(grid: Grid, cell: Cell) -> list[dict[str, Any]]:
@@ -207,8 +208,8 @@ def read_cell(grid: Grid, cell: Cell) -> list[dict[str, Any]]:
     Returns:
         A row an update, of the grid's table; numbers with 6 digits.
     """
-    with (grid.folder(cell) / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    path = grid.folder(cell) / "metrics.csv"
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
     name = {"method": cell.method, "step_size": f"{cell.step_size:g}", "seed": cell.seed}
     return [name | {"update": row["update"]} | {ours: _short(row[theirs]) for ours, theirs in COLUMNS.items()} for row in rows]
 

@@ -41,10 +41,10 @@ def _definitions(results: Results) -> str:
     return (
         f"Returns are of sampled actions. The untrained policy's return is R₀ = {results.untrained:.1f}; the largest gain over "
         f"it of any run, in its best tenth, is G = {results.scale:.1f}. A run *never learned* if its own best tenth gained "
-        "less than G / 10; else it *collapsed* if its last tenth lost more than half of what its best tenth had gained; else "
-        "it *held*. Rates have Wilson's 95 % intervals; returns are interquartile means over seeds with 95 % bootstrap "
-        "intervals. *Within 20 % of its best* is the unbroken range of step sizes whose final gain over R₀ is at least 80 % "
-        "of the best one's: *at least* so many decades, where it reaches the grid's edge."
+        "less than G / 10; else it *collapsed* if its last tenth lost more than half of what its best tenth had gained, or its "
+        "numbers were no longer finite; else it *held*. Rates have Wilson's 95 % intervals; returns are interquartile means "
+        "over seeds with 95 % bootstrap intervals. *Within 20 % of its best* is the unbroken range of step sizes whose final "
+        "gain over R₀ is at least 80 % of the best one's: *at least* so many decades, where it reaches the grid's edge."
     )
 
 

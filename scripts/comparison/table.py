@@ -23,6 +23,7 @@ from scripts.comparison.collapse import (
     range_near_best,
     window_means,
 )
+from trpo.trust_region import Status
 
 UNTRAINED = "untrained"  # the method of the row that has R₀
 NUMBERS = ("steps", "episode_return", "mean_kl", "entropy", "gradient_norm")
@@ -37,12 +38,14 @@ class Run:
         step_size: on the method's own scale.
         seed: of the run.
         columns: numbers by name, each (U,), NaN where there is none.
+        stopped: whether training stopped because numbers were not finite.
     """
 
     method: str
     step_size: float
     seed: int
     columns: dict[str, np.ndarray]
+    stopped: bool
 
     @property
     def returns(self) -> np.ndarray:
@@ -85,7 +88,11 @@ class Results:
             if row["method"] != UNTRAINED:
                 groups.setdefault((row["method"], float(row["step_size"]), int(row["seed"])), []).append(row)
         self.runs = [
-            Run(*key, {name: np.array([float(row[name] or "nan") for row in group]) for name in NUMBERS})
+            Run(
+                *key,
+                columns={name: np.array([float(row[name] or "nan") for row in group]) for name in NUMBERS},
+                stopped=group[-1]["status"] == Status.NON_FINITE.name,
+            )
             for key, group in groups.items()
         ]
         self.methods = list(dict.fromkeys(run.method for run in self.runs))
@@ -125,7 +132,7 @@ class Results:
         Returns:
             Its outcome, and the returns it follows from.
         """
-        return judge(run.returns, self.untrained, self.scale)
+        return judge(run.returns, self.untrained, self.scale, run.stopped)
 
     def count(self, runs: Sequence[Run], outcome: Outcome) -> int:
         """Count the runs with an outcome.

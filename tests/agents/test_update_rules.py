@@ -95,13 +95,13 @@ def test_the_natural_step_solves_with_the_dense_fisher(problem, scaling):
     x = torch.linalg.solve(A, g)
     alpha = math.sqrt(2 * 0.01 / (x @ A @ x)) if scaling == "kl" else 0.3
     report = Npg(policy, NpgConfig(scaling, target_kl=0.01, step_size=0.3, cg_iterations=300), CHUNK)(batch, generator())
-    torch.testing.assert_close(flat_parameters(policy) - theta_old, alpha * x, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(flat_parameters(policy) - theta_old, alpha * x, rtol=1e-3, atol=3e-6)
     assert report.curvature == pytest.approx((x @ (A - 0.1 * torch.eye(len(A), dtype=A.dtype)) @ x).item(), rel=1e-4)
 
 
 def test_trpo_is_the_natural_step_with_its_length_checked(problem):
     twin = copy.deepcopy(problem.policy)
-    report = Trpo(problem.policy, TrpoConfig(max_kl=0.01, cg_tolerance=1e-10), CHUNK)(problem.batch, generator())
+    report = Trpo(problem.policy, TrpoConfig(max_kl=0.01), CHUNK)(problem.batch, generator())
     theta_old = flat_parameters(twin)
     Npg(twin, NpgConfig(target_kl=0.01), CHUNK)(problem.batch, generator())
     natural, checked = flat_parameters(twin) - theta_old, flat_parameters(problem.policy) - theta_old
@@ -156,6 +156,26 @@ def test_a_step_out_of_the_numbers_is_put_back(problem_of, action_space, rule):
     assert report.status is Status.NON_FINITE
     assert report.mean_kl == 0.0
     assert torch.equal(flat_parameters(problem.policy), before)
+
+
+@pytest.mark.parametrize("learner", [LearnerConfig(algorithm="ppo"), LearnerConfig(algorithm="vpg")])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(problem_of, action_space, learner, before):
+    """Else its moments would be NaN from then on."""
+    one, other = (problem_of(action_space, (6,)) for _ in range(2))
+    rules = [make_update_rule(problem.policy, learner) for problem in (one, other)]
+    for _ in range(before):
+        for rule, problem in zip(rules, (one, other), strict=True):
+            rule(problem.batch, generator())
+    for group in rules[0].optimizer.param_groups:
+        group["lr"] = 1e308
+    mild = [group["lr"] for group in rules[1].optimizer.param_groups]
+    assert rules[0](one.batch, generator()).status is Status.NON_FINITE
+    rules[0].optimizer.param_groups[0]["lr"] = mild[0]
+    reports = [rule(problem.batch, generator()) for rule, problem in zip(rules, (one, other), strict=True)]
+    assert reports[0] == reports[1]
+    assert reports[0].status is Status.ACCEPTED
+    assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
 
 
 @pytest.mark.parametrize("config", [NpgConfig(), NpgConfig("fixed")])

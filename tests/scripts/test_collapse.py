@@ -55,6 +55,11 @@ def test_an_outcome_does_not_depend_on_the_scale_of_returns(name):
     assert judge(-300 + 7 * returns, -300 + 7 * UNTRAINED, 7 * SCALE).outcome is outcome
 
 
+def test_a_run_that_ended_in_numbers_that_are_not_finite_collapsed():
+    assert judge(RISE, UNTRAINED, SCALE, stopped=True).outcome is Outcome.COLLAPSED
+    assert judge(np.full(100, 10.0), UNTRAINED, SCALE, stopped=True).outcome is Outcome.NEVER_LEARNED
+
+
 def test_where_nothing_learned_nothing_collapsed():
     assert judge(np.full(20, 5.0), 10.0, 0.0).outcome is Outcome.NEVER_LEARNED
 
