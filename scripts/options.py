@@ -25,7 +25,10 @@ def cpu_count() -> int:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a policy, by trust-region policy optimisation or another --algorithm. Defaults are the environment's preset, where it has one."""
+    """Train a policy, by trust-region policy optimisation or another --algorithm.
+
+    Defaults are the environment's preset, where it has one.
+    """
 
     env: tyro.conf.Positional[str]
     """Environment id: EnvPool's or Gymnasium's, or module:Env-v0."""
