@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agents.policies import Policy, PolicyConfig, make_policy
 from agents.rollout import Batch
+from trpo.parallel import set_workers
 
 torch.set_num_threads(1)  # tests share their cores with one another
 
@@ -53,6 +54,12 @@ def make_problem(space: gym.Space, hidden: tuple[int, ...], size: int = 40, seed
             returns=torch.randn(size, generator=generator, dtype=torch.float64),
         )
     return Problem(policy, batch)
+
+
+@pytest.fixture(autouse=True)
+def _one_worker() -> None:
+    """Whatever the command of an earlier test has set."""
+    set_workers(1)
 
 
 @pytest.fixture(params=ACTION_SPACES)
