@@ -32,6 +32,18 @@ class Outcome(Enum):
     NEVER_LEARNED = "never learned"
 
 
+def last_known(returns: np.ndarray) -> np.ndarray:
+    """Let each return stand until the next.
+
+    Args:
+        returns: (U,), NaN where no episode ended.
+
+    Returns:
+        (U,), NaN only before the first.
+    """
+    return returns[np.maximum.accumulate(np.where(np.isnan(returns), 0, np.arange(len(returns))))]
+
+
 def window_means(returns: np.ndarray) -> np.ndarray:
     """Return R(w) for every window of a run.
 
@@ -41,10 +53,8 @@ def window_means(returns: np.ndarray) -> np.ndarray:
     Returns:
         (U − W + 1,), of windows in the order of their first updates; windows before the first episode's end are NaN.
     """
-    last_known = np.maximum.accumulate(np.where(np.isnan(returns), 0, np.arange(len(returns))))
-    known = returns[last_known]
     width = max(1, len(returns) // WINDOWS)
-    return np.lib.stride_tricks.sliding_window_view(known, width).mean(axis=1)
+    return np.lib.stride_tricks.sliding_window_view(last_known(returns), width).mean(axis=1)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from scripts.comparison.collapse import bootstrap_interval, interquartile_mean
+from scripts.comparison.collapse import bootstrap_interval, interquartile_mean, last_known
 from scripts.comparison.methods import METHODS
 from scripts.comparison.table import Results, Run
 
@@ -116,9 +116,7 @@ def draw_curves(results: Results, env: str) -> Figure:
 def _curves(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     # steps (U,) and returns (U, n) over the updates that every run has and in which every run has had an episode
     updates = min(len(run.returns) for run in runs)
-    columns = [run.returns[:updates] for run in runs]
-    last_known = [np.maximum.accumulate(np.where(np.isnan(column), 0, np.arange(updates))) for column in columns]
-    returns = np.stack([column[known] for column, known in zip(columns, last_known, strict=True)], axis=-1)
+    returns = np.stack([last_known(run.returns[:updates]) for run in runs], axis=-1)
     steps = np.mean([run.columns["steps"][:updates] for run in runs], axis=0)
     known = ~np.isnan(returns).any(axis=-1)
     return steps[known], returns[known]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.files import replace_file
+from scripts import run_folder
 from scripts.command import UsageError, run_command
 from scripts.comparison.methods import METHODS
 from scripts.interrupt import Interrupt
@@ -95,7 +96,7 @@ class Grid:
         Returns:
             The folder, which need not exist yet.
         """
-        return self.out / "runs" / self.env.replace("/", "-").replace(":", "-") / str(cell)
+        return run_folder.path(self.out / "runs", self.env, str(cell))
 
     def words(self, cell: Cell) -> list[str]:
         """Return what `trpo train` is called with.
@@ -137,7 +138,7 @@ def run_cell(grid: Grid, cell: Cell) -> None:
     stopped = exit_code == 1 and _stopped(grid, cell)
     if exit_code and not stopped:
         sys.exit(exit_code)
-    replace_file(folder / "finished.json", json.dumps({"stopped": stopped}).encode())
+    (folder / "finished.json").touch()
 
 
 def _stopped(grid: Grid, cell: Cell) -> bool:
