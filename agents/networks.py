@@ -4,13 +4,31 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trpo.linearization import Linearization, Tensors
 
 Activation = Literal["tanh", "relu", "elu", "silu"]
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
+
+
+class Tanh(nn.Module):
+    """tanh, by NumPy where nothing is differentiated: torch's own takes ten times as long on some processors."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return tanh(z).
+
+        Args:
+            z: any shape.
+
+        Returns:
+            The same shape.
+        """
+        return torch.tanh(z) if z.requires_grad else torch.from_numpy(np.tanh(z.numpy()))
+
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
 
 class MLP(nn.Sequential):
@@ -88,6 +106,9 @@ def _linearize_scalar(output: Tensor, inputs: Tensors, weights: Tensors, slopes:
 
 
 def _value_and_slope(activation: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
+    if isinstance(activation, Tanh):
+        x = activation(z)
+        return x, 1 - x.square()
     with torch.enable_grad():
         x = activation(z.requires_grad_())
     (slope,) = torch.autograd.grad(x, z, torch.ones_like(x))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.networks import ACTIVATIONS, mlp
+from agents.networks import ACTIVATIONS, Tanh, mlp
 from tests.conftest import HIDDEN, OBSERVATION_SIZE
 from trpo.linearization import jacobian, linearize
 
@@ -31,7 +31,7 @@ def test_linearization_by_hand_equals_autograds(activation, hidden, outputs):
     network, x = make_network(hidden, outputs, activation)
     parameters = list(network.parameters())
     by_hand, twin = network.linearize(x), linearize([network(x)], parameters)
-    assert torch.equal(by_hand.eta[0], twin.eta[0])
+    assert torch.allclose(by_hand.eta[0], twin.eta[0], rtol=1e-14, atol=1e-14)
     for seed in range(2):  # what is kept must serve more than one product
         v, u = random_like(parameters, seed), random_like(by_hand.eta, seed)
         assert torch.allclose(by_hand.jvp(v)[0], twin.jvp(v)[0], rtol=1e-12, atol=1e-12)
@@ -55,3 +55,12 @@ def test_linearization_leaves_no_graph_and_asks_for_none():
         here = network.linearize(x)
     products = (*here.eta, *here.jvp(random_like(network.parameters(), 0)), *here.vjp(random_like(here.eta, 0)))
     assert not any(tensor.requires_grad for tensor in products)
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 3e-7), (torch.float64, 1e-15)])
+def test_tanh_without_gradients_is_the_one_with(dtype, rounding):
+    z = torch.cat([torch.logspace(-8, 2, 400, dtype=dtype) * sign for sign in (-1, 1)]).reshape(40, 20)
+    for layout in (z, z.T, z[:, ::2]):
+        plain, twin = Tanh()(layout), Tanh()(layout.clone().requires_grad_())
+        assert plain.dtype == dtype and twin.requires_grad
+        assert torch.allclose(plain, twin, rtol=rounding, atol=0)
