@@ -198,7 +198,9 @@ class Trainer:
         watch.lap("rollout")
         values, batch = self._make_batch()  # (B,), B samples
         watch.lap("advantages")
-        report, _ = side_by_side(partial(self._update_policy, batch, watch), partial(self._fit_value, batch))
+        report, value_metrics = side_by_side(
+            partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
+        )
         watch.lap("value")
         if self.config.normalize.observations:
             agent.observation_normalizer.update(rollout.raw_observations[:-1][rollout.valid])
@@ -208,7 +210,7 @@ class Trainer:
         self.steps += len(batch)
         self.episodes += len(episodes)
         self.recent.extend(episodes)
-        metrics = self._step_metrics(report) | self._batch_metrics(batch, values) | self._episode_metrics(episodes)
+        metrics = self._step_metrics(report) | self._policy_metrics(batch) | value_metrics | self._episode_metrics(episodes)
         watch.lap("statistics")
         return UpdateRecord(self.update, self.steps, report.status, metrics | self._time_metrics(watch, len(batch)))
 
@@ -217,8 +219,9 @@ class Trainer:
         watch.lap("policy")
         return report
 
-    def _fit_value(self, batch: Batch) -> None:
+    def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))
+        return self._value_metrics(batch, values)
 
     @torch.no_grad()
     def _make_batch(self) -> tuple[Tensor, Batch]:
@@ -272,18 +275,20 @@ class Trainer:
         return metrics
 
     @torch.no_grad()
-    def _batch_metrics(self, batch: Batch, values: Tensor) -> dict[str, float]:
-        policy, variance = self.agent.policy, batch.returns.var()
-        fitted = self.agent.value_function(batch.observations)
-        metrics = {
-            "policy/entropy": policy.distribution(policy.network(batch.observations)).entropy().mean().item(),
-            "value/mean_return": batch.returns.mean().item(),
-        }
+    def _policy_metrics(self, batch: Batch) -> dict[str, float]:
+        policy = self.agent.policy
+        metrics = {"policy/entropy": policy.distribution(policy.network(batch.observations)).entropy().mean().item()}
         if isinstance(policy, GaussianPolicy):
             metrics["policy/std"] = policy.log_std.exp().mean().item()
+        return metrics
+
+    @torch.no_grad()
+    def _value_metrics(self, batch: Batch, values: Tensor) -> dict[str, float]:
+        returns, fitted = batch.returns, self.agent.value_function(batch.observations)
+        metrics, variance = {"value/mean_return": returns.mean().item()}, returns.var()
         if variance > 0:
-            metrics["value/explained_variance"] = (1 - (batch.returns - values).var() / variance).item()
-            metrics["value/explained_variance_after"] = (1 - (batch.returns - fitted).var() / variance).item()
+            metrics["value/explained_variance"] = (1 - (returns - values).var() / variance).item()
+            metrics["value/explained_variance_after"] = (1 - (returns - fitted).var() / variance).item()
         return metrics
 
     def _episode_metrics(self, episodes: list[Episode]) -> dict[str, float]:
