@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium import Space
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import flatdim
-from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents.normalization import ObservationNormalizer
@@ -33,6 +35,43 @@ class Episode:
     length: int
 
 
+class World(Protocol):
+    """N environments of one kind: Gymnasium's `VectorEnv`, autoreset NEXT_STEP, which comes in parts, each stepped by itself.
+
+    So one part can step while the policy acts for another (Stooke & Abbeel 2019, alternating sampling).
+    """
+
+    parts: list[slice]
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+
+    @property
+    def single_observation_space(self) -> Space:
+        """A Box of shape (O,)."""
+
+    @property
+    def single_action_space(self) -> Space:
+        """Of one environment, whatever its shape."""
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What it is called."""
+
+    def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start new episodes, and return observations (N, O)."""
+
+    def send(self, number: int, actions: np.ndarray) -> None:
+        """Let a part begin to step, with its actions (n, A)."""
+
+    def receive(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Wait for a part, and return its observations (n, O), rewards, terminated, truncated, each (n,)."""
+
+    def close(self) -> None:
+        """End."""
+
+
 class WorldError(RuntimeError):
     """What an environment did wrong, as the end of a sentence that begins with its name."""
 
@@ -49,7 +88,7 @@ class Rollout:
         policy: says E, the size of its network's output, and A.
     """
 
-    def __init__(self, steps: int, env: VectorEnv, policy: Policy) -> None:
+    def __init__(self, steps: int, env: World, policy: Policy) -> None:
         envs, observation_size = env.num_envs, flatdim(env.single_observation_space)
         self.raw_observations = torch.zeros(steps + 1, envs, observation_size)
         self.observations = torch.zeros(steps + 1, envs, observation_size)  # normalised, as the policy saw them
@@ -88,7 +127,7 @@ class Collector:
         seed: of the environments.
     """
 
-    def __init__(self, env: VectorEnv, seed: int) -> None:
+    def __init__(self, env: World, seed: int) -> None:
         self.env = env
         with world_errors():
             self.observation, _ = env.reset(seed=seed)  # (N, O)
@@ -96,7 +135,7 @@ class Collector:
         self.returns = np.zeros(env.num_envs)  # of the episodes in progress
         self.lengths = np.zeros(env.num_envs, dtype=np.int64)
         self.discounted_returns = torch.zeros(env.num_envs)  # likewise γR, for the reward scaler
-        self.environment_seconds = 0.0  # of the last rollout, spent in env.step
+        self.environment_seconds = 0.0  # of the last rollout, spent waiting for environments
 
     @torch.inference_mode()
     def collect(
@@ -122,15 +161,20 @@ class Collector:
         terminated, truncated = rollout.terminated.numpy(), rollout.truncated.numpy()
         self.environment_seconds = 0.0
         raw[0] = self.observation
-        for t in range(steps):
-            observations = normalizer(rollout.raw_observations[t], out=rollout.observations[t])
-            output = rollout.outputs[t] = policy.network(observations)
-            action = rollout.actions[t] = policy.act(output, noise[t])
-            before = time.perf_counter()
-            with world_errors():
-                raw[t + 1], rewards[t], terminated[t], truncated[t], _ = self.env.step(action.numpy())
-            self.environment_seconds += time.perf_counter() - before
-        normalizer(rollout.raw_observations[steps], out=rollout.observations[steps])
+        for t in range(steps + 1):
+            for number, part in enumerate(self.env.parts):
+                before = time.perf_counter()
+                if t > 0:
+                    with world_errors():
+                        raw[t, part], rewards[t - 1, part], terminated[t - 1, part], truncated[t - 1, part], _ = (
+                            self.env.receive(number)
+                        )
+                self.environment_seconds += time.perf_counter() - before
+                observations = normalizer(rollout.raw_observations[t, part], out=rollout.observations[t, part])
+                if t < steps:
+                    output = rollout.outputs[t, part] = policy.network(observations)
+                    action = rollout.actions[t, part] = policy.act(output, noise[t, part])
+                    self.env.send(number, action.numpy())
         self.observation = raw[steps].copy()
 
         done = terminated | truncated

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from gymnasium import Space
-from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents.advantages import generalized_advantages
@@ -17,7 +16,7 @@ from agents.algorithms import make_update_rule
 from agents.config import LearnerConfig
 from agents.policies import GaussianPolicy
 from agents.randomness import Component, Randomness
-from agents.rollout import Batch, Collector, Episode, Rollout, WorldError
+from agents.rollout import Batch, Collector, Episode, Rollout, World, WorldError
 from agents.stopwatch import Stopwatch
 from agents.value_function import make_fit
 from trpo.parallel import side_by_side
@@ -63,14 +62,14 @@ class Trainer:
     """Trains an agent on vector environments.
 
     Args:
-        make_env: seed ↦ N environments with flat Box observations and actions (N, A), autoreset NEXT_STEP.
+        make_env: seed ↦ N environments with flat Box observations and actions (N, A).
         config: the learner.
 
     Raises:
         ConfigError: if the batch size is no multiple of the number of environments, or the action space is unsupported.
     """
 
-    def __init__(self, make_env: Callable[[int], VectorEnv], config: LearnerConfig) -> None:
+    def __init__(self, make_env: Callable[[int], World], config: LearnerConfig) -> None:
         self.make_env = make_env
         self.config = config
         self.randomness = Randomness(config.trainer.seed)

@@ -8,15 +8,19 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import FlattenObservation
 
+from envs.envpool_engine import EnvPoolVectorEnv
 from envs.errors import EnvError
 
 OBSERVATION_SPACES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 class Door(VectorWrapper):
     """Flattens observations, by Gymnasium's own utilities where they are no Box, and fits actions to the action space.
 
     Continuous actions are clipped here, where they leave: their log-probability stays that of the unclipped action.
+    Environments may come in `parts`: slices of the N, each of which can be stepped by itself, in `send` and `receive`.
 
     Args:
         env: any vector environment.
@@ -27,6 +31,8 @@ class Door(VectorWrapper):
 
     def __init__(self, env: VectorEnv) -> None:
         _check_observation_space(env.single_observation_space)
+        self._divided = env if isinstance(env, EnvPoolVectorEnv) and len(env.parts) > 1 else None
+        self.parts = self._divided.parts if self._divided else [slice(0, env.num_envs)]
         if not isinstance(env.single_observation_space, gym.spaces.Box):
             env = FlattenObservation(env)
         super().__init__(env)
@@ -34,8 +40,8 @@ class Door(VectorWrapper):
         assert isinstance(space, gym.spaces.Box)
         self.single_observation_space = gym.spaces.flatten_space(space)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
-        self._flat = self.observation_space.shape
-        self._action_shape = (env.num_envs, *(actions.shape or ()))
+        self._size = gym.spaces.flatdim(space)  # O
+        self._action_shape = actions.shape or ()
         self._bounds = (actions.low, actions.high) if isinstance(actions, gym.spaces.Box) else None
         self._start = getattr(actions, "start", 0)  # of Discrete and MultiDiscrete: the policy counts from 0
 
@@ -50,9 +56,9 @@ class Door(VectorWrapper):
             Observations (N, O) and information.
         """
         observations, info = self.env.reset(seed=seed, options=options)
-        return observations.reshape(self._flat), info
+        return self._flat(observations), info
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> Step:
         """Step every environment.
 
         Args:
@@ -61,10 +67,41 @@ class Door(VectorWrapper):
         Returns:
             Observations (N, O), rewards, terminated, truncated, each (N,), and information.
         """
-        actions = actions.reshape(self._action_shape)
-        actions = np.clip(actions, *self._bounds) if self._bounds else actions + self._start
-        observations, rewards, terminated, truncated, info = self.env.step(actions)
-        return observations.reshape(self._flat), rewards, terminated, truncated, info
+        observations, rewards, terminated, truncated, info = self.env.step(self._fit(actions))
+        return self._flat(observations), rewards, terminated, truncated, info
+
+    def send(self, number: int, actions: np.ndarray) -> None:
+        """Let a part step, at once if there are several; a part that is all there is steps when it is waited for.
+
+        Args:
+            number: of the part.
+            actions: (n, A), as the policy chose them.
+        """
+        if self._divided:
+            self._divided.send(number, self._fit(actions))
+        else:
+            self._sent = actions
+
+    def receive(self, number: int) -> Step:
+        """Wait for a part's step.
+
+        Args:
+            number: of the part.
+
+        Returns:
+            As `step`, of n environments.
+        """
+        if self._divided is None:
+            return self.step(self._sent)
+        observations, rewards, terminated, truncated, info = self._divided.receive(number)
+        return self._flat(observations), rewards, terminated, truncated, info
+
+    def _fit(self, actions: np.ndarray) -> np.ndarray:
+        actions = actions.reshape(-1, *self._action_shape)
+        return np.clip(actions, *self._bounds) if self._bounds else actions + self._start
+
+    def _flat(self, observations: np.ndarray) -> np.ndarray:
+        return observations.reshape(len(observations), self._size)
 
 
 def _check_observation_space(space: gym.Space) -> None:

@@ -20,6 +20,23 @@ def envpool_ids() -> frozenset[str]:
     return frozenset(envpool.list_all_envs())
 
 
+def worthwhile_parts(env_id: str, num_envs: int, threads: int) -> int:
+    """Return into how many parts to divide environments, so that one steps while the policy acts for the other.
+
+    Args:
+        env_id: one of `envpool_ids()`.
+        num_envs: N.
+        threads: to step environments with.
+
+    Returns:
+        2 where that gains time: with two threads, and steps that take longer than the policy does (MuJoCo's); else 1.
+    """
+    from envpool.registration import registry
+
+    slow = registry.specs[env_id][0] == "envpool.mujoco.gym"
+    return 2 if slow and threads >= 2 and num_envs % 2 == 0 else 1
+
+
 class EnvPoolVectorEnv(VectorEnv):
     """An EnvPool task as a Gymnasium vector environment; its seed is fixed when it is made.
 
@@ -28,19 +45,25 @@ class EnvPoolVectorEnv(VectorEnv):
         num_envs: N.
         seed: in [0, 2³¹ − N).
         threads: to step environments with; 0 for one a core.
+        parts: how many pools, each of as many environments and threads; what they do does not depend on it.
     """
 
-    def __init__(self, env_id: str, num_envs: int, seed: int, threads: int) -> None:
+    def __init__(self, env_id: str, num_envs: int, seed: int, threads: int, parts: int = 1) -> None:
         import envpool
 
-        self._pool: Any = envpool.make_gymnasium(env_id, num_envs=num_envs, seed=seed, num_threads=threads)
+        size = num_envs // parts
+        self.parts = [slice(start, start + size) for start in range(0, num_envs, size)]
+        self._pools: list[Any] = [
+            envpool.make_gymnasium(env_id, num_envs=size, seed=seed + part.start, num_threads=threads // parts)
+            for part in self.parts
+        ]
         self.spec = gym.envs.registration.EnvSpec(env_id)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
         with warnings.catch_warnings():  # EnvPool states float32 bounds in float64, which Gymnasium remarks on
             warnings.simplefilter("ignore", UserWarning)
-            self.single_observation_space = self._pool.single_observation_space
-            self.single_action_space = self._pool.single_action_space
+            self.single_observation_space = self._pools[0].single_observation_space
+            self.single_action_space = self._pools[0].single_action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         is_box = isinstance(self.single_action_space, gym.spaces.Box)
@@ -56,7 +79,7 @@ class EnvPoolVectorEnv(VectorEnv):
         Returns:
             Observations and information.
         """
-        return self._pool.reset()
+        return _join([pool.reset() for pool in self._pools])
 
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment.
@@ -65,9 +88,40 @@ class EnvPoolVectorEnv(VectorEnv):
             actions: (N, …), of any dtype.
 
         Returns:
-            Observations, rewards, terminated, truncated, information.
+            Observations, rewards, terminated, truncated, and the first part's information.
         """
-        return self._pool.step(actions.astype(self._action_dtype, copy=False))
+        for number, part in enumerate(self.parts):
+            self.send(number, actions[part])
+        return _join([self.receive(number) for number in range(len(self.parts))])
+
+    def send(self, number: int, actions: np.ndarray) -> None:
+        """Let a part begin its step.
+
+        Args:
+            number: of the part.
+            actions: (n, …), of any dtype.
+        """
+        self._pools[number].send(actions.astype(self._action_dtype, copy=False))
+
+    def receive(self, number: int) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Wait for a part to finish its step.
+
+        Args:
+            number: of the part.
+
+        Returns:
+            Its observations, rewards, terminated, truncated, information.
+        """
+        return self._pools[number].recv()
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002, D102
-        self._pool.close()
+        for pool in self._pools:
+            pool.close()
+
+
+def _join(results: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    # one part's result as it is, its observations may be a Dict; else arrays one below the other, and the first's information
+    if len(results) == 1:
+        return results[0]
+    *arrays, infos = zip(*results, strict=True)
+    return *map(np.concatenate, arrays), infos[0]

@@ -10,10 +10,10 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from envs.door import Door
-from envs.envpool_engine import EnvPoolVectorEnv, envpool_ids
+from envs.envpool_engine import EnvPoolVectorEnv, envpool_ids, worthwhile_parts
 from envs.errors import EnvError, missing_extra, unknown_id
 from envs.gymnasium_engine import find_spec, make_gymnasium, make_parallel
-from envs.time_limit import TimeLimited, end_process
+from envs.time_limit import TimeLimitedDoor, end_process
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
 LONGEST_TIMEOUT = 1_000_000
@@ -40,7 +40,7 @@ class EnvironmentConfig:
 
 def make_vector_env(
     env_id: str, config: EnvironmentConfig, seed: int, threads: int = 0, on_hang: Callable[[str], None] = end_process
-) -> VectorEnv:
+) -> Door:
     """Make N environments behind the `Door`.
 
     Args:
@@ -64,10 +64,10 @@ def make_vector_env(
         raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
     else:
         env = make_gymnasium(env_id, config.num_envs)
-    return Door(TimeLimited(env, config.step_timeout, on_hang) if config.step_timeout else env)
+    return TimeLimitedDoor(env, config.step_timeout, on_hang) if config.step_timeout else Door(env)
 
 
-def make_recording_env(env_id: str, folder: Path) -> VectorEnv:
+def make_recording_env(env_id: str, folder: Path) -> Door:
     """Make one environment that writes a video of its first episode.
 
     Args:
@@ -90,4 +90,4 @@ def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> Vector
         raise EnvError("engine = 'envpool' is not installed: run pip install envpool, or choose --engine gymnasium")
     if env_id not in envpool_ids():
         raise unknown_id(env_id, envpool_ids())
-    return EnvPoolVectorEnv(env_id, num_envs, seed, threads)
+    return EnvPoolVectorEnv(env_id, num_envs, seed, threads, worthwhile_parts(env_id, num_envs, threads))

@@ -3,10 +3,13 @@
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
+
+from envs.door import Door, Step
 
 TICKS = 20  # looks in a time limit; a process that was stopped, or a computer that slept, misses them and is not late
 
@@ -21,8 +24,8 @@ def end_process(said: str) -> NoReturn:
     os._exit(1)
 
 
-class TimeLimited(VectorWrapper):
-    """Watches every reset and step from a thread of its own.
+class TimeLimitedDoor(Door):
+    """A door that watches every reset and step from a thread of its own.
 
     Args:
         env: whose code lets other threads run, as all Python code does, and EnvPool's.
@@ -49,13 +52,10 @@ class TimeLimited(VectorWrapper):
         Returns:
             Observations and information.
         """
-        self._calls += 1
-        try:
-            return self.env.reset(seed=seed, options=options)
-        finally:
-            self._calls += 1
+        with self._watched():
+            return super().reset(seed=seed, options=options)
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: Any) -> Step:
         """Step every environment.
 
         Args:
@@ -64,15 +64,33 @@ class TimeLimited(VectorWrapper):
         Returns:
             Observations, rewards, terminated, truncated, information.
         """
-        self._calls += 1
-        try:
-            return self.env.step(actions)
-        finally:
-            self._calls += 1
+        with self._watched():
+            return super().step(actions)
+
+    def receive(self, number: int) -> Step:
+        """Wait for a part's step.
+
+        Args:
+            number: of the part.
+
+        Returns:
+            As `step`, of its environments.
+        """
+        with self._watched():
+            return super().receive(number)
 
     def close(self, **kwargs: Any) -> None:  # noqa: D102
         self._closed.set()
         super().close(**kwargs)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        outermost = self._calls % 2 == 0  # a part that is all there is is received by a step
+        self._calls += outermost
+        try:
+            yield
+        finally:
+            self._calls += outermost
 
     def _watch(self, tick: float, on_hang: Callable[[str], None], said: str) -> None:
         seen = ticks = 0

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from gymnasium.vector import VectorEnv
 
 from agents.config import LearnerConfig
+from envs.door import Door
 from envs.factory import EnvironmentConfig, make_vector_env
 from envs.time_limit import end_process
 from scripts.command import parse
@@ -53,7 +53,7 @@ class TrainOptions:
         """Threads to use, at least 1."""
         return self.threads or cpu_count()
 
-    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> VectorEnv:
+    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> Door:
         """Make the run's vector environment.
 
         Args:

@@ -13,13 +13,13 @@ from envs.factory import EnvironmentConfig, make_vector_env
 ENVS, STEPS, SEED = 3, 120, 11
 
 
-def collect(env_id: str, engine: str, rollouts=2, steps=STEPS, initial_log_std=0.5):
-    env = make_vector_env(env_id, EnvironmentConfig(engine, ENVS), SEED, threads=1)
+def collect(env_id: str, engine: str, rollouts=2, steps=STEPS, initial_log_std=0.5, envs=ENVS, threads=1):
+    env = make_vector_env(env_id, EnvironmentConfig(engine, envs), SEED, threads)
     size = env.single_observation_space.shape[0]
     config = PolicyConfig(hidden=(8,), initial_log_std=initial_log_std)
     policy = make_policy(size, env.single_action_space, config, torch.Generator().manual_seed(0))
     collector, normalizer = Collector(env, SEED), ObservationNormalizer(size, 10.0)
-    normalizer.update(torch.randn(50, size) * 2)
+    normalizer.update(torch.randn(50, size, generator=torch.Generator().manual_seed(0)) * 2)
     for k in range(rollouts):
         rollout = Rollout(steps, env, policy)
         episodes = collector.collect(policy, normalizer, rollout, torch.Generator().manual_seed(k))
@@ -97,6 +97,18 @@ def test_stored_outputs_are_the_policys_at_the_stored_observations(env_id, engin
         with torch.no_grad():
             assert torch.equal(rollout.observations, normalizer(rollout.raw_observations))
             assert torch.allclose(rollout.outputs, policy.network(rollout.observations[:-1]), atol=1e-6)
+
+
+def test_a_rollout_in_two_parts_equals_one_in_one():
+    """But for rounding: the policy acts for half of the environments at a time."""
+    whole, halves = (list(collect("Hopper-v5", "envpool", steps=30, envs=4, threads=threads)) for threads in (1, 2))
+    for (one, episodes, *_), (other, same_episodes, *_) in zip(whole, halves, strict=True):
+        for name in ("raw_observations", "observations", "outputs", "actions", "rewards"):
+            torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-3, atol=1e-3)
+        for name in ("terminated", "truncated", "valid"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        assert [episode.length for episode in episodes] == [episode.length for episode in same_episodes]
+    assert sum(len(episodes) for _, episodes, *_ in whole) > 0
 
 
 def test_actions_are_stored_as_sampled_not_as_clipped():

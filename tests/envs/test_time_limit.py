@@ -41,13 +41,16 @@ def test_a_hang_is_told():
     assert when - start >= LIMIT
 
 
-def test_that_envpool_takes_too_long_is_told():
-    """Its C++ code lets other threads run."""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_that_envpool_takes_too_long_is_told(threads):
+    """Its C++ code lets other threads run; with two threads, the environments come in two parts."""
     told = []
-    config = EnvironmentConfig("envpool", num_envs=256, step_timeout=0.02)
-    env = make_vector_env("Humanoid-v5", config, seed=0, threads=1, on_hang=told.append)
+    config = EnvironmentConfig("envpool", num_envs=256 * threads, step_timeout=0.02)
+    env = make_vector_env("Humanoid-v5", config, seed=0, threads=threads, on_hang=told.append)
+    assert len(env.parts) == threads
     env.reset(seed=0)
-    env.step(np.zeros((256, 17)))  # 0.1 s
+    env.send(0, np.zeros((256, 17)))  # 0.1 s
+    env.receive(0)
     env.close()
     assert told == ["Humanoid-v5 gave no answer within 0.02 s"]
 

@@ -1,0 +1,58 @@
+"""EnvPool in parts: what environments do does not depend on how many there are."""
+
+import numpy as np
+import pytest
+
+from envs.envpool_engine import EnvPoolVectorEnv
+from envs.factory import EnvironmentConfig, make_vector_env
+
+ENVS, SEED = 8, 3
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5"])
+def test_parts_do_what_the_whole_does(env_id):
+    whole, together, alternating = (EnvPoolVectorEnv(env_id, ENVS, SEED, threads=2, parts=parts) for parts in (1, 2, 2))
+    observations, _ = whole.reset()
+    for env in (together, alternating):
+        np.testing.assert_array_equal(env.reset()[0], observations)
+    random = np.random.default_rng(0)
+    ended = 0
+    for _ in range(150):
+        actions = random.uniform(-1, 1, whole.action_space.shape)
+        *expected, _ = whole.step(actions)
+        for one, other in zip(expected, together.step(actions), strict=False):
+            np.testing.assert_array_equal(one, other)
+        for number in (1, 0):
+            sent = actions[alternating.parts[number]].copy()
+            alternating.send(number, sent)
+            sent[:] = 0  # what was sent is sent
+        for number, part in enumerate(alternating.parts):
+            for one, other in zip(expected, alternating.receive(number), strict=False):
+                np.testing.assert_array_equal(one[part], other)
+        ended += expected[2].sum()
+    assert ended > 0 or env_id == "HalfCheetah-v5"  # it never terminates
+
+
+@pytest.mark.parametrize(
+    ("env_id", "num_envs", "threads", "parts"),
+    [
+        ("Hopper-v5", 16, 2, [slice(0, 8), slice(8, 16)]),
+        ("Hopper-v5", 6, 5, [slice(0, 3), slice(3, 6)]),
+        ("Hopper-v5", 16, 1, [slice(0, 16)]),  # a second thread is not to be had
+        ("Hopper-v5", 3, 2, [slice(0, 3)]),
+        ("CartPole-v1", 16, 2, [slice(0, 16)]),  # steps take less time than the policy
+        ("CheetahRun-v1", 4, 2, [slice(0, 4)]),  # observations are a Dict
+    ],
+)
+def test_what_is_divided(env_id, num_envs, threads, parts):
+    env = make_vector_env(env_id, EnvironmentConfig("envpool", num_envs), SEED, threads)
+    assert env.parts == parts
+    env.reset()
+    actions = np.zeros((num_envs, *(env.single_action_space.shape or (1,))), np.float32)
+    for number, part in enumerate(parts):
+        env.send(number, actions[part])
+    for number, part in enumerate(parts):
+        observations, rewards, *_ = env.receive(number)
+        assert observations.shape == (part.stop - part.start, *env.single_observation_space.shape)
+        assert rewards.shape == (part.stop - part.start,)
+    env.close()
