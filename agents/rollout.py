@@ -156,7 +156,13 @@ class Collector:
             WorldError: if an environment raises, or returns what does not fit its spaces.
         """
         steps, envs = rollout.rewards.shape
-        noise = policy.draw_noise(steps, envs, generator)
+
+        def by_part(tensor: Tensor) -> list[tuple[Tensor, ...]]:  # all views at once: an index a step costs as much as a layer
+            return [tensor[:, part].unbind() for part in self.env.parts]
+
+        raw_observations, observations = by_part(rollout.raw_observations), by_part(rollout.observations)
+        outputs, actions = by_part(rollout.outputs), by_part(rollout.actions)
+        noise = by_part(policy.draw_noise(steps, envs, generator))
         raw, rewards = rollout.raw_observations.numpy(), rollout.rewards.numpy()
         terminated, truncated = rollout.terminated.numpy(), rollout.truncated.numpy()
         self.environment_seconds = 0.0
@@ -166,15 +172,15 @@ class Collector:
                 before = time.perf_counter()
                 if t > 0:
                     with world_errors():
-                        raw[t, part], rewards[t - 1, part], terminated[t - 1, part], truncated[t - 1, part], _ = (
-                            self.env.receive(number)
-                        )
+                        step = self.env.receive(number)
+                        raw[t, part], rewards[t - 1, part], terminated[t - 1, part], truncated[t - 1, part] = step[:4]
                 self.environment_seconds += time.perf_counter() - before
-                observations = normalizer(rollout.raw_observations[t, part], out=rollout.observations[t, part])
+                observation = normalizer(raw_observations[number][t], out=observations[number][t])
                 if t < steps:
-                    output = rollout.outputs[t, part] = policy.network(observations)
-                    action = rollout.actions[t, part] = policy.act(output, noise[t, part])
-                    self.env.send(number, action.numpy())
+                    output = outputs[number][t].copy_(policy.network(observation))
+                    action = actions[number][t].copy_(policy.act(output, noise[number][t]))
+                    with world_errors():
+                        self.env.send(number, action.numpy())
         self.observation = raw[steps].copy()
 
         done = terminated | truncated

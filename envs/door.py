@@ -98,7 +98,7 @@ class Door(VectorWrapper):
 
     def _fit(self, actions: np.ndarray) -> np.ndarray:
         actions = actions.reshape(-1, *self._action_shape)
-        return np.clip(actions, *self._bounds) if self._bounds else actions + self._start
+        return actions.clip(*self._bounds) if self._bounds else actions + self._start
 
     def _flat(self, observations: np.ndarray) -> np.ndarray:
         return observations.reshape(len(observations), self._size)

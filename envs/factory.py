@@ -25,8 +25,8 @@ class EnvironmentConfig:
 
     engine: Engine = "auto"
     """What steps the environments: EnvPool's threads, Gymnasium in this process, or one process each; auto prefers EnvPool."""
-    num_envs: int = 16
-    """Environments stepped together, N."""
+    num_envs: int = 32
+    """Environments stepped together, N (measured: with 64, Hopper-v5 learns worse; with 16, everything is slower)."""
     step_timeout: float = 0.0
     """Seconds after which environments that have not answered a step, or a reset, count as hung; 0 waits for ever."""
 

@@ -14,6 +14,8 @@ import tyro
 
 from agents.telemetry import Telemetry
 from agents.trainer import Trainer
+from envs.door import Door
+from envs.envpool_engine import EnvPoolVectorEnv
 from scripts.command import UsageError, parse
 from scripts.options import TrainOptions, parse_train_options
 from scripts.tables import print_rows, write_provenance, write_rows
@@ -35,7 +37,7 @@ class SpeedOptions:
     updates: int = 8
     """Updates of training a round (the peer's, which are slower: a quarter)."""
     peer: Literal["none", "sb3"] = "none"
-    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1 and 8 environments."""
+    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1, 8 and 32 environments."""
     threads: int = 0
     """CPU threads of each contender; 0 for one a core."""
     out: Path = Path("runs/speed")
@@ -63,10 +65,10 @@ def main(arguments: Sequence[str]) -> int:
         run = replace(parse_train_options([env]), threads=options.threads)
         set_workers(run.cpu_threads)
         training = Training(run, options.updates)
-        contenders: dict[str, Contender] = {
-            "environment alone": environment_alone(run),
-            "training": training,
-        }
+        contenders: dict[str, Contender] = {"environment alone": environment_alone(run.make_env(seed=0)), "training": training}
+        if len(training.trainer.collector.env.parts) > 1:
+            whole = Door(EnvPoolVectorEnv(env, run.environment.num_envs, seed=0, threads=run.cpu_threads))
+            contenders["environment alone, undivided"] = environment_alone(whole)
         if options.peer == "sb3":
             contenders |= sb3(env, max(1, options.updates // 4))
         for contender in contenders.values():
@@ -90,25 +92,28 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def environment_alone(run: TrainOptions, steps: int = 1000) -> Contender:
-    """Return the floor: the same vector environment, stepped with actions drawn beforehand, and nothing else.
+def environment_alone(env: Door, steps: int = 1000) -> Contender:
+    """Return the floor: the same vector environment, stepped as training does with actions drawn beforehand, and nothing else.
 
     Args:
-        run: environment, engine and threads.
+        env: as training makes it.
         steps: vector steps a round.
 
     Returns:
         A contender.
     """
-    env = run.make_env(seed=0)
     env.reset(seed=0)
     size = env.num_envs
     actions = [np.stack([env.single_action_space.sample() for _ in range(size)]).reshape(size, -1) for _ in range(64)]
 
     def contender() -> float:
         start = time.perf_counter()
-        for t in range(steps):
-            env.step(actions[t % len(actions)])
+        for t in range(steps + 1):
+            for number, part in enumerate(env.parts):
+                if t > 0:
+                    env.receive(number)
+                if t < steps:
+                    env.send(number, actions[t % len(actions)][part])
         return steps * size / (time.perf_counter() - start)
 
     return contender
@@ -179,6 +184,7 @@ def sb3(env: str, updates: int) -> dict[str, Contender]:
         "sb3-contrib, defaults": contender(1),
         "sb3-contrib, 1 environment": contender(1, **same),
         "sb3-contrib, 8 environments": contender(8, **same),
+        "sb3-contrib, 32 environments": contender(32, **same),
     }
 
 
