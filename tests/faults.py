@@ -128,8 +128,8 @@ FAULTS = [
     Fault(
         "π_old moves with π_θ when KL is measured",
         "trpo/measurement.py",
-        "tuple(e.clone() for e in here.eta)",
-        "here.eta",
+        "tuple(e.clone() for e in model.here(chunk).eta)",
+        "model.here(chunk).eta",
         "tests/trpo",
     ),
     Fault("the gradient's sign", "trpo/trust_region.py", "full_step = scale * x", "full_step = -scale * x", "tests/trpo"),
@@ -361,14 +361,14 @@ FAULTS = [
     Fault(
         "actions are clipped before their log-probability",
         "agents/rollout.py",
-        "action = rollout.actions[t] = policy.act(output, noise[t])",
-        "action = rollout.actions[t] = policy.act(output, noise[t]).clamp(-2, 2)",
+        "policy.act(output, noise[number][t])",
+        "policy.act(output, noise[number][t]).clamp(-2, 2)",
         "tests/agents/test_rollout.py",
     ),
     Fault(
         "actions are not clipped",
         "envs/door.py",
-        "np.clip(actions, *self._bounds) if self._bounds else",
+        "actions.clip(*self._bounds) if self._bounds else",
         "actions if self._bounds else",
         "tests/envs",
     ),
@@ -428,6 +428,28 @@ FAULTS = [
         "[tuple(e.clone() for e in here.eta) for here in map_chunks(model.here, chunks)]",
         "tests/trpo/test_parallel.py",
     ),
+    Fault(
+        "both parts of the environments have the same seeds",
+        "envs/envpool_engine.py",
+        "seed=seed + part.start",
+        "seed=seed",
+        "tests/envs/test_envpool_engine.py",
+    ),
+    Fault(
+        "a part is given the other part's actions",
+        "agents/rollout.py",
+        "self.env.send(number, action.numpy())",
+        "self.env.send(len(self.env.parts) - 1 - number, action.numpy())",
+        "tests/agents/test_rollout.py",
+    ),
+    Fault(
+        "the time limit overlooks a part",
+        "envs/time_limit.py",
+        "        with self._watched():\n            return super().receive(number)",
+        "        return super().receive(number)",
+        "tests/envs/test_time_limit.py",
+    ),
+    Fault("the slope of tanh is wrong", "agents/networks.py", "1 - x.square()", "1 - x", "tests/agents/test_networks.py"),
     Fault("audit overlooks NaN", "scripts/audit.py", "~(kl <= max_kl)", "kl > max_kl", "tests/scripts/test_audit.py"),
 ]
 
