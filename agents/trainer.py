@@ -197,7 +197,7 @@ class Trainer:
         watch.lap("rollout")
         values, batch = self._make_batch()  # (B,), B samples
         watch.lap("advantages")
-        report, value_metrics = side_by_side(
+        (report, policy_metrics), value_metrics = side_by_side(
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
@@ -209,14 +209,15 @@ class Trainer:
         self.steps += len(batch)
         self.episodes += len(episodes)
         self.recent.extend(episodes)
-        metrics = self._step_metrics(report) | self._policy_metrics(batch) | value_metrics | self._episode_metrics(episodes)
+        metrics = policy_metrics | value_metrics | self._episode_metrics(episodes)
         watch.lap("statistics")
         return UpdateRecord(self.update, self.steps, report.status, metrics | self._time_metrics(watch, len(batch)))
 
-    def _update_policy(self, batch: Batch, watch: Stopwatch) -> StepReport:
+    def _update_policy(self, batch: Batch, watch: Stopwatch) -> tuple[StepReport, dict[str, float]]:
         report = self.update_policy(batch, self.randomness.generator(Component.POLICY, self.update + 1))
+        metrics = self._step_metrics(report) | self._policy_metrics(batch)
         watch.lap("policy")
-        return report
+        return report, metrics
 
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))

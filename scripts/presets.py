@@ -9,9 +9,9 @@ from rich.table import Table
 from scripts.command import parse
 
 PRESETS: dict[str, str] = {
-    "CartPole-v1": "--total-steps 100000 --num-envs 64",
+    "CartPole-v1": "--total-steps 100000",
     "Acrobot-v1": "--total-steps 300000 --num-envs 64",
-    "Pendulum-v1": "--total-steps 300000 --gamma 0.9 --max-kl 0.01",
+    "Pendulum-v1": "--total-steps 300000 --num-envs 16 --gamma 0.9 --max-kl 0.01",
     "LunarLander-v3": "--total-steps 1000000",
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import tyro
 
 from agents.telemetry import Telemetry
@@ -37,7 +38,7 @@ class SpeedOptions:
     updates: int = 8
     """Updates of training a round (the peer's, which are slower: a quarter)."""
     peer: Literal["none", "sb3"] = "none"
-    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1, 8 and 32 environments."""
+    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1, 8 and as many environments."""
     threads: int = 0
     """CPU threads of each contender; 0 for one a core."""
     out: Path = Path("runs/speed")
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
             whole = Door(EnvPoolVectorEnv(env, run.environment.num_envs, seed=0, threads=run.cpu_threads))
             contenders["environment alone, undivided"] = environment_alone(whole)
         if options.peer == "sb3":
-            contenders |= sb3(env, max(1, options.updates // 4))
+            contenders |= sb3(run, max(1, options.updates // 4))
         for contender in contenders.values():
             contender()  # a warm-up round
         training.shares.clear()
@@ -149,11 +150,11 @@ class Training:
         return (self.trainer.steps - steps_before) / (time.perf_counter() - start)
 
 
-def sb3(env: str, updates: int) -> dict[str, Contender]:
-    """Return sb3-contrib's TRPO as contenders.
+def sb3(run: TrainOptions, updates: int) -> dict[str, Contender]:
+    """Return sb3-contrib's TRPO as contenders, each with torch's own threads.
 
     Args:
-        env: the environment.
+        run: what it is compared to: environment, threads, and how many environments.
         updates: updates a round.
 
     Returns:
@@ -169,13 +170,16 @@ def sb3(env: str, updates: int) -> dict[str, Contender]:
         raise UsageError("peer = 'sb3' is not installed: run pip install -e '.[peers]'") from error
 
     def contender(envs: int, **settings: Any) -> Contender:
-        model = TRPO("MlpPolicy", make_vec_env(env, envs), n_steps=2048 // envs, device="cpu", **settings)
+        model = TRPO("MlpPolicy", make_vec_env(run.env, envs), n_steps=2048 // envs, device="cpu", **settings)
 
         def round_() -> float:
+            torch.set_num_threads(run.cpu_threads)
             start, before = time.perf_counter(), model.num_timesteps
             with contextlib.redirect_stdout(io.StringIO()):
                 model.learn(updates * 2048, reset_num_timesteps=False)
-            return (model.num_timesteps - before) / (time.perf_counter() - start)
+            rate = (model.num_timesteps - before) / (time.perf_counter() - start)
+            torch.set_num_threads(1)  # as training has it
+            return rate
 
         return round_
 
@@ -184,7 +188,7 @@ def sb3(env: str, updates: int) -> dict[str, Contender]:
         "sb3-contrib, defaults": contender(1),
         "sb3-contrib, 1 environment": contender(1, **same),
         "sb3-contrib, 8 environments": contender(8, **same),
-        "sb3-contrib, 32 environments": contender(32, **same),
+        f"sb3-contrib, {run.environment.num_envs} environments": contender(run.environment.num_envs, **same),
     }
 
 
