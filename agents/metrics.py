@@ -31,10 +31,10 @@ METRICS: dict[str, str] = {
     "environment/restarts": "times since the run began that environments were started afresh, as a process of theirs was lost",
     "time/steps_per_second": "environment steps per second of this update, everything included",
     "time/seconds": "wall time of this update, logging aside",
-    "time/environment": "share of the update's time spent stepping environments",
+    "time/environment": "share of the update's time spent waiting for environments",
     "time/inference": "share of the update's time spent on acting and bookkeeping",
     "time/advantages": "share of the update's time spent on values and advantages",
-    "time/statistics": "share of the update's time spent on normalisation statistics and on these metrics",
-    "time/policy": "share of the update's time spent on the policy's update",
+    "time/statistics": "share of the update's time spent on normalisation statistics and on what remains",
+    "time/policy": "share of the update's time spent on the policy's update and its metrics",
     "time/value": "share of the update's time that the value function's fit takes longer than the policy's update, at its side",
 }
