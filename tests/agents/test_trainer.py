@@ -22,7 +22,7 @@ from trpo.trust_region import Status
 from trpo.validation import ConfigError
 
 
-def make_trainer(env_id="CartPole-v1", engine="auto", step_timeout=0.0, **changes) -> Trainer:
+def make_trainer(env_id="CartPole-v1", engine="auto", step_timeout=0.0, threads=1, **changes) -> Trainer:
     loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
     learner = LearnerConfig(
         trainer=replace(loop, **changes.pop("trainer", {})),
@@ -31,7 +31,7 @@ def make_trainer(env_id="CartPole-v1", engine="auto", step_timeout=0.0, **change
         **changes,
     )
     config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout)
-    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads=1), learner)
+    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads), learner)
 
 
 def run(trainer: Trainer, updates: int):
@@ -55,6 +55,13 @@ def test_same_seed_same_run_bit_for_bit(env_id, engine):
     assert torch.equal(parameters(one), parameters(other))
     assert records[0] == records[1]
     assert not torch.equal(parameters(one), parameters(third))
+
+
+def test_same_seed_same_run_with_environments_in_two_parts():
+    one, other = (make_trainer("Hopper-v5", threads=2) for _ in range(2))
+    assert list(map(untimed, run(one, 3))) == list(map(untimed, run(other, 3)))  # the third after fresh environments
+    assert torch.equal(parameters(one), parameters(other))
+    assert len(one.collector.env.parts) == 2
 
 
 LEARNERS = {
