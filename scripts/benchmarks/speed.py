@@ -230,7 +230,7 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     envs = list(dict.fromkeys(row["environment"] for row in rows))
-    figure, panels = plt.subplots(1, len(envs), figsize=(4.2 * len(envs), 2.6), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(envs), figsize=(5.5 * len(envs), 2.6), layout="constrained", squeeze=False)
     for axes, env in zip(panels[0], envs, strict=True):
         names = [c for c in dict.fromkeys(r["contender"] for r in rows if r["environment"] == env) if not c.startswith("share")]
         rates = [np.median(_rates(rows, env, name)) for name in names]
@@ -241,7 +241,5 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
         axes.set_xlim(min(rates) / 2, max(rates) * 4)
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
-        if axes is not panels[0, 0]:
-            axes.set_yticklabels([])
     figure.savefig(out, dpi=130)
     plt.close(figure)
