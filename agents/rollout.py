@@ -169,12 +169,12 @@ class Collector:
         raw[0] = self.observation
         for t in range(steps + 1):
             for number, part in enumerate(self.env.parts):
-                before = time.perf_counter()
                 if t > 0:
+                    before = time.perf_counter()
                     with world_errors():
                         step = self.env.receive(number)
                         raw[t, part], rewards[t - 1, part], terminated[t - 1, part], truncated[t - 1, part] = step[:4]
-                self.environment_seconds += time.perf_counter() - before
+                    self.environment_seconds += time.perf_counter() - before
                 observation = normalizer(raw_observations[number][t], out=observations[number][t])
                 if t < steps:
                     output = outputs[number][t].copy_(policy.network(observation))

@@ -8,7 +8,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import FlattenObservation
 
-from envs.envpool_engine import EnvPoolVectorEnv
+from envs.envpool_engine import EnvPoolVectorEnv, join
 from envs.errors import EnvError
 
 OBSERVATION_SPACES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
@@ -67,8 +67,9 @@ class Door(VectorWrapper):
         Returns:
             Observations (N, O), rewards, terminated, truncated, each (N,), and information.
         """
-        observations, rewards, terminated, truncated, info = self.env.step(self._fit(actions))
-        return self._flat(observations), rewards, terminated, truncated, info
+        for number, part in enumerate(self.parts):
+            self.send(number, actions[part])
+        return join([self.receive(number) for number in range(len(self.parts))])
 
     def send(self, number: int, actions: np.ndarray) -> None:
         """Let a part step, at once if there are several; a part that is all there is steps when it is waited for.
@@ -80,7 +81,7 @@ class Door(VectorWrapper):
         if self._divided:
             self._divided.send(number, self._fit(actions))
         else:
-            self._sent = actions
+            self._sent = self._fit(actions)
 
     def receive(self, number: int) -> Step:
         """Wait for a part's step.
@@ -91,9 +92,8 @@ class Door(VectorWrapper):
         Returns:
             As `step`, of n environments.
         """
-        if self._divided is None:
-            return self.step(self._sent)
-        observations, rewards, terminated, truncated, info = self._divided.receive(number)
+        result = self._divided.receive(number) if self._divided else self.env.step(self._sent)
+        observations, rewards, terminated, truncated, info = result
         return self._flat(observations), rewards, terminated, truncated, info
 
     def _fit(self, actions: np.ndarray) -> np.ndarray:

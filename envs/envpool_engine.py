@@ -37,6 +37,21 @@ def worthwhile_parts(env_id: str, num_envs: int, threads: int) -> int:
     return 2 if slow and threads >= 2 and num_envs % 2 == 0 else 1
 
 
+def join(results: list[tuple[Any, ...]]) -> Any:
+    """Put the parts' results of a reset or step together.
+
+    Args:
+        results: a tuple of arrays, and information, for each part.
+
+    Returns:
+        Arrays one below the other, and the first's information; one part's result as it is: its observations may be a Dict.
+    """
+    if len(results) == 1:
+        return results[0]
+    *arrays, infos = zip(*results, strict=True)
+    return *map(np.concatenate, arrays), infos[0]
+
+
 class EnvPoolVectorEnv(VectorEnv):
     """An EnvPool task as a Gymnasium vector environment; its seed is fixed when it is made.
 
@@ -79,7 +94,7 @@ class EnvPoolVectorEnv(VectorEnv):
         Returns:
             Observations and information.
         """
-        return _join([pool.reset() for pool in self._pools])
+        return join([pool.reset() for pool in self._pools])
 
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment.
@@ -92,7 +107,7 @@ class EnvPoolVectorEnv(VectorEnv):
         """
         for number, part in enumerate(self.parts):
             self.send(number, actions[part])
-        return _join([self.receive(number) for number in range(len(self.parts))])
+        return join([self.receive(number) for number in range(len(self.parts))])
 
     def send(self, number: int, actions: np.ndarray) -> None:
         """Let a part begin its step.
@@ -117,11 +132,3 @@ class EnvPoolVectorEnv(VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002, D102
         for pool in self._pools:
             pool.close()
-
-
-def _join(results: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    # one part's result as it is, its observations may be a Dict; else arrays one below the other, and the first's information
-    if len(results) == 1:
-        return results[0]
-    *arrays, infos = zip(*results, strict=True)
-    return *map(np.concatenate, arrays), infos[0]
