@@ -5,16 +5,23 @@ from torch import Tensor
 
 
 def generalized_advantages(
-    rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float
+    rewards: Tensor,
+    values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    gae_lambda: float,
 ) -> Tensor:
     """Return Â_t = Σ_l (γλ)ˡ δ_{t+l}, δ_t = r_t + γ V(s_{t+1}) − V(s_t) (Schulman et al. 2016, equation 16).
 
-    A terminated step has no next state: it drops V(s_{t+1}). A truncated one keeps it. Both end the sum. A reset step, which
-    follows either, gets a number that means nothing and reaches no other step.
+    A terminated step has no next state: it drops V(s_{t+1}). A truncated one keeps it. Both end the
+    sum. A reset step, which follows either, gets a number that means nothing and reaches no other
+    step.
 
     Args:
         rewards: (T, N), r_t.
-        values: (T + 1, N), V(s_0) … V(s_T); after an episode's last step, V of its final observation.
+        values: (T + 1, N), V(s_0) … V(s_T); after an episode's last step, V of its final
+            observation.
         terminated: (T, N), bool.
         truncated: (T, N), bool.
         gamma: discount γ per step.

@@ -3,11 +3,11 @@
 import gymnasium as gym
 from torch import nn
 
-from agents.config import LearnerConfig
-from agents.normalization import ObservationNormalizer, RewardScaler
-from agents.policies import make_policy
-from agents.randomness import Component, Randomness
-from agents.value_function import ValueFunction
+from trpo.agents.config import LearnerConfig
+from trpo.agents.normalization import ObservationNormalizer, RewardScaler
+from trpo.agents.policies import make_policy
+from trpo.agents.randomness import Component, Randomness
+from trpo.agents.value_function import ValueFunction
 
 
 class Agent(nn.Module):
@@ -21,11 +21,19 @@ class Agent(nn.Module):
     """
 
     def __init__(
-        self, observation_space: gym.Space, action_space: gym.Space, config: LearnerConfig, randomness: Randomness
+        self,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        config: LearnerConfig,
+        randomness: Randomness,
     ) -> None:
         super().__init__()
         size = gym.spaces.flatdim(observation_space)
-        self.policy = make_policy(size, action_space, config.policy, randomness.generator(Component.POLICY))
-        self.value_function = ValueFunction(size, config.value, randomness.generator(Component.VALUE))
+        self.policy = make_policy(
+            size, action_space, config.policy, randomness.generator(Component.POLICY)
+        )
+        self.value_function = ValueFunction(
+            size, config.value, randomness.generator(Component.VALUE)
+        )
         self.observation_normalizer = ObservationNormalizer(size, config.normalize.observation_clip)
         self.reward_scaler = RewardScaler(config.trainer.gamma)

@@ -3,15 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-from agents.config import Algorithm, LearnerConfig
-from agents.npg import Npg
-from agents.policies import Policy
-from agents.ppo import Ppo
-from agents.trpo import Trpo
-from agents.update_rule import UpdateRule
-from agents.vpg import Vpg
+from trpo.agents.config import Algorithm, LearnerConfig
+from trpo.agents.npg import Npg
+from trpo.agents.policies import Policy
+from trpo.agents.ppo import Ppo
+from trpo.agents.trpo import Trpo
+from trpo.agents.update_rule import UpdateRule
+from trpo.agents.vpg import Vpg
 
-UPDATE_RULES: dict[Algorithm, Callable[[Policy, Any, int], UpdateRule]] = {"trpo": Trpo, "npg": Npg, "vpg": Vpg, "ppo": Ppo}
+UPDATE_RULES: dict[Algorithm, Callable[[Policy, Any, int], UpdateRule]] = {
+    "trpo": Trpo,
+    "npg": Npg,
+    "vpg": Vpg,
+    "ppo": Ppo,
+}
 
 
 def make_update_rule(policy: Policy, config: LearnerConfig) -> UpdateRule:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from agents.files import replace_file
+from trpo.agents.files import replace_file
 
 FORMAT = 1
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
@@ -28,7 +28,10 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         state: everything else, as JSON can hold it.
     """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    content = save(contiguous, metadata={"format": str(FORMAT), "state": json.dumps(state), "sha256": NO_CHECKSUM})
+    content = save(
+        contiguous,
+        metadata={"format": str(FORMAT), "state": json.dumps(state), "sha256": NO_CHECKSUM},
+    )
     checksum = hashlib.sha256(content).hexdigest()
     replace_file(path, content.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
 
@@ -51,9 +54,14 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     if metadata.get("format") != str(FORMAT):
-        raise CheckpointError(f"{path} has format {metadata.get('format')!r}: this version reads format {FORMAT}")
+        raise CheckpointError(
+            f"{path} has format {metadata.get('format')!r}: this version reads format {FORMAT}"
+        )
     checksum = str(metadata.get("sha256"))
-    if hashlib.sha256(content.replace(checksum.encode(), NO_CHECKSUM.encode(), 1)).hexdigest() != checksum:
+    if (
+        hashlib.sha256(content.replace(checksum.encode(), NO_CHECKSUM.encode(), 1)).hexdigest()
+        != checksum
+    ):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
         return load(content), json.loads(metadata["state"])

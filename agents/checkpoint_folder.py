@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from agents.trainer import Trainer
+from trpo.agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from trpo.agents.trainer import Trainer
 
 BEST = "best.safetensors"
 
@@ -44,11 +44,14 @@ class CheckpointFolder:
         """
         tensors, state = trainer.snapshot()
         best = trainer.mean_return is not None and trainer.mean_return > self._best_return()
-        if trainer.at_boundary and best:  # first: killed between the two, a run goes on from a checkpoint before both
+        if (
+            trainer.at_boundary and best
+        ):  # first: killed between the two, a run goes on from a checkpoint before both
             save_checkpoint(self.path / BEST, tensors, state | {"mean_return": trainer.mean_return})
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
         if not trainer.at_boundary:
-            return  # and delete none, so that a boundary stays even where only one checkpoint is kept
+            # and delete none, so that a boundary stays even where only one checkpoint is kept
+            return
         for old in self._updates()[: -trainer.config.trainer.keep_checkpoints]:
             old.unlink()
 

@@ -5,13 +5,13 @@ from typing import Literal
 
 import tyro
 
-from agents.normalization import NormalizationConfig
-from agents.npg import NpgConfig
-from agents.policies import PolicyConfig
-from agents.ppo import PpoConfig
-from agents.trpo import TrpoConfig
-from agents.value_function import ValueConfig
-from agents.vpg import VpgConfig
+from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.npg import NpgConfig
+from trpo.agents.policies import PolicyConfig
+from trpo.agents.ppo import PpoConfig
+from trpo.agents.trpo import TrpoConfig
+from trpo.agents.value_function import ValueConfig
+from trpo.agents.vpg import VpgConfig
 from trpo.validation import require
 
 Algorithm = Literal["trpo", "npg", "vpg", "ppo"]
@@ -24,7 +24,8 @@ class TrainerConfig:
     total_steps: int = 1_000_000
     """Environment steps to train for; the last update may overshoot."""
     batch_size: int = 2048
-    """Steps an update, over all environments; the reset steps between episodes are among them and left out of the batch."""
+    """Steps an update, over all environments; the reset steps between episodes are among them and
+    left out of the batch."""
     gamma: float = 0.99
     """Discount γ per step (Schulman et al. 2016)."""
     gae_lambda: float = 0.95
@@ -32,13 +33,15 @@ class TrainerConfig:
     seed: int = 0
     """Every random number of the run follows from it."""
     checkpoint_interval: int = 50
-    """Updates from one checkpoint to the next; there, environments start afresh, so that a run can be continued exactly."""
+    """Updates from one checkpoint to the next; there, environments start afresh, so that a run can
+    be continued exactly."""
     keep_checkpoints: int = 5
     """Checkpoints to keep: this many of the newest, beside the best."""
     max_non_finite: int = 10
     """Updates in a row whose surrogate or gradient is not finite, after which the run stops."""
     max_restarts: int = 0
-    """Times that environments may be started afresh when a process of theirs dies or hangs (engine gymnasium-async)."""
+    """Times that environments may be started afresh when a process of theirs dies or hangs (engine
+    gymnasium-async)."""
     chunk_size: int = 65_536
     """Samples whose graphs are in memory at a time; it changes results only by rounding."""
 
@@ -48,8 +51,15 @@ class TrainerConfig:
         require(0 <= self.gamma <= 1, "gamma", self.gamma, "a number in [0, 1]")
         require(0 <= self.gae_lambda <= 1, "gae_lambda", self.gae_lambda, "a number in [0, 1]")
         require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
-        require(self.checkpoint_interval >= 1, "checkpoint_interval", self.checkpoint_interval, "an integer ≥ 1")
-        require(self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "an integer ≥ 1")
+        require(
+            self.checkpoint_interval >= 1,
+            "checkpoint_interval",
+            self.checkpoint_interval,
+            "an integer ≥ 1",
+        )
+        require(
+            self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "an integer ≥ 1"
+        )
         require(self.max_non_finite >= 1, "max_non_finite", self.max_non_finite, "an integer ≥ 1")
         require(self.max_restarts >= 0, "max_restarts", self.max_restarts, "an integer ≥ 0")
         require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "an integer ≥ 1")
@@ -61,7 +71,8 @@ class LearnerConfig:
     """The learner, component by component."""
 
     algorithm: Algorithm = "trpo"
-    """Update rule: TRPO; the natural gradient without its checks; the plain policy gradient; or PPO's clipped surrogate."""
+    """Update rule: TRPO; the natural gradient without its checks; the plain policy gradient; or
+    PPO's clipped surrogate."""
     trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
     trpo: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
     npg: NpgConfig = field(default_factory=NpgConfig)

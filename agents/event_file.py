@@ -9,7 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from agents.files import AppendedFile
+from trpo.agents.files import AppendedFile
 
 
 class EventFile:
@@ -24,7 +24,9 @@ class EventFile:
         self._records = RecordWriter(AppendedFile(folder / name))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # a TensorBoard that is watching forgets what it read of an earlier file
-        self._write(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
+        self._write(
+            Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START))
+        )
 
     def add(self, summary: Summary, step: int = 0) -> None:
         """Write a summary.

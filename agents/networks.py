@@ -28,7 +28,12 @@ class Tanh(nn.Module):
         return torch.tanh(z) if z.requires_grad else torch.from_numpy(np.tanh(z.numpy()))
 
 
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "tanh": Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+}
 
 
 class MLP(nn.Sequential):
@@ -44,7 +49,9 @@ class MLP(nn.Sequential):
             (…, E).
         """
         for layer in self:
-            x = layer.forward(x)  # on a rollout's few rows, a module's own call takes as long as the arithmetic in it
+            x = layer.forward(
+                x
+            )  # on a rollout's few rows, a module's own call takes as long as the arithmetic in it
         return x
 
     @torch.no_grad()
@@ -55,7 +62,8 @@ class MLP(nn.Sequential):
             x: (B, O), its input.
 
         Returns:
-            The output (B, E), and products with its derivative in W and b of every layer, in their order.
+            The output (B, E), and products with its derivative in W and b of every layer, in their
+            order.
         """
         inputs, weights, slopes = [], [], []  # x and W of each layer, φ'(z) between each two
         for layer in self:
@@ -71,12 +79,18 @@ class MLP(nn.Sequential):
 
         def jvp(v: Tensors) -> Tensors:  # forwards: dz = x dWᵀ + db + dx Wᵀ and dx = φ'(z) ∘ dz
             dz = torch.addmm(v[1], inputs[0], v[0].T)
-            for x, W, slope, dW, db in zip(inputs[1:], weights[1:], slopes, v[2::2], v[3::2], strict=True):
+            for x, W, slope, dW, db in zip(
+                inputs[1:], weights[1:], slopes, v[2::2], v[3::2], strict=True
+            ):
                 dx = dz.mul_(slope)
                 dz = torch.addmm(db, x, dW.T).addmm_(dx, W.T)
             return (dz,)
 
-        def vjp(u: Tensors) -> Tensors:  # backwards, from ∂z = u: ∂W = ∂zᵀx, ∂b = Σ ∂z, and before it ∂z = φ'(z) ∘ (∂z W)
+        def vjp(
+            u: Tensors,
+        ) -> (
+            Tensors
+        ):  # backwards, from ∂z = u: ∂W = ∂zᵀx, ∂b = Σ ∂z, and before it ∂z = φ'(z) ∘ (∂z W)
             (dz,) = u
             gradients = _layer_gradient(dz, inputs[-1])
             for x, W, slope in zip(inputs[-2::-1], weights[:0:-1], slopes[::-1], strict=True):
@@ -87,8 +101,11 @@ class MLP(nn.Sequential):
         return Linearization((x,), jvp, vjp)
 
 
-def _linearize_scalar(output: Tensor, inputs: Tensors, weights: Tensors, slopes: Tensors) -> Linearization:
-    # With one output, ∂output/∂z is one (B, H) matrix a layer: known beforehand, it saves half of the matrix products.
+def _linearize_scalar(
+    output: Tensor, inputs: Tensors, weights: Tensors, slopes: Tensors
+) -> Linearization:
+    # With one output, ∂output/∂z is one (B, H) matrix a layer: known beforehand, it saves half of
+    # the matrix products.
     sensitivities = [torch.ones_like(output)]
     for W, slope in zip(weights[:0:-1], slopes[::-1], strict=True):
         sensitivities.insert(0, (sensitivities[0] @ W).mul_(slope))
@@ -100,7 +117,11 @@ def _linearize_scalar(output: Tensor, inputs: Tensors, weights: Tensors, slopes:
         return (total,)
 
     def vjp(u: Tensors) -> Tensors:
-        return [part for s, x in zip(sensitivities, inputs, strict=True) for part in _layer_gradient(u[0] * s, x)]
+        return [
+            part
+            for s, x in zip(sensitivities, inputs, strict=True)
+            for part in _layer_gradient(u[0] * s, x)
+        ]
 
     return Linearization((output,), jvp, vjp)
 
@@ -116,13 +137,19 @@ def _value_and_slope(activation: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _layer_gradient(dz: Tensor, x: Tensor) -> list[Tensor]:
-    # ∂W = ∂zᵀx and ∂b = Σ ∂z; a product with fewer rows than columns takes as little as a quarter of its transpose's time
+    # ∂W = ∂zᵀx and ∂b = Σ ∂z; a product with fewer rows than columns takes as little as a quarter
+    # of its transpose's time
     dW = dz.T @ x if dz.shape[1] <= x.shape[1] else (x.T @ dz).T
     return [dW, dz.sum(0)]
 
 
 def mlp(
-    inputs: int, hidden: Sequence[int], outputs: int, activation: Activation, last_gain: float, generator: torch.Generator
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    activation: Activation,
+    last_gain: float,
+    generator: torch.Generator,
 ) -> MLP:
     """Build inputs → hidden … → outputs, orthogonally initialised with zero biases (Engstrom et al. 2020).
 
@@ -144,6 +171,8 @@ def mlp(
     layers.pop()  # no nonlinearity after the last layer
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     for layer in linear:
-        nn.init.orthogonal_(layer.weight, last_gain if layer is linear[-1] else 2**0.5, generator=generator)
+        nn.init.orthogonal_(
+            layer.weight, last_gain if layer is linear[-1] else 2**0.5, generator=generator
+        )
         nn.init.zeros_(layer.bias)
     return MLP(*layers)

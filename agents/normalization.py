@@ -1,7 +1,7 @@
 """Running statistics: observations to zero mean and unit variance, rewards to unit deviation of their discounted return.
 
-Both are frozen while a batch is collected and used, and updated between batches: a policy that saw one normalisation when
-it acted and another when it is updated is two policies.
+Both are frozen while a batch is collected and used, and updated between batches: a policy that saw
+one normalisation when it acted and another when it is updated is two policies.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,12 @@ class NormalizationConfig:
     """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020)."""
 
     def __post_init__(self) -> None:
-        require(self.observation_clip > 0, "normalize.observation_clip", self.observation_clip, "a number > 0")
+        require(
+            self.observation_clip > 0,
+            "normalize.observation_clip",
+            self.observation_clip,
+            "a number > 0",
+        )
 
 
 class RunningMoments(nn.Module):
@@ -51,10 +56,18 @@ class RunningMoments(nn.Module):
             samples: (B, K), B ≥ 1.
         """
         samples = samples.double()
-        batch_mean, batch_variance, batch_count = samples.mean(0), samples.var(0, correction=0), len(samples)
+        batch_mean, batch_variance, batch_count = (
+            samples.mean(0),
+            samples.var(0, correction=0),
+            len(samples),
+        )
         total = self.count + batch_count
         shift = batch_mean - self.mean
-        squares = self.variance * self.count + batch_variance * batch_count + shift**2 * self.count * batch_count / total
+        squares = (
+            self.variance * self.count
+            + batch_variance * batch_count
+            + shift**2 * self.count * batch_count / total
+        )
         self.mean += shift * batch_count / total
         self.variance.copy_(squares / total)
         self.count.copy_(total)
@@ -98,7 +111,12 @@ class ObservationNormalizer(nn.Module):
         Returns:
             The same shape.
         """
-        return torch.sub(observations, self.shift, out=out).mul_(self.scale).clamp_(-self.clip, self.clip)
+        return (
+            torch
+            .sub(observations, self.shift, out=out)
+            .mul_(self.scale)
+            .clamp_(-self.clip, self.clip)
+        )
 
 
 class RewardScaler(nn.Module):

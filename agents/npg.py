@@ -6,9 +6,9 @@ from typing import Literal
 
 import torch
 
-from agents.policies import Policy
-from agents.rollout import Batch
-from agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
+from trpo.agents.policies import Policy
+from trpo.agents.rollout import Batch
+from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
@@ -22,7 +22,8 @@ class NpgConfig:
     """The natural policy gradient."""
 
     scaling: Literal["kl", "fixed"] = "kl"
-    """kl: as long a step as KL's quadratic model allows for target_kl (Rajeswaran et al. 2017); fixed: step_size · x."""
+    """kl: as long a step as KL's quadratic model allows for target_kl (Rajeswaran et al. 2017);
+    fixed: step_size · x."""
     target_kl: float = 0.02
     """With scaling kl: the KL(old ‖ new) to aim at, in nats."""
     step_size: float = 0.1
@@ -33,7 +34,9 @@ class NpgConfig:
     """Conjugate-gradient iterations at most."""
 
     def __post_init__(self) -> None:
-        require(0 < self.target_kl < math.inf, "npg.target_kl", self.target_kl, "a number of nats > 0")
+        require(
+            0 < self.target_kl < math.inf, "npg.target_kl", self.target_kl, "a number of nats > 0"
+        )
         require(0 < self.step_size < math.inf, "npg.step_size", self.step_size, "a number > 0")
         require(0 <= self.damping < math.inf, "npg.damping", self.damping, "a number ≥ 0")
         require(self.cg_iterations >= 1, "npg.cg_iterations", self.cg_iterations, "an integer ≥ 1")
@@ -54,7 +57,9 @@ class Npg(UpdateRule):
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
         chunks = batch.chunks(self.chunk_size)
-        surrogate_before, g = surrogate_gradient(self.model, importance_weighted_advantage, chunks)  # (P,)
+        surrogate_before, g = surrogate_gradient(
+            self.model, importance_weighted_advantage, chunks
+        )  # (P,)
         gradient_norm = g.norm(dtype=torch.float64).item()
         if not math.isfinite(gradient_norm):
             return StepReport(Status.NON_FINITE, surrogate_before, gradient_norm)
@@ -64,15 +69,24 @@ class Npg(UpdateRule):
         Fv = fisher_vector_product(self.model, chunks)
         damping = self.config.damping
         solution = conjugate_gradient(
-            lambda v: Fv(v) + damping * v, g, self.config.cg_iterations, TrustRegionConfig.cg_tolerance
+            lambda v: Fv(v) + damping * v,
+            g,
+            self.config.cg_iterations,
+            TrustRegionConfig.cg_tolerance,
         )
         x, xAx = solution.x, solution.quadratic_form
         if not 0 < xAx < math.inf:
             return StepReport(Status.NO_CURVATURE, surrogate_before, gradient_norm)
 
-        alpha = math.sqrt(2 * self.config.target_kl / xAx) if self.config.scaling == "kl" else self.config.step_size
+        alpha = (
+            math.sqrt(2 * self.config.target_kl / xAx)
+            if self.config.scaling == "kl"
+            else self.config.step_size
+        )
         theta_old = flatten(self.model.parameters).detach()
-        report = measured_update(self.model, chunks, g, lambda: assign(self.model.parameters, theta_old + alpha * x))
+        report = measured_update(
+            self.model, chunks, g, lambda: assign(self.model.parameters, theta_old + alpha * x)
+        )
         return replace(
             report,
             curvature=xAx - damping * x.norm(dtype=torch.float64).item() ** 2,

@@ -15,7 +15,10 @@ def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     """
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{name}": value for number, part in state.items() for name, value in part.items() if isinstance(value, Tensor)
+        f"{number}.{name}": value
+        for number, part in state.items()
+        for name, value in part.items()
+        if isinstance(value, Tensor)
     }
 
 

@@ -1,7 +1,8 @@
 """Policies: from an action space to a network, a torch distribution over its output, and a way to sample without either.
 
-Every policy here samples as argmax, threshold or shift of (output + noise), with noise that depends on nothing. So a whole
-rollout's noise is drawn at once, and zero noise gives the deterministic action.
+Every policy here samples as argmax, threshold or shift of (output + noise), with noise that depends
+on nothing. So a whole rollout's noise is drawn at once, and zero noise gives the deterministic
+action.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 
-from agents.networks import MLP, Activation, mlp
+from trpo.agents.networks import MLP, Activation, mlp
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.validation import ConfigError, require
@@ -29,11 +30,17 @@ class PolicyConfig:
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
     initial_log_std: float = -0.5
-    """Log of the Gaussian policy's initial standard deviation, in units of the action (Achiam 2018, Spinning Up)."""
+    """Log of the Gaussian policy's initial standard deviation, in units of the action (Achiam 2018,
+    Spinning Up)."""
 
     def __post_init__(self) -> None:
         require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths ≥ 1")
-        require(-20 <= self.initial_log_std <= 5, "initial_log_std", self.initial_log_std, "a number in [-20, 5]")
+        require(
+            -20 <= self.initial_log_std <= 5,
+            "initial_log_std",
+            self.initial_log_std,
+            "a number in [-20, 5]",
+        )
 
 
 class Policy(nn.Module, ABC):
@@ -46,9 +53,13 @@ class Policy(nn.Module, ABC):
         action_dtype: of the actions.
     """
 
-    family_fisher: Callable[..., Callable[[Tensors], Tensors]] | None = None  # M in closed form, where autograd's is slow
+    family_fisher: Callable[..., Callable[[Tensors], Tensors]] | None = (
+        None  # M in closed form, where autograd's is slow
+    )
 
-    def __init__(self, network: MLP, output_size: int, action_size: int, action_dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: MLP, output_size: int, action_size: int, action_dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self.network = network
         self.output_size = output_size
@@ -199,24 +210,32 @@ class CategoricalPolicy(Policy):
     def __init__(self, network: MLP, choices: tuple[int, ...]) -> None:
         super().__init__(network, sum(choices), len(choices), torch.int64)
         widest = max(choices)
-        # Where dimension d's logits stand in a row; a dimension with fewer choices than the widest borrows slot 0, masked out.
+        # Where dimension d's logits stand in a row; a dimension with fewer choices than the widest
+        # borrows slot 0, masked out.
         starts = torch.tensor([sum(choices[:d]) for d in range(len(choices))])[:, None]
         real = torch.arange(widest) < torch.tensor(choices)[:, None]  # (A, widest)
-        self.register_buffer("slots", torch.where(real, starts + torch.arange(widest), 0), persistent=False)
+        self.register_buffer(
+            "slots", torch.where(real, starts + torch.arange(widest), 0), persistent=False
+        )
         self.register_buffer("padding", torch.where(real, 0.0, -1e9), persistent=False)
         self.uniform = bool(real.all())
 
     def _logits(self, row: Tensor) -> Tensor:
-        # (B, Σ choices) → (B, A, widest), with choices that do not exist at -1e9: of probability 0, and finite.
+        # (B, Σ choices) → (B, A, widest), with choices that do not exist at -1e9: of probability 0,
+        # and finite.
         if self.uniform:
             return row.unflatten(-1, self.slots.shape)
         return row[..., self.slots] + self.padding
 
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
-        return Independent(Categorical(logits=self._logits(eta[0]), validate_args=False), 1, validate_args=False)
+        return Independent(
+            Categorical(logits=self._logits(eta[0]), validate_args=False), 1, validate_args=False
+        )
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
-        return -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()  # Gumbel(0, 1)
+        return (
+            -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()
+        )  # Gumbel(0, 1)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         logits = self._logits(output)
@@ -232,19 +251,25 @@ class BernoulliPolicy(Policy):
     """
 
     def __init__(self, network: MLP, action_size: int) -> None:
-        super().__init__(network, action_size, action_size, torch.float32)  # what Bernoulli's log_prob takes
+        super().__init__(
+            network, action_size, action_size, torch.float32
+        )  # what Bernoulli's log_prob takes
 
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
         return Independent(Bernoulli(logits=eta[0], validate_args=False), 1, validate_args=False)
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
-        return torch.rand(steps, envs, self.action_size, generator=generator).logit(eps=1e-7)  # Logistic(0, 1)
+        return torch.rand(steps, envs, self.action_size, generator=generator).logit(
+            eps=1e-7
+        )  # Logistic(0, 1)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         return ((output if noise is None else output + noise) > 0).to(output.dtype)
 
 
-def make_policy(observation_size: int, action_space: gym.Space, config: PolicyConfig, generator: torch.Generator) -> Policy:
+def make_policy(
+    observation_size: int, action_space: gym.Space, config: PolicyConfig, generator: torch.Generator
+) -> Policy:
     """Build the policy that fits an action space, its last layer small: near uniform at first (Andrychowicz et al. 2021).
 
     Args:
@@ -261,9 +286,20 @@ def make_policy(observation_size: int, action_space: gym.Space, config: PolicyCo
     """
 
     def network(outputs: int) -> MLP:
-        return mlp(observation_size, config.hidden, outputs, config.activation, last_gain=0.01, generator=generator)
+        return mlp(
+            observation_size,
+            config.hidden,
+            outputs,
+            config.activation,
+            last_gain=0.01,
+            generator=generator,
+        )
 
-    size = gym.spaces.flatdim(action_space) if isinstance(action_space, gym.spaces.Box | gym.spaces.MultiBinary) else 0
+    size = (
+        gym.spaces.flatdim(action_space)
+        if isinstance(action_space, gym.spaces.Box | gym.spaces.MultiBinary)
+        else 0
+    )
     match action_space:
         case gym.spaces.Box():
             return GaussianPolicy(network(size), size, config.initial_log_std)
@@ -273,4 +309,6 @@ def make_policy(observation_size: int, action_space: gym.Space, config: PolicyCo
             return CategoricalPolicy(network(int(nvec.sum())), tuple(nvec.flatten().tolist()))
         case gym.spaces.MultiBinary():
             return BernoulliPolicy(network(size), size)
-    raise ConfigError(f"action space {action_space} is not supported: expected Box, Discrete, MultiDiscrete or MultiBinary")
+    raise ConfigError(
+        f"action space {action_space} is not supported: expected Box, Discrete, MultiDiscrete or MultiBinary"
+    )

@@ -9,9 +9,9 @@ from torch.distributions import Distribution
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
-from agents.policies import Policy
-from agents.rollout import Batch
-from agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
+from trpo.agents.policies import Policy
+from trpo.agents.rollout import Batch
+from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
 from trpo.model import surrogate_gradient
 from trpo.trust_region import StepReport
 from trpo.validation import require
@@ -33,11 +33,23 @@ class PpoConfig:
     """Longer gradients are cut to this length (Huang et al. 2022, detail 11)."""
 
     def __post_init__(self) -> None:
-        require(0 < self.learning_rate < math.inf, "ppo.learning_rate", self.learning_rate, "a number > 0")
+        require(
+            0 < self.learning_rate < math.inf,
+            "ppo.learning_rate",
+            self.learning_rate,
+            "a number > 0",
+        )
         require(0 < self.clip_ratio < 1, "ppo.clip_ratio", self.clip_ratio, "a number in (0, 1)")
         require(self.epochs >= 1, "ppo.epochs", self.epochs, "an integer ≥ 1")
-        require(self.minibatch_size >= 1, "ppo.minibatch_size", self.minibatch_size, "an integer ≥ 1")
-        require(self.max_gradient_norm > 0, "ppo.max_gradient_norm", self.max_gradient_norm, "a number > 0")
+        require(
+            self.minibatch_size >= 1, "ppo.minibatch_size", self.minibatch_size, "an integer ≥ 1"
+        )
+        require(
+            self.max_gradient_norm > 0,
+            "ppo.max_gradient_norm",
+            self.max_gradient_norm,
+            "a number > 0",
+        )
 
 
 def clipped_surrogate(distribution: Distribution, batch: Batch, clip_ratio: float) -> Tensor:
@@ -69,16 +81,24 @@ class Ppo(UpdateRule):
         super().__init__(policy, chunk_size)
         self.config = config
         # eps: Huang et al. 2022, detail 3
-        self.optimizer: Optimizer = Adam(policy.parameters(), config.learning_rate, eps=1e-5, fused=True)
+        self.optimizer: Optimizer = Adam(
+            policy.parameters(), config.learning_rate, eps=1e-5, fused=True
+        )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
         chunks = batch.chunks(self.chunk_size)
-        _, g = surrogate_gradient(self.model, importance_weighted_advantage, chunks)  # (P,): the clipped surrogate's too, here
-        return measured_update(self.model, chunks, g, lambda: self._ascend(batch, generator), self.optimizer)
+        _, g = surrogate_gradient(
+            self.model, importance_weighted_advantage, chunks
+        )  # (P,): the clipped surrogate's too, here
+        return measured_update(
+            self.model, chunks, g, lambda: self._ascend(batch, generator), self.optimizer
+        )
 
     def _ascend(self, batch: Batch, generator: torch.Generator) -> None:
         for _ in range(self.config.epochs):
-            for index in torch.randperm(len(batch), generator=generator).split(self.config.minibatch_size):
+            for index in torch.randperm(len(batch), generator=generator).split(
+                self.config.minibatch_size
+            ):
                 minibatch = batch.rows(index)
                 distribution = self.policy.distribution(self.policy.network(minibatch.observations))
                 loss = -clipped_surrogate(distribution, minibatch, self.config.clip_ratio).mean()

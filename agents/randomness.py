@@ -36,7 +36,8 @@ class Randomness:
             update: number of the update that the stream is for.
 
         Returns:
-            A seed that differs, for all practical purposes, from every other component's and update's.
+            A seed that differs, for all practical purposes, from every other component's and
+            update's.
         """
         sequence = np.random.SeedSequence(self.seed, spawn_key=(component, update))
         return int(sequence.generate_state(1)[0] >> 1)

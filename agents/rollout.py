@@ -15,8 +15,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import flatdim
 from torch import Tensor
 
-from agents.normalization import ObservationNormalizer
-from agents.policies import Policy
+from trpo.agents.normalization import ObservationNormalizer
+from trpo.agents.policies import Policy
 from trpo.parallel import workers
 
 SAMPLES_WORTH_A_WORKER = 512  # fewer, and handing them over costs more than it saves
@@ -38,7 +38,8 @@ class Episode:
 class World(Protocol):
     """N environments of one kind: Gymnasium's `VectorEnv`, autoreset NEXT_STEP, which comes in parts, each stepped by itself.
 
-    So one part can step while the policy acts for another (Stooke & Abbeel 2019, alternating sampling).
+    So one part can step while the policy acts for another (Stooke & Abbeel 2019, alternating
+    sampling).
     """
 
     parts: list[slice]
@@ -65,7 +66,9 @@ class World(Protocol):
     def send(self, number: int, actions: np.ndarray) -> None:
         """Let a part begin to step, with its actions (n, A)."""
 
-    def receive(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def receive(
+        self, number: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Wait for a part, and return its observations (n, O), rewards, terminated, truncated, each (n,)."""
 
     def close(self) -> None:
@@ -79,8 +82,9 @@ class WorldError(RuntimeError):
 class Rollout:
     """What T steps of N environments gave. Environments start a new episode in the step after an episode's last (NEXT_STEP).
 
-    That reset step's action is ignored and its reward is 0: it is no environment step, and `valid` is false there. It makes
-    `observations[t + 1]` the true successor of step t everywhere else, an episode's final observation included.
+    That reset step's action is ignored and its reward is 0: it is no environment step, and `valid`
+    is false there. It makes `observations[t + 1]` the true successor of step t everywhere else, an
+    episode's final observation included.
 
     Args:
         steps: T.
@@ -91,8 +95,12 @@ class Rollout:
     def __init__(self, steps: int, env: World, policy: Policy) -> None:
         envs, observation_size = env.num_envs, flatdim(env.single_observation_space)
         self.raw_observations = torch.zeros(steps + 1, envs, observation_size)
-        self.observations = torch.zeros(steps + 1, envs, observation_size)  # normalised, as the policy saw them
-        self.outputs = torch.zeros(steps, envs, policy.output_size)  # of the policy network, at these observations
+        self.observations = torch.zeros(
+            steps + 1, envs, observation_size
+        )  # normalised, as the policy saw them
+        self.outputs = torch.zeros(
+            steps, envs, policy.output_size
+        )  # of the policy network, at these observations
         self.actions = torch.zeros(steps, envs, policy.action_size, dtype=policy.action_dtype)
         self.rewards = torch.zeros(steps, envs)  # raw
         self.terminated = torch.zeros(steps, envs, dtype=torch.bool)
@@ -139,7 +147,11 @@ class Collector:
 
     @torch.inference_mode()
     def collect(
-        self, policy: Policy, normalizer: ObservationNormalizer, rollout: Rollout, generator: torch.Generator
+        self,
+        policy: Policy,
+        normalizer: ObservationNormalizer,
+        rollout: Rollout,
+        generator: torch.Generator,
     ) -> list[Episode]:
         """Fill a rollout; the policy and the normaliser stay as they are throughout.
 
@@ -157,10 +169,17 @@ class Collector:
         """
         steps, envs = rollout.rewards.shape
 
-        def by_part(tensor: Tensor) -> list[tuple[Tensor, ...]]:  # all views at once: an index a step costs as much as a layer
+        def by_part(
+            tensor: Tensor,
+        ) -> list[
+            tuple[Tensor, ...]
+        ]:  # all views at once: an index a step costs as much as a layer
             return [tensor[:, part].unbind() for part in self.env.parts]
 
-        raw_observations, observations = by_part(rollout.raw_observations), by_part(rollout.observations)
+        raw_observations, observations = (
+            by_part(rollout.raw_observations),
+            by_part(rollout.observations),
+        )
         outputs, actions = by_part(rollout.outputs), by_part(rollout.actions)
         noise = by_part(policy.draw_noise(steps, envs, generator))
         raw, rewards = rollout.raw_observations.numpy(), rollout.rewards.numpy()
@@ -173,7 +192,12 @@ class Collector:
                     before = time.perf_counter()
                     with world_errors():
                         step = self.env.receive(number)
-                        raw[t, part], rewards[t - 1, part], terminated[t - 1, part], truncated[t - 1, part] = step[:4]
+                        (
+                            raw[t, part],
+                            rewards[t - 1, part],
+                            terminated[t - 1, part],
+                            truncated[t - 1, part],
+                        ) = step[:4]
                     self.environment_seconds += time.perf_counter() - before
                 observation = normalizer(raw_observations[number][t], out=observations[number][t])
                 if t < steps:
@@ -246,6 +270,8 @@ class Batch:
         Returns:
             Views that make up the batch.
         """
-        count = max(math.ceil(len(self) / size), min(workers(), len(self) // SAMPLES_WORTH_A_WORKER))
+        count = max(
+            math.ceil(len(self) / size), min(workers(), len(self) // SAMPLES_WORTH_A_WORKER)
+        )
         even = math.ceil(len(self) / max(count, 1))
         return [self.rows(slice(start, start + even)) for start in range(0, len(self), even)]

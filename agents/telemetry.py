@@ -10,10 +10,10 @@ from typing import Any
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
-from agents.event_file import EventFile
-from agents.files import AppendedFile, replace_file
-from agents.metrics import METRICS
-from agents.trainer import UpdateRecord
+from trpo.agents.event_file import EventFile
+from trpo.agents.files import AppendedFile, replace_file
+from trpo.agents.metrics import METRICS
+from trpo.agents.trainer import UpdateRecord
 from trpo.trust_region import Status
 
 CHARTS = {
@@ -22,7 +22,10 @@ CHARTS = {
             "Multiline",
             ["trust_region/mean_kl", "trust_region/max_kl"],
         ],
-        "KL(old ‖ new), largest over states": ["Multiline", ["trust_region/max_state_kl", "trust_region/max_kl"]],
+        "KL(old ‖ new), largest over states": [
+            "Multiline",
+            ["trust_region/max_state_kl", "trust_region/max_kl"],
+        ],
     },
     "Learning": {"Return, raw rewards": ["Multiline", ["episode/return", "episode/return_100"]]},
 }
@@ -35,11 +38,13 @@ class Telemetry:
     Args:
         folder: the run's, existing.
         config: the run's configuration, as JSON can hold it.
-        records: of the updates whose rows the table has; TensorBoard's file is written anew from them, with no gap and no
-            point twice.
+        records: of the updates whose rows the table has; TensorBoard's file is written anew from
+            them, with no gap and no point twice.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], records: Sequence[UpdateRecord] = ()) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], records: Sequence[UpdateRecord] = ()
+    ) -> None:
         self._config = config
         self._table = AppendedFile(folder / TABLE)
         if not records:
@@ -86,14 +91,20 @@ class Telemetry:
             results: names to final values.
         """
         learner = self._config["learner"]
-        flat = {name: _plain(value) for name, value in learner.items() if not isinstance(value, dict)}
+        flat = {
+            name: _plain(value) for name, value in learner.items() if not isinstance(value, dict)
+        }
         for group, part in learner.items():
             if isinstance(part, dict):
                 flat |= {f"{group}.{name}": _plain(value) for name, value in part.items()}
         tags = {f"result/{name}": value for name, value in results.items()}
         for summary in hparams(flat, tags):
             self._events.add(summary)
-        self._events.add(Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in tags.items()]))
+        self._events.add(
+            Summary(
+                value=[Summary.Value(tag=tag, simple_value=value) for tag, value in tags.items()]
+            )
+        )
 
     def close(self) -> None:
         """Close the files."""

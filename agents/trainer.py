@@ -10,15 +10,15 @@ import torch
 from gymnasium import Space
 from torch import Tensor
 
-from agents.advantages import generalized_advantages
-from agents.agent import Agent
-from agents.algorithms import make_update_rule
-from agents.config import LearnerConfig
-from agents.policies import GaussianPolicy
-from agents.randomness import Component, Randomness
-from agents.rollout import Batch, Collector, Episode, Rollout, World, WorldError
-from agents.stopwatch import Stopwatch
-from agents.value_function import make_fit
+from trpo.agents.advantages import generalized_advantages
+from trpo.agents.agent import Agent
+from trpo.agents.algorithms import make_update_rule
+from trpo.agents.config import LearnerConfig
+from trpo.agents.policies import GaussianPolicy
+from trpo.agents.randomness import Component, Randomness
+from trpo.agents.rollout import Batch, Collector, Episode, Rollout, World, WorldError
+from trpo.agents.stopwatch import Stopwatch
+from trpo.agents.value_function import make_fit
 from trpo.parallel import side_by_side
 from trpo.trust_region import Status, StepReport
 from trpo.validation import ConfigError
@@ -36,7 +36,8 @@ class UpdateRecord:
         update: its number, from 1.
         steps: environment steps since the run began.
         status: how the policy's step ended.
-        metrics: names of `agents.metrics.METRICS` to values; those without a value yet are absent.
+        metrics: names of `trpo.agents.metrics.METRICS` to values; those without a value yet are
+            absent.
     """
 
     update: int
@@ -55,7 +56,11 @@ def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     Returns:
         The same tensors.
     """
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 class Trainer:
@@ -66,7 +71,8 @@ class Trainer:
         config: the learner.
 
     Raises:
-        ConfigError: if the batch size is no multiple of the number of environments, or the action space is unsupported.
+        ConfigError: if the batch size is no multiple of the number of environments, or the action
+            space is unsupported.
     """
 
     def __init__(self, make_env: Callable[[int], World], config: LearnerConfig) -> None:
@@ -79,15 +85,23 @@ class Trainer:
         self.non_finite = 0  # updates in a row, the last ones
         self.restarts = 0
         self.recent = deque[Episode](maxlen=100)
-        self.spaces: tuple[Space, Space] | None = None  # of the first environments, and of all that follow
+        self.spaces: tuple[Space, Space] | None = (
+            None  # of the first environments, and of all that follow
+        )
 
         self._start_environments(self.randomness.integer(Component.ENVIRONMENT))
         env = self.collector.env
         if config.trainer.batch_size % env.num_envs:
-            raise ConfigError(f"batch_size = {config.trainer.batch_size} is not a multiple of num_envs = {env.num_envs}")
-        self.agent = Agent(env.single_observation_space, env.single_action_space, config, self.randomness)
+            raise ConfigError(
+                f"batch_size = {config.trainer.batch_size} is not a multiple of num_envs = {env.num_envs}"
+            )
+        self.agent = Agent(
+            env.single_observation_space, env.single_action_space, config, self.randomness
+        )
         self.update_policy = make_update_rule(self.agent.policy, config)
-        self.fit_value = make_fit(self.agent.value_function, config.value, config.trainer.chunk_size)
+        self.fit_value = make_fit(
+            self.agent.value_function, config.value, config.trainer.chunk_size
+        )
         self.rollout = Rollout(config.trainer.batch_size // env.num_envs, env, self.agent.policy)
 
     def updates(self) -> Iterator[UpdateRecord]:
@@ -97,12 +111,15 @@ class Trainer:
             One record an update.
 
         Raises:
-            TrainingError: if an environment fails, or is lost once too often, or too many updates in a row are not finite.
+            TrainingError: if an environment fails, or is lost once too often, or too many updates
+                in a row are not finite.
         """
         while not self.finished:
             if self.at_boundary and self.update:
                 self.close()
-                self._start_environments(self.randomness.integer(Component.ENVIRONMENT, self.update))
+                self._start_environments(
+                    self.randomness.integer(Component.ENVIRONMENT, self.update)
+                )
             yield self._next_update()
             if self.non_finite >= self.config.trainer.max_non_finite:
                 raise TrainingError(
@@ -117,7 +134,11 @@ class Trainer:
     @property
     def mean_return(self) -> float | None:
         """Mean raw return of the last 100 episodes; `None` before the first has ended."""
-        return sum(episode.undiscounted_return for episode in self.recent) / len(self.recent) if self.recent else None
+        return (
+            sum(episode.undiscounted_return for episode in self.recent) / len(self.recent)
+            if self.recent
+            else None
+        )
 
     @property
     def finished(self) -> bool:
@@ -132,11 +153,25 @@ class Trainer:
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that training carries from one update to the next, but for the environments: tensors, and the rest."""
         tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
-        tensors |= {f"update_rule.{name}": tensor for name, tensor in self.update_policy.state_tensors().items()}
-        tensors |= {f"value_fit.{name}": tensor for name, tensor in self.fit_value.state_tensors().items()}
+        tensors |= {
+            f"update_rule.{name}": tensor
+            for name, tensor in self.update_policy.state_tensors().items()
+        }
+        tensors |= {
+            f"value_fit.{name}": tensor for name, tensor in self.fit_value.state_tensors().items()
+        }
         recent = [[episode.undiscounted_return, episode.length] for episode in self.recent]
-        counters = {"update": self.update, "steps": self.steps, "episodes": self.episodes, "non_finite": self.non_finite}
-        return tensors, counters | {"restarts": self.restarts, "recent": recent, "at_boundary": self.at_boundary}
+        counters = {
+            "update": self.update,
+            "steps": self.steps,
+            "episodes": self.episodes,
+            "non_finite": self.non_finite,
+        }
+        return tensors, counters | {
+            "restarts": self.restarts,
+            "recent": recent,
+            "at_boundary": self.at_boundary,
+        }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from a snapshot; exactly, if it was taken where `at_boundary` holds.
@@ -151,13 +186,17 @@ class Trainer:
         try:
             self.agent.load_state_dict(with_prefix(tensors, "agent."))
         except RuntimeError as error:
-            raise ConfigError("the checkpoint's networks are not those of the configuration") from error
+            raise ConfigError(
+                "the checkpoint's networks are not those of the configuration"
+            ) from error
         self.update_policy.load_state_tensors(with_prefix(tensors, "update_rule."))
         self.fit_value.load_state_tensors(with_prefix(tensors, "value_fit."))
         self.update, self.steps, self.episodes = state["update"], state["steps"], state["episodes"]
         self.non_finite, self.restarts = state["non_finite"], state["restarts"]
         self.recent.clear()
-        self.recent.extend(Episode(undiscounted_return, length) for undiscounted_return, length in state["recent"])
+        self.recent.extend(
+            Episode(undiscounted_return, length) for undiscounted_return, length in state["recent"]
+        )
 
     def _start_environments(self, seed: int) -> None:
         """Make environments, and the collector that steps them."""
@@ -193,7 +232,9 @@ class Trainer:
         agent, rollout, watch = self.agent, self.rollout, Stopwatch()
 
         noise = self.randomness.generator(Component.ACTIONS, self.update)
-        episodes = self.collector.collect(agent.policy, agent.observation_normalizer, rollout, noise)
+        episodes = self.collector.collect(
+            agent.policy, agent.observation_normalizer, rollout, noise
+        )
         watch.lap("rollout")
         values, batch = self._make_batch()  # (B,), B samples
         watch.lap("advantages")
@@ -211,10 +252,14 @@ class Trainer:
         self.recent.extend(episodes)
         metrics = policy_metrics | value_metrics | self._episode_metrics(episodes)
         watch.lap("statistics")
-        return UpdateRecord(self.update, self.steps, report.status, metrics | self._time_metrics(watch, len(batch)))
+        return UpdateRecord(
+            self.update, self.steps, report.status, metrics | self._time_metrics(watch, len(batch))
+        )
 
     def _update_policy(self, batch: Batch, watch: Stopwatch) -> tuple[StepReport, dict[str, float]]:
-        report = self.update_policy(batch, self.randomness.generator(Component.POLICY, self.update + 1))
+        report = self.update_policy(
+            batch, self.randomness.generator(Component.POLICY, self.update + 1)
+        )
         metrics = self._step_metrics(report) | self._policy_metrics(batch)
         watch.lap("policy")
         return report, metrics
@@ -252,22 +297,33 @@ class Trainer:
         return values[:-1][valid], batch
 
     def _check_rollout(self) -> None:
-        for name, numbers in (("an observation", self.rollout.raw_observations), ("a reward", self.rollout.rewards)):
+        for name, numbers in (
+            ("an observation", self.rollout.raw_observations),
+            ("a reward", self.rollout.rewards),
+        ):
             if not numbers.isfinite().all():
                 raise WorldError(f"returned {name} that is not finite")
         steps = int(self.rollout.valid.sum())
         if steps < 2:  # advantages have no deviation
-            raise WorldError(f"gave a batch of {steps} steps, all others were resets: batch_size is too small")
+            raise WorldError(
+                f"gave a batch of {steps} steps, all others were resets: batch_size is too small"
+            )
 
     def _check_on_policy(self, batch: Batch) -> None:
         """Before the step the ratio is 1: else another policy acted than the one that is about to be updated."""
         model = self.agent.policy.model()
         log_probs = model.family(*model.outputs(batch)).log_prob(batch.actions)
         if not torch.allclose(log_probs, batch.log_probs, rtol=1e-3, atol=1e-3):
-            raise TrainingError(f"the policy that acted is not the one to be updated, in update {self.update + 1}")
+            raise TrainingError(
+                f"the policy that acted is not the one to be updated, in update {self.update + 1}"
+            )
 
     def _step_metrics(self, report: StepReport) -> dict[str, float]:
-        metrics = {f"trust_region/{name}": value for name, value in asdict(report).items() if value is not None}
+        metrics = {
+            f"trust_region/{name}": value
+            for name, value in asdict(report).items()
+            if value is not None
+        }
         del metrics["trust_region/status"]
         metrics["trust_region/accepted"] = float(report.status is Status.ACCEPTED)
         if self.config.max_kl is not None:
@@ -277,7 +333,13 @@ class Trainer:
     @torch.no_grad()
     def _policy_metrics(self, batch: Batch) -> dict[str, float]:
         policy = self.agent.policy
-        metrics = {"policy/entropy": policy.distribution(policy.network(batch.observations)).entropy().mean().item()}
+        metrics = {
+            "policy/entropy": policy
+            .distribution(policy.network(batch.observations))
+            .entropy()
+            .mean()
+            .item()
+        }
         if isinstance(policy, GaussianPolicy):
             metrics["policy/std"] = policy.log_std.exp().mean().item()
         return metrics
@@ -288,13 +350,20 @@ class Trainer:
         metrics, variance = {"value/mean_return": returns.mean().item()}, returns.var()
         if variance > 0:
             metrics["value/explained_variance"] = (1 - (returns - values).var() / variance).item()
-            metrics["value/explained_variance_after"] = (1 - (returns - fitted).var() / variance).item()
+            metrics["value/explained_variance_after"] = (
+                1 - (returns - fitted).var() / variance
+            ).item()
         return metrics
 
     def _episode_metrics(self, episodes: list[Episode]) -> dict[str, float]:
-        metrics = {"episode/count": float(self.episodes), "environment/restarts": float(self.restarts)}
+        metrics = {
+            "episode/count": float(self.episodes),
+            "environment/restarts": float(self.restarts),
+        }
         if episodes:
-            metrics["episode/return"] = sum(episode.undiscounted_return for episode in episodes) / len(episodes)
+            metrics["episode/return"] = sum(
+                episode.undiscounted_return for episode in episodes
+            ) / len(episodes)
             metrics["episode/length"] = sum(episode.length for episode in episodes) / len(episodes)
         if self.mean_return is not None:
             metrics["episode/return_100"] = self.mean_return
@@ -302,7 +371,11 @@ class Trainer:
 
     def _time_metrics(self, watch: Stopwatch, steps: int) -> dict[str, float]:
         environment = self.collector.environment_seconds
-        seconds = {**watch.seconds, "environment": environment, "inference": watch.seconds["rollout"] - environment}
+        seconds = {
+            **watch.seconds,
+            "environment": environment,
+            "inference": watch.seconds["rollout"] - environment,
+        }
         del seconds["rollout"]
         shares = {f"time/{name}": spent / watch.total for name, spent in seconds.items()}
         return shares | {"time/seconds": watch.total, "time/steps_per_second": steps / watch.total}

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.policies import Policy
-from agents.rollout import Batch
-from agents.update_rule import UpdateRule, importance_weighted_advantage
+from trpo.agents.policies import Policy
+from trpo.agents.rollout import Batch
+from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.trust_region import StepReport, TrustRegionConfig, trust_region_step
 from trpo.validation import require
 
@@ -16,7 +16,8 @@ class TrpoConfig(TrustRegionConfig):
     """The trust-region step."""
 
     fisher_stride: int = 1
-    """The Fisher matrix is averaged over every n-th sample of the batch, the same ones for the whole solve."""
+    """The Fisher matrix is averaged over every n-th sample of the batch, the same ones for the
+    whole solve."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,5 +40,9 @@ class Trpo(UpdateRule):
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
         chunks = batch.chunks(self.chunk_size)
         stride = self.config.fisher_stride
-        fisher_chunks = batch.rows(slice(None, None, stride)).chunks(self.chunk_size) if stride > 1 else None
-        return trust_region_step(self.model, importance_weighted_advantage, chunks, self.config, fisher_chunks)
+        fisher_chunks = (
+            batch.rows(slice(None, None, stride)).chunks(self.chunk_size) if stride > 1 else None
+        )
+        return trust_region_step(
+            self.model, importance_weighted_advantage, chunks, self.config, fisher_chunks
+        )

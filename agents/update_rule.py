@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
-from agents import optimizer_state
-from agents.policies import Policy
-from agents.rollout import Batch
+from trpo.agents import optimizer_state
+from trpo.agents.policies import Policy
+from trpo.agents.rollout import Batch
 from trpo.measurement import measure_from_here
 from trpo.model import Model
 from trpo.parameters import assign, flatten
@@ -74,7 +74,11 @@ def importance_weighted_advantage(distribution: Distribution, batch: Batch) -> T
 
 
 def measured_update(
-    model: Model, chunks: Sequence[Batch], g: Tensor, update: Callable[[], None], optimizer: Optimizer | None = None
+    model: Model,
+    chunks: Sequence[Batch],
+    g: Tensor,
+    update: Callable[[], None],
+    optimizer: Optimizer | None = None,
 ) -> StepReport:
     """Do an update that nothing holds back, and measure it as a trust-region step is measured.
 
@@ -86,8 +90,8 @@ def measured_update(
         optimizer: that it moves θ by, if it carries state.
 
     Returns:
-        What was measured; θ and the optimizer are put back, bit for bit, where g, the new θ or a measurement at it is not a
-        number.
+        What was measured; θ and the optimizer are put back, bit for bit, where g, the new θ or a
+        measurement at it is not a number.
     """
     measure_here = measure_from_here(model, importance_weighted_advantage, chunks)
     before = measure_here()
@@ -115,7 +119,9 @@ def measured_update(
         mean_reverse_kl=after.mean_reverse_kl,
         surrogate_after=after.surrogate,
         predicted_gain=predicted_gain,
-        gain_ratio=(after.surrogate - before.surrogate) / predicted_gain if predicted_gain > 0 else None,
+        gain_ratio=(after.surrogate - before.surrogate) / predicted_gain
+        if predicted_gain > 0
+        else None,
         step_norm=step.norm(dtype=torch.float64).item(),
         step_fraction=1.0,
     )

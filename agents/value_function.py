@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from agents import optimizer_state
-from agents.networks import Activation, mlp
-from agents.rollout import Batch
+from trpo.agents import optimizer_state
+from trpo.agents.networks import Activation, mlp
+from trpo.agents.rollout import Batch
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.trust_region import TrustRegionConfig, trust_region_step
@@ -28,11 +28,13 @@ class ValueConfig:
     fit: Literal["gauss-newton", "adam"] = "gauss-newton"
     """Gauss–Newton by conjugate gradient, or Adam on minibatches."""
     newton_steps: int = 2
-    """Gauss–Newton steps a batch (in the prototype, 2 fit better than 10 epochs of Adam in two thirds of the time)."""
+    """Gauss–Newton steps a batch (in the prototype, 2 fit better than 10 epochs of Adam in two
+    thirds of the time)."""
     damping: float = 1e-3
     """Gauss–Newton: β in (JᵀJ/B + βI)x = g."""
     cg_iterations: int = 6
-    """Gauss–Newton: conjugate-gradient iterations a step (measured: V fits the next batch as well as with 10)."""
+    """Gauss–Newton: conjugate-gradient iterations a step (measured: V fits the next batch as well
+    as with 10)."""
     fisher_stride: int = 1
     """Gauss–Newton: JᵀJ is averaged over every n-th sample; gradient and line search take all."""
     learning_rate: float = 1e-3
@@ -46,11 +48,17 @@ class ValueConfig:
         require(all(width >= 1 for width in self.hidden), "value.hidden", self.hidden, "widths ≥ 1")
         require(self.newton_steps >= 1, "value.newton_steps", self.newton_steps, "an integer ≥ 1")
         require(self.damping >= 0, "value.damping", self.damping, "a number ≥ 0")
-        require(self.cg_iterations >= 1, "value.cg_iterations", self.cg_iterations, "an integer ≥ 1")
-        require(self.fisher_stride >= 1, "value.fisher_stride", self.fisher_stride, "an integer ≥ 1")
+        require(
+            self.cg_iterations >= 1, "value.cg_iterations", self.cg_iterations, "an integer ≥ 1"
+        )
+        require(
+            self.fisher_stride >= 1, "value.fisher_stride", self.fisher_stride, "an integer ≥ 1"
+        )
         require(self.learning_rate > 0, "value.learning_rate", self.learning_rate, "a number > 0")
         require(self.epochs >= 1, "value.epochs", self.epochs, "an integer ≥ 1")
-        require(self.minibatch_size >= 1, "value.minibatch_size", self.minibatch_size, "an integer ≥ 1")
+        require(
+            self.minibatch_size >= 1, "value.minibatch_size", self.minibatch_size, "an integer ≥ 1"
+        )
 
 
 class ValueFunction(nn.Module):
@@ -62,9 +70,18 @@ class ValueFunction(nn.Module):
         generator: source of the initial weights.
     """
 
-    def __init__(self, observation_size: int, config: ValueConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self, observation_size: int, config: ValueConfig, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        self.network = mlp(observation_size, config.hidden, 1, config.activation, last_gain=1.0, generator=generator)
+        self.network = mlp(
+            observation_size,
+            config.hidden,
+            1,
+            config.activation,
+            last_gain=1.0,
+            generator=generator,
+        )
 
     def forward(self, observations: Tensor) -> Tensor:
         """Return V(s).
@@ -123,7 +140,10 @@ class GaussNewtonFit:
         self.stride = config.fisher_stride
         self.chunk_size = chunk_size
         self.newton = TrustRegionConfig(
-            max_kl=float("inf"), damping=config.damping, cg_iterations=config.cg_iterations, backtrack_ratio=0.5
+            max_kl=float("inf"),
+            damping=config.damping,
+            cg_iterations=config.cg_iterations,
+            backtrack_ratio=0.5,
         )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> None:  # noqa: ARG002 nothing here is random
@@ -134,7 +154,11 @@ class GaussNewtonFit:
             generator: not drawn from.
         """
         chunks = batch.chunks(self.chunk_size)
-        fisher_chunks = batch.rows(slice(None, None, self.stride)).chunks(self.chunk_size) if self.stride > 1 else None
+        fisher_chunks = (
+            batch.rows(slice(None, None, self.stride)).chunks(self.chunk_size)
+            if self.stride > 1
+            else None
+        )
         for _ in range(self.steps):
             trust_region_step(self.model, log_likelihood, chunks, self.newton, fisher_chunks)
 
@@ -161,7 +185,9 @@ class AdamFit:
     def __init__(self, value_function: ValueFunction, config: ValueConfig) -> None:
         self.value_function = value_function
         self.config = config
-        self.optimizer = torch.optim.Adam(value_function.parameters(), lr=config.learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(
+            value_function.parameters(), lr=config.learning_rate, fused=True
+        )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> None:
         """Fit to a batch's returns.
@@ -171,9 +197,15 @@ class AdamFit:
             generator: source of the shuffles.
         """
         for _ in range(self.config.epochs):
-            for index in torch.randperm(len(batch), generator=generator).split(self.config.minibatch_size):
+            for index in torch.randperm(len(batch), generator=generator).split(
+                self.config.minibatch_size
+            ):
                 minibatch = batch.rows(index)
-                loss = (self.value_function(minibatch.observations) - minibatch.returns).square().mean()
+                loss = (
+                    (self.value_function(minibatch.observations) - minibatch.returns)
+                    .square()
+                    .mean()
+                )
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
@@ -191,7 +223,9 @@ class AdamFit:
         optimizer_state.load_state_tensors(self.optimizer, tensors)
 
 
-def make_fit(value_function: ValueFunction, config: ValueConfig, chunk_size: int) -> GaussNewtonFit | AdamFit:
+def make_fit(
+    value_function: ValueFunction, config: ValueConfig, chunk_size: int
+) -> GaussNewtonFit | AdamFit:
     """Return the fit that the configuration names.
 
     Args:

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 
-from agents.policies import Policy
-from agents.rollout import Batch
-from agents.update_rule import UpdateRule, measured_update
+from trpo.agents.policies import Policy
+from trpo.agents.rollout import Batch
+from trpo.agents.update_rule import UpdateRule, measured_update
 from trpo.model import surrogate_gradient
 from trpo.parameters import unflatten
 from trpo.trust_region import StepReport
@@ -33,12 +33,18 @@ class VpgConfig:
     """The plain policy gradient."""
 
     optimizer: OptimizerName = "adam"
-    """What turns the gradient into a step: one of torch.optim, with its own defaults (momentum: 0.9)."""
+    """What turns the gradient into a step: one of torch.optim, with its own defaults (momentum:
+    0.9)."""
     learning_rate: float = 0.01
     """Its step size: with one step a batch, larger than PPO's."""
 
     def __post_init__(self) -> None:
-        require(0 < self.learning_rate < math.inf, "vpg.learning_rate", self.learning_rate, "a number > 0")
+        require(
+            0 < self.learning_rate < math.inf,
+            "vpg.learning_rate",
+            self.learning_rate,
+            "a number > 0",
+        )
 
 
 def log_prob_weighted_advantage(distribution: Distribution, batch: Batch) -> Tensor:
@@ -65,14 +71,18 @@ class Vpg(UpdateRule):
 
     def __init__(self, policy: Policy, config: VpgConfig, chunk_size: int) -> None:
         super().__init__(policy, chunk_size)
-        self.optimizer: Optimizer = OPTIMIZERS[config.optimizer](list(policy.parameters()), config.learning_rate)
+        self.optimizer: Optimizer = OPTIMIZERS[config.optimizer](
+            list(policy.parameters()), config.learning_rate
+        )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
         chunks = batch.chunks(self.chunk_size)
         _, g = surrogate_gradient(self.model, log_prob_weighted_advantage, chunks)  # (P,)
 
         def update() -> None:
-            for parameter, piece in zip(self.model.parameters, unflatten(-g, self.model.parameters), strict=True):
+            for parameter, piece in zip(
+                self.model.parameters, unflatten(-g, self.model.parameters), strict=True
+            ):
                 parameter.grad = piece  # of the loss, which the optimizer descends
             self.optimizer.step()
 

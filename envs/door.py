@@ -8,10 +8,15 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import FlattenObservation
 
-from envs.envpool_engine import EnvPoolVectorEnv, join
-from envs.errors import EnvError
+from trpo.envs.envpool_engine import EnvPoolVectorEnv, join
+from trpo.envs.errors import EnvError
 
-OBSERVATION_SPACES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+OBSERVATION_SPACES = (
+    gym.spaces.Box,
+    gym.spaces.Discrete,
+    gym.spaces.MultiDiscrete,
+    gym.spaces.MultiBinary,
+)
 
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -19,8 +24,9 @@ Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 class Door(VectorWrapper):
     """Flattens observations, by Gymnasium's own utilities where they are no Box, and fits actions to the action space.
 
-    Continuous actions are clipped here, where they leave: their log-probability stays that of the unclipped action.
-    Environments may come in `parts`: slices of the N, each of which can be stepped by itself, in `send` and `receive`.
+    Continuous actions are clipped here, where they leave: their log-probability stays that of the
+    unclipped action. Environments may come in `parts`: slices of the N, each of which can be
+    stepped by itself, in `send` and `receive`.
 
     Args:
         env: any vector environment.
@@ -43,9 +49,13 @@ class Door(VectorWrapper):
         self._size = gym.spaces.flatdim(space)  # O
         self._action_shape = actions.shape or ()
         self._bounds = (actions.low, actions.high) if isinstance(actions, gym.spaces.Box) else None
-        self._start = getattr(actions, "start", 0)  # of Discrete and MultiDiscrete: the policy counts from 0
+        self._start = getattr(
+            actions, "start", 0
+        )  # of Discrete and MultiDiscrete: the policy counts from 0
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start new episodes.
 
         Args:
@@ -107,7 +117,9 @@ class Door(VectorWrapper):
 def _check_observation_space(space: gym.Space) -> None:
     match space:
         case gym.spaces.Box() if len(space.shape) >= 3:
-            raise EnvError(f"observation space {space} is an image: expected vectors, or Dict and Tuple of them")
+            raise EnvError(
+                f"observation space {space} is an image: expected vectors, or Dict and Tuple of them"
+            )
         case gym.spaces.Dict() | gym.spaces.Tuple():
             for part in space.values() if isinstance(space, gym.spaces.Dict) else space:
                 _check_observation_space(part)

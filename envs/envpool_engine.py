@@ -29,7 +29,8 @@ def worthwhile_parts(env_id: str, num_envs: int, threads: int) -> int:
         threads: to step environments with.
 
     Returns:
-        2 where that gains time: with two threads, and steps that take longer than the policy does (MuJoCo's); else 1.
+        2 where that gains time: with two threads, and steps that take longer than the policy does
+            (MuJoCo's); else 1.
     """
     from envpool.registration import registry
 
@@ -44,7 +45,8 @@ def join(results: list[tuple[Any, ...]]) -> Any:
         results: a tuple of arrays, and information, for each part.
 
     Returns:
-        Arrays one below the other, and the first's information; one part's result as it is: its observations may be a Dict.
+        Arrays one below the other, and the first's information; one part's result as it is: its
+        observations may be a Dict.
     """
     if len(results) == 1:
         return results[0]
@@ -60,7 +62,8 @@ class EnvPoolVectorEnv(VectorEnv):
         num_envs: N.
         seed: in [0, 2³¹ − N).
         threads: to step environments with; 0 for one a core.
-        parts: how many pools, each of as many environments and threads; what they do does not depend on it.
+        parts: how many pools, each of as many environments and threads; what they do does not
+            depend on it.
     """
 
     def __init__(self, env_id: str, num_envs: int, seed: int, threads: int, parts: int = 1) -> None:
@@ -69,13 +72,17 @@ class EnvPoolVectorEnv(VectorEnv):
         size = num_envs // parts
         self.parts = [slice(start, start + size) for start in range(0, num_envs, size)]
         self._pools: list[Any] = [
-            envpool.make_gymnasium(env_id, num_envs=size, seed=seed + part.start, num_threads=threads // parts)
+            envpool.make_gymnasium(
+                env_id, num_envs=size, seed=seed + part.start, num_threads=threads // parts
+            )
             for part in self.parts
         ]
         self.spec = gym.envs.registration.EnvSpec(env_id)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
-        with warnings.catch_warnings():  # EnvPool states float32 bounds in float64, which Gymnasium remarks on
+        with (
+            warnings.catch_warnings()
+        ):  # EnvPool states float32 bounds in float64, which Gymnasium remarks on
             warnings.simplefilter("ignore", UserWarning)
             self.single_observation_space = self._pools[0].single_observation_space
             self.single_action_space = self._pools[0].single_action_space
@@ -96,7 +103,9 @@ class EnvPoolVectorEnv(VectorEnv):
         """
         return join([pool.reset() for pool in self._pools])
 
-    def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment.
 
         Args:
@@ -118,7 +127,9 @@ class EnvPoolVectorEnv(VectorEnv):
         """
         self._pools[number].send(actions.astype(self._action_dtype, copy=False))
 
-    def receive(self, number: int) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def receive(
+        self, number: int
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Wait for a part to finish its step.
 
         Args:

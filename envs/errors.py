@@ -21,8 +21,15 @@ def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:
         The error, to be raised.
     """
     by_lower = {name.lower(): name for name in sorted(known)}
-    near = [by_lower[name] for name in difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else "expected an id of Gymnasium or EnvPool, or module:Env-v0"
+    near = [
+        by_lower[name]
+        for name in difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
+    ]
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else "expected an id of Gymnasium or EnvPool, or module:Env-v0"
+    )
     return EnvError(f"unknown environment {env_id!r}: {hint}")
 
 
@@ -36,4 +43,6 @@ def missing_extra(env_id: str, extra: str) -> EnvError:
     Returns:
         The error, to be raised.
     """
-    return EnvError(f"{env_id} needs a package that is not installed: run {INSTALL.format(extra=extra)}")
+    return EnvError(
+        f"{env_id} needs a package that is not installed: run {INSTALL.format(extra=extra)}"
+    )

@@ -9,11 +9,11 @@ from typing import Literal
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from envs.door import Door
-from envs.envpool_engine import EnvPoolVectorEnv, envpool_ids, worthwhile_parts
-from envs.errors import EnvError, missing_extra, unknown_id
-from envs.gymnasium_engine import find_spec, make_gymnasium, make_parallel
-from envs.time_limit import TimeLimitedDoor, end_process
+from trpo.envs.door import Door
+from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids, worthwhile_parts
+from trpo.envs.errors import EnvError, missing_extra, unknown_id
+from trpo.envs.gymnasium_engine import find_spec, make_gymnasium, make_parallel
+from trpo.envs.time_limit import TimeLimitedDoor, end_process
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
 LONGEST_TIMEOUT = 1_000_000
@@ -24,22 +24,31 @@ class EnvironmentConfig:
     """The vector environment."""
 
     engine: Engine = "auto"
-    """What steps the environments: EnvPool's threads, Gymnasium in this process, or one process each; auto prefers EnvPool."""
+    """What steps the environments: EnvPool's threads, Gymnasium in this process, or one process
+    each; auto prefers EnvPool."""
     num_envs: int = 32
-    """Environments stepped together, N (measured: with 64, Hopper-v5 learns worse; with 16, everything is slower)."""
+    """Environments stepped together, N (measured: with 64, Hopper-v5 learns worse; with 16,
+    everything is slower)."""
     step_timeout: float = 0.0
-    """Seconds after which environments that have not answered a step, or a reset, count as hung; 0 waits for ever."""
+    """Seconds after which environments that have not answered a step, or a reset, count as hung; 0
+    waits for ever."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
             raise EnvError(f"num_envs = {self.num_envs!r} is out of range: expected an integer ≥ 1")
         if not 0 <= self.step_timeout <= LONGEST_TIMEOUT:
             expected = f"seconds in [0, {LONGEST_TIMEOUT:,}]"
-            raise EnvError(f"step_timeout = {self.step_timeout!r} is out of range: expected {expected}")
+            raise EnvError(
+                f"step_timeout = {self.step_timeout!r} is out of range: expected {expected}"
+            )
 
 
 def make_vector_env(
-    env_id: str, config: EnvironmentConfig, seed: int, threads: int = 0, on_hang: Callable[[str], None] = end_process
+    env_id: str,
+    config: EnvironmentConfig,
+    seed: int,
+    threads: int = 0,
+    on_hang: Callable[[str], None] = end_process,
 ) -> Door:
     """Make N environments behind the `Door`.
 
@@ -48,13 +57,15 @@ def make_vector_env(
         config: engine and N.
         seed: in [0, 2³¹ − N); Gymnasium's environments take it at their reset.
         threads: for EnvPool; 0 for one a core.
-        on_hang: called with a sentence, from another thread, when environments in this process hang; has to end the process.
+        on_hang: called with a sentence, from another thread, when environments in this process
+            hang; has to end the process.
 
     Returns:
         Observations (N, O), actions (N, A), autoreset NEXT_STEP.
 
     Raises:
-        EnvError: if the id is unknown, its package or engine missing, or its observations unsupported.
+        EnvError: if the id is unknown, its package or engine missing, or its observations
+            unsupported.
     """
     if config.engine == "gymnasium-async":
         return Door(make_parallel(env_id, config.num_envs, config.step_timeout))
@@ -87,7 +98,11 @@ def make_recording_env(env_id: str, folder: Path) -> Door:
 
 def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:
     if not envpool_ids():
-        raise EnvError("engine = 'envpool' is not installed: run pip install envpool, or choose --engine gymnasium")
+        raise EnvError(
+            "engine = 'envpool' is not installed: run pip install envpool, or choose --engine gymnasium"
+        )
     if env_id not in envpool_ids():
         raise unknown_id(env_id, envpool_ids())
-    return EnvPoolVectorEnv(env_id, num_envs, seed, threads, worthwhile_parts(env_id, num_envs, threads))
+    return EnvPoolVectorEnv(
+        env_id, num_envs, seed, threads, worthwhile_parts(env_id, num_envs, threads)
+    )

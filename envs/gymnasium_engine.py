@@ -13,7 +13,7 @@ import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers import RecordVideo
 
-from envs.errors import EnvError, missing_extra, unknown_id
+from trpo.envs.errors import EnvError, missing_extra, unknown_id
 
 
 def find_spec(env_id: str) -> gym.envs.registration.EnvSpec | None:
@@ -55,10 +55,13 @@ class ProcessVectorEnv(VectorWrapper):
         super().__init__(env)
         self._processes = env
         self._timeout = timeout or None
-        # its own remarks about a process that failed fill a page; the error that follows says it in a line
+        # its own remarks about a process that failed fill a page; the error that follows says it in
+        # a line
         warnings.filterwarnings("ignore", module=r"gymnasium\.vector\.async_vector_env")
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes.
 
         Args:
@@ -99,7 +102,9 @@ class ProcessVectorEnv(VectorWrapper):
             raise ChildProcessError("the process of an environment died") from error
         except multiprocessing.TimeoutError as error:
             self._kill()
-            raise ChildProcessError(f"an environment gave no answer within {self._timeout:g} s") from error
+            raise ChildProcessError(
+                f"an environment gave no answer within {self._timeout:g} s"
+            ) from error
 
     def _kill(self) -> None:
         for process in self._processes.processes:
@@ -121,7 +126,9 @@ def make_gymnasium(env_id: str, num_envs: int, video: Path | None = None) -> Vec
     """
     with _errors_of(env_id) as spec:
         if video is not None:
-            record = partial(RecordVideo, video_folder=str(video), episode_trigger=lambda episode: episode == 0)
+            record = partial(
+                RecordVideo, video_folder=str(video), episode_trigger=lambda episode: episode == 0
+            )
             return _make_vec(env_id, num_envs, "sync", wrappers=[record], render_mode="rgb_array")
         if spec.vector_entry_point is not None:
             env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point")
@@ -148,7 +155,9 @@ def make_parallel(env_id: str, num_envs: int, timeout: float) -> VectorEnv:
 
 def _make_vec(env_id: str, num_envs: int, mode: str, **options: Any) -> Any:
     autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-    return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset, **options)
+    return gym.make_vec(
+        env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset, **options
+    )
 
 
 @contextmanager
@@ -166,4 +175,8 @@ def _errors_of(env_id: str) -> Iterator[gym.envs.registration.EnvSpec]:
         raise EnvError(f"environment {env_id!r}: {error}") from error
     except Exception as error:
         said = str(error).strip().partition("\n")[0]
-        raise EnvError(f"environment {env_id!r} cannot be made: {type(error).__name__}: {said}".removesuffix(": ")) from error
+        raise EnvError(
+            f"environment {env_id!r} cannot be made: {type(error).__name__}: {said}".removesuffix(
+                ": "
+            )
+        ) from error

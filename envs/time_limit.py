@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 
 from gymnasium.vector import VectorEnv
 
-from envs.door import Door, Step
+from trpo.envs.door import Door, Step
 
-TICKS = 20  # looks in a time limit; a process that was stopped, or a computer that slept, misses them and is not late
+# looks in a time limit; a process that was stopped, or a computer that slept, misses them and is
+# not late
+TICKS = 20
 
 
 def end_process(said: str) -> NoReturn:
@@ -39,10 +41,14 @@ class TimeLimitedDoor(Door):
         self._closed = threading.Event()
         name = env.spec.id if env.spec else "the environment"
         said = f"{name} gave no answer within {seconds:g} s"
-        watch = threading.Thread(target=self._watch, args=(seconds / TICKS, on_hang, said), daemon=True)
+        watch = threading.Thread(
+            target=self._watch, args=(seconds / TICKS, on_hang, said), daemon=True
+        )
         watch.start()
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes.
 
         Args:

@@ -2,10 +2,8 @@
 
 import difflib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 COMMANDS = {
     "train": "train a policy on a Gymnasium environment",
@@ -42,23 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    if clash := foreign_package():
-        print(f"trpo: {clash}", file=sys.stderr)
-        return 2
-    from scripts.command import run_command  # what follows imports torch; --help does not
+    from trpo.scripts.command import run_command  # what follows imports torch; --help does not
 
-    return run_command(importlib.import_module(f"scripts.{command}").main, options)
-
-
-def foreign_package() -> str | None:
-    """Return what is wrong if one of our packages is another distribution's: `agents` and `envs` are common names."""
-    home = Path(__file__).resolve().parent.parent
-    for package in ("trpo", "agents", "envs"):
-        spec = importlib.util.find_spec(package)
-        origin = Path(str(spec.origin)).resolve() if spec else None
-        if origin is None or home not in origin.parents:
-            return f"package {package!r} is found at {origin}, not in {home}: install this project in an environment of its own"
-    return None
+    return run_command(importlib.import_module(f"trpo.scripts.{command}").main, options)
 
 
 def _help() -> str:

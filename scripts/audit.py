@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from scripts.command import UsageError, parse
-from scripts.display import print_facts
-from scripts.options import TrainOptions
-from scripts.plot import read_metrics
-from scripts.run_folder import read_config
+from trpo.scripts.command import UsageError, parse
+from trpo.scripts.display import print_facts
+from trpo.scripts.options import TrainOptions
+from trpo.scripts.plot import read_metrics
+from trpo.scripts.run_folder import read_config
 from trpo.validation import require
 
 
@@ -25,7 +25,9 @@ class AuditOptions:
     """δ to hold the run against, in nats; by default its own, if it had one."""
 
     def __post_init__(self) -> None:
-        require(self.max_kl is None or self.max_kl > 0, "max_kl", self.max_kl, "a number of nats > 0")
+        require(
+            self.max_kl is None or self.max_kl > 0, "max_kl", self.max_kl, "a number of nats > 0"
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,19 +46,27 @@ def main(arguments: Sequence[str]) -> int:
     learner = read_config(options.run, TrainOptions(env="")).learner
     max_kl = options.max_kl or learner.max_kl
     if max_kl is None:
-        raise UsageError(f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it against, --max-kl")
+        raise UsageError(
+            f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it against, --max-kl"
+        )
     columns = read_metrics(options.run)
     broken = broken_promises(columns, max_kl)
     kl, update = columns["trust_region/mean_kl"], columns["update"].astype(int)
     worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl)))
 
     def told(flags: np.ndarray) -> str:
-        which = ", ".join(f"{number:,}" for number in update[flags][:5]) + (", …" if flags.sum() > 5 else "")
-        return f"{len(flags) - flags.sum():,} of {len(flags):,} updates" + (f"; not in {which}" if flags.any() else "")
+        which = ", ".join(f"{number:,}" for number in update[flags][:5]) + (
+            ", …" if flags.sum() > 5 else ""
+        )
+        return f"{len(flags) - flags.sum():,} of {len(flags):,} updates" + (
+            f"; not in {which}" if flags.any() else ""
+        )
 
     print_facts(
         {promise: told(flags) for promise, flags in broken.items()}
-        | {"largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, in update {update[worst]:,}"}
+        | {
+            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, in update {update[worst]:,}"
+        }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
     )
     return 1 if any(flags.any() for flags in broken.values()) else 0
@@ -72,7 +82,10 @@ def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, 
     Returns:
         Promises to (U,) flags, true where an update broke it.
     """
-    kl, before, after = (columns[f"trust_region/{name}"] for name in ("mean_kl", "surrogate_before", "surrogate_after"))
+    kl, before, after = (
+        columns[f"trust_region/{name}"]
+        for name in ("mean_kl", "surrogate_before", "surrogate_after")
+    )
     accepted = columns["trust_region/accepted"] == 1
     moved = (kl != 0) | (columns["trust_region/step_norm"] != 0)
     return {

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 
-from scripts.command import UsageError
+from trpo.scripts.command import UsageError
 
 BENCHMARKS = {
     "learning": "train and evaluate over seeds: what every environment's preset reaches",
@@ -27,9 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     if not arguments or arguments[0] in {"-h", "--help"}:
         names = "\n".join(f"  {name:<10} {description}" for name, description in BENCHMARKS.items())
-        print(f"usage: trpo benchmark NAME [OPTIONS]\n\nbenchmarks:\n{names}\n\ntrpo benchmark NAME --help lists its options.")
+        print(
+            f"usage: trpo benchmark NAME [OPTIONS]\n\nbenchmarks:\n{names}\n\ntrpo benchmark NAME --help lists its options."
+        )
         return 0
     name, *options = arguments
     if name not in BENCHMARKS:
         raise UsageError(f"unknown benchmark {name!r}: expected {', '.join(BENCHMARKS)}")
-    return int(importlib.import_module(f"scripts.benchmarks.{name}").main(options))
+    return int(importlib.import_module(f"trpo.scripts.benchmarks.{name}").main(options))

@@ -9,9 +9,9 @@ from typing import TypeVar, cast
 
 import tyro
 
-from agents.checkpoint import CheckpointError
-from agents.trainer import TrainingError
-from envs.errors import EnvError
+from trpo.agents.checkpoint import CheckpointError
+from trpo.agents.trainer import TrainingError
+from trpo.envs.errors import EnvError
 from trpo.validation import ConfigError
 
 Options = TypeVar("Options")
@@ -21,7 +21,9 @@ class UsageError(ValueError):
     """Input that a command cannot use; the message is one line, fit to print to a user."""
 
 
-def parse(options: type[Options], arguments: Sequence[str], command: str, default: Options | None = None) -> Options:
+def parse(
+    options: type[Options], arguments: Sequence[str], command: str, default: Options | None = None
+) -> Options:
     """Read a command's options.
 
     Args:
@@ -39,7 +41,10 @@ def parse(options: type[Options], arguments: Sequence[str], command: str, defaul
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return cast(Options, tyro.cli(options, args=list(arguments), prog=f"trpo {command}", default=default))
+            return cast(
+                Options,
+                tyro.cli(options, args=list(arguments), prog=f"trpo {command}", default=default),
+            )
     except SystemExit as end:
         if end.code in {0, None}:
             raise
@@ -65,8 +70,8 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         arguments: those words.
 
     Returns:
-        Its exit code; 2 for bad input, 1 when training cannot go on or a file cannot be written, each after one line on
-        stderr; 130 after Ctrl-C.
+        Its exit code; 2 for bad input, 1 when training cannot go on or a file cannot be written,
+        each after one line on stderr; 130 after Ctrl-C.
     """
     try:
         return command(arguments)

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import tyro
 
-from agents.evaluation import evaluate
-from agents.randomness import Component
-from agents.rollout import WorldError, world_errors
-from agents.trainer import Trainer
-from scripts.command import UsageError, parse
-from scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
-from scripts.comparison.methods import METHODS
-from scripts.comparison.report import write_report
-from scripts.comparison.table import UNTRAINED, Results, write_table
-from scripts.options import cpu_count, parse_train_options
-from scripts.tables import write_provenance
+from trpo.agents.evaluation import evaluate
+from trpo.agents.randomness import Component
+from trpo.agents.rollout import WorldError, world_errors
+from trpo.agents.trainer import Trainer
+from trpo.scripts.command import UsageError, parse
+from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
+from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.report import write_report
+from trpo.scripts.comparison.table import UNTRAINED, Results, write_table
+from trpo.scripts.options import cpu_count, parse_train_options
+from trpo.scripts.tables import write_provenance
 from trpo.validation import require
 
 
@@ -53,9 +53,16 @@ class CompareOptions:
             shlex.split(self.options)
         except ValueError as error:
             raise UsageError(f"options = {self.options!r} cannot be read: {error}") from error
-        require(len(self.methods) >= 1, "methods", self.methods, f"one or more of {', '.join(METHODS)}")
+        require(
+            len(self.methods) >= 1, "methods", self.methods, f"one or more of {', '.join(METHODS)}"
+        )
         sizes = self.step_sizes
-        require(len(sizes) >= 1 and all(0 < size < np.inf for size in sizes), "step_sizes", sizes, "numbers > 0")
+        require(
+            len(sizes) >= 1 and all(0 < size < np.inf for size in sizes),
+            "step_sizes",
+            sizes,
+            "numbers > 0",
+        )
         require(self.seeds >= 1, "seeds", self.seeds, "an integer ≥ 1")
         require(self.steps >= 1, "steps", self.steps, "an integer ≥ 1")
         require(self.workers >= 0, "workers", self.workers, "an integer ≥ 0")
@@ -71,14 +78,17 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run's process failed.
 
     Raises:
-        UsageError: if a method is none of those there are, or the environment fails with the untrained policy.
+        UsageError: if a method is none of those there are, or the environment fails with the
+            untrained policy.
     """
     options = parse(CompareOptions, arguments, "compare")
     for method in options.methods:
         if method not in METHODS:
             near = difflib.get_close_matches(method, METHODS, n=1)
             guess = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"methods: unknown method {method!r}: expected {', '.join(METHODS)}{guess}")
+            raise UsageError(
+                f"methods: unknown method {method!r}: expected {', '.join(METHODS)}{guess}"
+            )
     out = options.out or Path("runs/compare") / options.env.replace("/", "-").replace(":", "-")
     grid = Grid(options.env, options.steps, options.options, out)
     cells = [
@@ -88,7 +98,9 @@ def main(arguments: Sequence[str]) -> int:
         for size in sorted(set(options.step_sizes))
     ]
     try:
-        untrained = untrained_return(grid, cells[0])  # first: a bad environment leaves nothing behind
+        untrained = untrained_return(
+            grid, cells[0]
+        )  # first: a bad environment leaves nothing behind
     except WorldError as error:
         raise UsageError(f"{options.env} {error}") from error
     out.mkdir(parents=True, exist_ok=True)
@@ -96,10 +108,16 @@ def main(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     failed = run_cells(grid, cells, options.workers or cpu_count())
     write_provenance(out / "provenance.json", time.perf_counter() - started)
-    rows: list[dict[str, Any]] = [row for cell in cells if cell not in failed for row in read_cell(grid, cell)]
+    rows: list[dict[str, Any]] = [
+        row for cell in cells if cell not in failed for row in read_cell(grid, cell)
+    ]
     if rows:
         nothing = dict.fromkeys(COLUMNS, "")
-        first = {"method": UNTRAINED, "step_size": 0, "seed": 0, "update": 0} | nothing | {"episode_return": f"{untrained:.6g}"}
+        first = (
+            {"method": UNTRAINED, "step_size": 0, "seed": 0, "update": 0}
+            | nothing
+            | {"episode_return": f"{untrained:.6g}"}
+        )
         write_table(out / "updates.csv.gz", [first, *rows])
         publish(out, options.env)
     for cell in failed:
@@ -114,7 +132,9 @@ def publish(out: Path, env: str) -> None:
         out: the grid's folder.
         env: its environment.
     """
-    from scripts.comparison.figures import draw_all  # imports matplotlib, which a bad option need not wait for
+    from trpo.scripts.comparison.figures import (
+        draw_all,
+    )  # imports matplotlib, which a bad option need not wait for
 
     results = Results(out / "updates.csv.gz")
     report = write_report(results, env)
@@ -136,9 +156,16 @@ def untrained_return(grid: Grid, cell: Cell, episodes: int = 100) -> float:
         In raw rewards.
     """
     run = parse_train_options(grid.words(cell))
-    trainer = Trainer(run.make_env, run.learner)  # as a run makes it: what it refuses is told before the grid begins
+    trainer = Trainer(
+        run.make_env, run.learner
+    )  # as a run makes it: what it refuses is told before the grid begins
     trainer.close()
     seed = trainer.randomness.integer(Component.EVALUATION)
-    with closing(replace(run, environment=replace(run.environment, num_envs=episodes)).make_env(seed)) as env, world_errors():
+    with (
+        closing(
+            replace(run, environment=replace(run.environment, num_envs=episodes)).make_env(seed)
+        ) as env,
+        world_errors(),
+    ):
         played = evaluate(env, trainer.agent, seed, trainer.randomness.generator(Component.ACTIONS))
     return float(np.mean([episode.undiscounted_return for episode in played]))

@@ -12,8 +12,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agents.config import LearnerConfig
-from agents.trainer import UpdateRecord
+from trpo.agents.config import LearnerConfig
+from trpo.agents.trainer import UpdateRecord
 from trpo.trust_region import Status
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -47,14 +47,21 @@ class Display:
             console=self.console,
         )
         self._task = self._progress.add_task("", total=self.total_steps)
-        self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        self._live = (
+            Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        )
 
     def __enter__(self) -> "Display":
         if self._live:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._live:
             self._live.stop()
 
@@ -91,7 +98,13 @@ class Display:
         now = time.perf_counter()
         if self._live:
             self._progress.update(self._task, completed=min(record.steps, self.total_steps))
-            self._live.update(Panel(Group(self._progress, self._figures(record)), title=self.title, title_align="left"))
+            self._live.update(
+                Panel(
+                    Group(self._progress, self._figures(record)),
+                    title=self.title,
+                    title_align="left",
+                )
+            )
         elif not self._last_line or now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
             self.console.print(self._line(record), highlight=False, soft_wrap=True)
@@ -110,7 +123,10 @@ class Display:
         table.add_row("return, last 100 episodes", self._return(record))
         table.add_row("KL(old ‖ new)", f"{self._kl(record)} nats")
         backtracks = metrics.get("trust_region/backtracks")
-        table.add_row("update", record.status.value + ("" if backtracks is None else f", {backtracks:.0f} backtracks"))
+        table.add_row(
+            "update",
+            record.status.value + ("" if backtracks is None else f", {backtracks:.0f} backtracks"),
+        )
         table.add_row("updates", f"{record.update:,}")
         table.add_row("steps/s", f"{metrics['time/steps_per_second']:,.0f}")
         return table
@@ -141,15 +157,28 @@ class Display:
         if self.last is None:
             return
         steps = self.last.steps - self.steps_before
-        unchanged = [f"{count:,} × {status.value}" for status, count in self.outcomes.items() if status is not Status.ACCEPTED]
+        unchanged = [
+            f"{count:,} × {status.value}"
+            for status, count in self.outcomes.items()
+            if status is not Status.ACCEPTED
+        ]
         restarts = self.last.metrics["environment/restarts"]
-        within = f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats" if self.max_kl else ""
+        within = (
+            f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats"
+            if self.max_kl
+            else ""
+        )
         print_facts({
             "return, last 100 episodes": self._return(self.last),
-            "updates within the limit": within or "this algorithm has none: trpo audit holds it against one",
+            "updates within the limit": within
+            or "this algorithm has none: trpo audit holds it against one",
             "largest KL": f"{self.largest_kl:.5f}",
             "updates put back": "; ".join(unchanged) or "none",
-            **({"environments restarted": f"{restarts:.0f} times: a process of theirs was lost"} if restarts else {}),
+            **(
+                {"environments restarted": f"{restarts:.0f} times: a process of theirs was lost"}
+                if restarts
+                else {}
+            ),
             "steps/s": f"{steps / (time.perf_counter() - self.started):,.0f}, everything included",
             "run": str(folder),
             "see it": f"tensorboard --logdir {folder}",

@@ -10,18 +10,18 @@ import tyro
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from agents.agent import Agent
-from agents.checkpoint import CheckpointError, load_checkpoint
-from agents.checkpoint_folder import BEST, CheckpointFolder
-from agents.evaluation import evaluate
-from agents.randomness import Component, Randomness
-from agents.rollout import Episode
-from agents.trainer import with_prefix
-from envs.factory import make_recording_env
-from scripts.command import parse, warn
-from scripts.display import print_facts
-from scripts.options import TrainOptions
-from scripts.run_folder import read_config
+from trpo.agents.agent import Agent
+from trpo.agents.checkpoint import CheckpointError, load_checkpoint
+from trpo.agents.checkpoint_folder import BEST, CheckpointFolder
+from trpo.agents.evaluation import evaluate
+from trpo.agents.randomness import Component, Randomness
+from trpo.agents.rollout import Episode
+from trpo.agents.trainer import with_prefix
+from trpo.envs.factory import make_recording_env
+from trpo.scripts.command import parse, warn
+from trpo.scripts.display import print_facts
+from trpo.scripts.options import TrainOptions
+from trpo.scripts.run_folder import read_config
 from trpo.validation import require
 
 
@@ -34,7 +34,8 @@ class EvaluateOptions:
     episodes: int = 100
     """Episodes to play, each in an environment of its own."""
     best: bool = False
-    """Play the checkpoint with the best mean return of 100 training episodes, instead of the newest."""
+    """Play the checkpoint with the best mean return of 100 training episodes, instead of the
+    newest."""
     stochastic: bool = False
     """Sample actions as training does, instead of taking the distribution's mode."""
     seed: int = 0
@@ -71,7 +72,9 @@ def main(arguments: Sequence[str]) -> int:
         "max_return": returns.max(),
         "mean_length": lengths.mean(),
     }
-    (options.run / "evaluation.json").write_text(json.dumps(result | {"returns": returns.tolist()}, indent=2) + "\n")
+    (options.run / "evaluation.json").write_text(
+        json.dumps(result | {"returns": returns.tolist()}, indent=2) + "\n"
+    )
     print_facts(
         {
             "policy": f"{policy}, {len(episodes)} episodes",
@@ -98,7 +101,9 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     seed = randomness.integer(Component.EVALUATION)
 
     def play(env: VectorEnv) -> list[Episode]:
-        agent = Agent(env.single_observation_space, env.single_action_space, run.learner, randomness)
+        agent = Agent(
+            env.single_observation_space, env.single_action_space, run.learner, randomness
+        )
         agent.load_state_dict(with_prefix(tensors, "agent."))
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
@@ -108,7 +113,9 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
 
     if options.video:
         play(make_recording_env(run.env, options.video))
-    return play(replace(run, environment=replace(run.environment, num_envs=options.episodes)).make_env(seed))
+    return play(
+        replace(run, environment=replace(run.environment, num_envs=options.episodes)).make_env(seed)
+    )
 
 
 def _read_tensors(options: EvaluateOptions) -> dict[str, Tensor]:

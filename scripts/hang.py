@@ -2,8 +2,8 @@
 
 import sys
 
-from agents.trainer import Trainer
-from scripts.interrupt import exit_at_once
+from trpo.agents.trainer import Trainer
+from trpo.scripts.interrupt import exit_at_once
 
 
 class Hang:
@@ -18,5 +18,9 @@ class Hang:
         Args:
             said: a sentence that names the environment.
         """
-        print(f"trpo: {said}, in update {self.trainer.update + 1 if self.trainer else 1}", file=sys.stderr, flush=True)
+        print(
+            f"trpo: {said}, in update {self.trainer.update + 1 if self.trainer else 1}",
+            file=sys.stderr,
+            flush=True,
+        )
         exit_at_once(1)

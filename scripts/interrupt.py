@@ -13,7 +13,9 @@ def exit_at_once(exit_code: int) -> NoReturn:
     Args:
         exit_code: the process's.
     """
-    sys.stdout.write("\x1b[?25h" if sys.stdout.isatty() else "")  # the cursor, which a live display hides
+    sys.stdout.write(
+        "\x1b[?25h" if sys.stdout.isatty() else ""
+    )  # the cursor, which a live display hides
     sys.stdout.flush()
     os._exit(exit_code)
 
@@ -26,10 +28,18 @@ class Interrupt:
         self._owner = os.getpid()
 
     def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -39,7 +49,9 @@ class Interrupt:
         return 128 + self.signal if self.signal else 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the interface has it
-        if os.getpid() != self._owner:  # a process of the environments': Ctrl-C reaches it too, but its owner decides
+        if (
+            os.getpid() != self._owner
+        ):  # a process of the environments': Ctrl-C reaches it too, but its owner decides
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.command import UsageError
+from trpo.scripts.command import UsageError
 
 
 @contextmanager
@@ -23,7 +23,9 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with (folder / "lock").open("a") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: processes of the environments' would inherit that
+            fcntl.lockf(
+                file, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # not flock: processes of the environments' would inherit that
         except BlockingIOError as error:
             raise UsageError(f"run {folder} is being trained by another process") from error
         yield

@@ -3,14 +3,16 @@
 from contextlib import closing
 from pathlib import Path
 
-from agents.checkpoint_folder import CheckpointFolder
-from agents.telemetry import Telemetry
-from agents.trainer import Trainer
-from scripts.display import Display
-from scripts.interrupt import Interrupt
+from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.telemetry import Telemetry
+from trpo.agents.trainer import Trainer
+from trpo.scripts.display import Display
+from trpo.scripts.interrupt import Interrupt
 
 
-def learn(trainer: Trainer, telemetry: Telemetry, display: Display, folder: Path, interrupt: Interrupt) -> None:
+def learn(
+    trainer: Trainer, telemetry: Telemetry, display: Display, folder: Path, interrupt: Interrupt
+) -> None:
     """Run the training loop, and write down what comes of it: rows, checkpoints, results.
 
     Args:

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import LearnerConfig
-from envs.door import Door
-from envs.factory import EnvironmentConfig, make_vector_env
-from envs.time_limit import end_process
-from scripts.command import parse
-from scripts.presets import PRESETS
+from trpo.agents.config import LearnerConfig
+from trpo.envs.door import Door
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.time_limit import end_process
+from trpo.scripts.command import parse
+from trpo.scripts.presets import PRESETS
 from trpo.validation import require
 
 
@@ -35,17 +35,24 @@ class TrainOptions:
     name: str = ""
     """Name of the run, whose folder is RUNS/ENV/NAME; by default seed and time of day."""
     resume: bool = False
-    """Go on with the run of this --name if there is one, else start it: for schedulers that start a failed job again."""
+    """Go on with the run of this --name if there is one, else start it: for schedulers that start a
+    failed job again."""
     runs: Path = Path("runs")
     """Folder of all runs."""
     threads: int = 0
     """CPU threads for environments and for tensors; 0 for one a core."""
-    environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(default_factory=EnvironmentConfig)
+    environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(
+        default_factory=EnvironmentConfig
+    )
     learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = field(default_factory=LearnerConfig)
 
     def __post_init__(self) -> None:
         require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
-        fits = not {"/", "\0"} & set(self.name) and not self.name.startswith(".") and len(self.name.encode()) <= 255
+        fits = (
+            not {"/", "\0"} & set(self.name)
+            and not self.name.startswith(".")
+            and len(self.name.encode()) <= 255
+        )
         require(fits, "name", self.name, "a file name")
 
     @property
@@ -58,7 +65,8 @@ class TrainOptions:
 
         Args:
             seed: of its first environment.
-            on_hang: called with a sentence when environments in this process hang; has to end the process.
+            on_hang: called with a sentence when environments in this process hang; has to end the
+                process.
 
         Returns:
             The environment, behind the door.

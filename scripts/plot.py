@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from scripts.command import UsageError, parse
-from scripts.options import TrainOptions
-from scripts.run_folder import read_config
+from trpo.scripts.command import UsageError, parse
+from trpo.scripts.options import TrainOptions
+from trpo.scripts.run_folder import read_config
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,38 @@ def plot(run: Path, out: Path) -> None:
     figure, (learning, trust) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 
     learning.plot(steps, columns["episode/return_100"], color="tab:blue")
-    learning.set(xlabel="environment steps", ylabel="return, mean of last 100 episodes", title=f"{config.env}, sampled actions")
+    learning.set(
+        xlabel="environment steps",
+        ylabel="return, mean of last 100 episodes",
+        title=f"{config.env}, sampled actions",
+    )
 
-    trust.semilogy(steps, columns["trust_region/max_state_kl"], ".", color="0.8", markersize=3, label="largest over states")
-    trust.semilogy(steps, columns["trust_region/mean_kl"], ".", color="tab:blue", markersize=4, label="mean over states")
+    trust.semilogy(
+        steps,
+        columns["trust_region/max_state_kl"],
+        ".",
+        color="0.8",
+        markersize=3,
+        label="largest over states",
+    )
+    trust.semilogy(
+        steps,
+        columns["trust_region/mean_kl"],
+        ".",
+        color="tab:blue",
+        markersize=4,
+        label="mean over states",
+    )
     title = f"KL of {len(steps):,} updates, which {config.learner.algorithm} does not limit"
     if config.learner.max_kl is not None:
         trust.semilogy(steps, max_kl, color="tab:red", label=f"limit δ = {config.learner.max_kl:g}")
         within = int((columns["trust_region/mean_kl"] <= max_kl).sum())
         title = f"mean KL ≤ δ in {within:,} of {len(steps):,} updates"
     trust.set(xlabel="environment steps", ylabel="KL(old ‖ new), nats", title=title)
-    trust.set_ylim(bottom=0.1 * min(columns["trust_region/mean_kl"][columns["trust_region/mean_kl"] > 0], default=1e-6))
+    trust.set_ylim(
+        bottom=0.1
+        * min(columns["trust_region/mean_kl"][columns["trust_region/mean_kl"] > 0], default=1e-6)
+    )
     trust.legend(frameon=False, fontsize="small", loc="lower center", ncols=3)
     for axes in (learning, trust):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -100,4 +121,8 @@ def read_metrics(run: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"{run / 'metrics.csv'} cannot be read: {error.strerror}") from error
     if not rows:
         raise UsageError(f"{run} has no updates yet")
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0] if name != "status"}
+    return {
+        name: np.array([float(row[name] or "nan") for row in rows])
+        for name in rows[0]
+        if name != "status"
+    }

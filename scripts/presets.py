@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from scripts.command import parse
+from trpo.scripts.command import parse
 
 PRESETS: dict[str, str] = {
     "CartPole-v1": "--total-steps 100000",
@@ -16,7 +16,8 @@ PRESETS: dict[str, str] = {
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000",
 }
-"""Environment id to options of `trpo train`; every other environment gets the options' own defaults."""
+"""Environment id to options of `trpo train`; every other environment gets the options' own
+defaults."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,13 @@ def main(arguments: Sequence[str]) -> int:
         0.
     """
     parse(PresetsOptions, arguments, "presets")
-    table = Table("environment", "options that trpo train starts from", box=None, header_style="bold", pad_edge=False)
+    table = Table(
+        "environment",
+        "options that trpo train starts from",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
     for env_id, options in PRESETS.items():
         table.add_row(env_id, options)
     Console().print(table)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import tyro
 
-from agents.checkpoint_folder import Checkpoint, CheckpointFolder
-from agents.telemetry import Telemetry, cut_table
-from agents.trainer import Trainer
-from scripts import run_folder
-from scripts.command import UsageError, parse, warn
-from scripts.display import Display
-from scripts.hang import Hang
-from scripts.interrupt import Interrupt
-from scripts.lock import locked
-from scripts.loop import learn
-from scripts.options import TrainOptions
+from trpo.agents.checkpoint_folder import Checkpoint, CheckpointFolder
+from trpo.agents.telemetry import Telemetry, cut_table
+from trpo.agents.trainer import Trainer
 from trpo.parallel import set_workers
+from trpo.scripts import run_folder
+from trpo.scripts.command import UsageError, parse, warn
+from trpo.scripts.display import Display
+from trpo.scripts.hang import Hang
+from trpo.scripts.interrupt import Interrupt
+from trpo.scripts.lock import locked
+from trpo.scripts.loop import learn
+from trpo.scripts.options import TrainOptions
 from trpo.validation import require
 
 
@@ -29,10 +29,16 @@ class ResumeOptions:
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
     total_steps: int | None = None
-    """Environment steps to train for, counted from the run's beginning; by default what the run was started with."""
+    """Environment steps to train for, counted from the run's beginning; by default what the run was
+    started with."""
 
     def __post_init__(self) -> None:
-        require(self.total_steps is None or self.total_steps >= 1, "total_steps", self.total_steps, "an integer ≥ 1")
+        require(
+            self.total_steps is None or self.total_steps >= 1,
+            "total_steps",
+            self.total_steps,
+            "an integer ≥ 1",
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,7 +51,9 @@ def main(arguments: Sequence[str]) -> int:
         0; 130 or 143 when interrupted.
     """
     options = parse(ResumeOptions, arguments, "resume")
-    run_folder.read_config(options.run, TrainOptions(env=""))  # no lock in a folder that is no run's
+    run_folder.read_config(
+        options.run, TrainOptions(env="")
+    )  # no lock in a folder that is no run's
     with Interrupt() as interrupt, locked(options.run):
         resume(options.run, options.total_steps, interrupt)
     return interrupt.exit_code
@@ -65,10 +73,18 @@ def go_on(folder: Path, options: TrainOptions) -> int:
         UsageError: if the run was started with other options.
     """
     begun = run_folder.read_config(folder, TrainOptions(env=""))
-    same = replace(begun, name=options.name, runs=options.runs, resume=True, threads=options.threads and begun.threads)
+    same = replace(
+        begun,
+        name=options.name,
+        runs=options.runs,
+        resume=True,
+        threads=options.threads and begun.threads,
+    )
     if found := run_folder.first_difference(same, options):
         name, old, new = found
-        raise UsageError(f"run {folder} was started with {name} = {old!r}, not {new!r}: choose another --name")
+        raise UsageError(
+            f"run {folder} was started with {name} = {old!r}, not {new!r}: choose another --name"
+        )
     with Interrupt() as interrupt, locked(folder):
         newest = CheckpointFolder(folder / "checkpoints").newest(lambda _: None)
         if newest and newest.state["steps"] >= options.learner.trainer.total_steps:
@@ -104,7 +120,9 @@ def resume(folder: Path, total_steps: int | None, interrupt: Interrupt) -> None:
     config = run_folder.extend(folder, options.learner.trainer.total_steps)
     checkpoints.delete_after(trainer.update)
     if config["versions"] != run_folder.versions():
-        warn(f"the run was started with {config['versions']}: with other versions it may go on differently")
+        warn(
+            f"the run was started with {config['versions']}: with other versions it may go on differently"
+        )
     display = Display(options.env, options.learner)
     display.count_earlier(records)
     print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
@@ -117,5 +135,7 @@ def _options(folder: Path, total_steps: int | None, newest: Checkpoint | None) -
     loop = replace(loop, total_steps=total_steps or loop.total_steps)
     if newest and newest.state["steps"] >= loop.total_steps:
         steps = newest.state["steps"]
-        raise UsageError(f"run {folder} is finished: it took {steps:,} steps; to go on, give a larger --total-steps")
+        raise UsageError(
+            f"run {folder} is finished: it took {steps:,} steps; to go on, give a larger --total-steps"
+        )
     return replace(options, learner=replace(options.learner, trainer=loop))

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from agents.files import replace_file
-from scripts.command import UsageError
+from trpo.agents.files import replace_file
+from trpo.scripts.command import UsageError
 
 Config = TypeVar("Config")
 CONFIG = "config.json"
@@ -55,7 +55,9 @@ def create(folder: Path, again: bool = False) -> None:
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=again)
     except FileExistsError as error:
-        raise UsageError(f"run {folder} exists: choose another --name, or go on with it by --resume") from error
+        raise UsageError(
+            f"run {folder} exists: choose another --name, or go on with it by --resume"
+        ) from error
     except OSError as error:
         raise UsageError(f"cannot make run folder {folder}: {error.strerror}") from error
 
@@ -70,7 +72,9 @@ def write_config(folder: Path, options: Any) -> dict[str, Any]:
     Returns:
         What was written, as it will be read.
     """
-    return _write_json(folder / CONFIG, asdict(options) | {"versions": versions(), "git_commit": git_commit()})
+    return _write_json(
+        folder / CONFIG, asdict(options) | {"versions": versions(), "git_commit": git_commit()}
+    )
 
 
 def extend(folder: Path, total_steps: int) -> dict[str, Any]:
@@ -112,7 +116,9 @@ def read_config(folder: Path, template: Config) -> Config:
     try:
         return _restore(template, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise UsageError(f"{folder} is not a run: expected a folder with config.json, as trpo train leaves it") from error
+        raise UsageError(
+            f"{folder} is not a run: expected a folder with config.json, as trpo train leaves it"
+        ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
@@ -122,7 +128,9 @@ def _restore(template: Any, values: dict[str, Any]) -> Any:
 
     def field(name: str) -> Any:
         default, value = getattr(template, name), values[name]
-        return _restore(default, value) if is_dataclass(default) else _typed(name, value, hints[name])
+        return (
+            _restore(default, value) if is_dataclass(default) else _typed(name, value, hints[name])
+        )
 
     return replace(template, **{name: field(name) for name in template.__dataclass_fields__})
 
@@ -164,7 +172,9 @@ def first_difference(one: Any, other: Any, prefix: str = "") -> tuple[str, Any, 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES if _installed(package)}
+    return {"python": platform.python_version()} | {
+        package: version(package) for package in PACKAGES if _installed(package)
+    }
 
 
 def _installed(package: str) -> bool:
@@ -179,6 +189,9 @@ def git_commit() -> str | None:
     """Return the commit of this checkout, marked if it has changes; `None` outside git."""
     here = Path(__file__).parent
     described = subprocess.run(
-        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return described.stdout.strip() or None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.command import UsageError, parse
+from trpo.scripts.command import UsageError, parse
 
 STUDIES = {
     "euclidean-vs-kl": "C1: equal steps in parameter space, and how far each moves the distribution",
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     if not arguments or arguments[0] in {"-h", "--help"}:
         names = "\n".join(f"  {name:<18} {description}" for name, description in STUDIES.items())
-        print(f"usage: trpo study NAME [--out FOLDER]\n\nstudies:\n{names}\n  {'all':<18} every one of them")
+        print(
+            f"usage: trpo study NAME [--out FOLDER]\n\nstudies:\n{names}\n  {'all':<18} every one of them"
+        )
         return 0
     name, *words = arguments
     if name not in {*STUDIES, "all"}:
@@ -63,13 +65,18 @@ def run_study(name: str, folder: Path) -> None:
         name: of `STUDIES`.
         folder: to write to.
     """
-    from scripts.studies.findings import publish  # imports matplotlib and tensorboard; the list of studies does not
+    from trpo.scripts.studies.findings import (
+        publish,
+    )  # imports matplotlib and tensorboard; the list of studies does not
 
     print(f"\n{name} · {STUDIES[name]}\n", flush=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        publish(importlib.import_module(f"scripts.studies.{name.replace('-', '_')}").study(), folder)
+        publish(
+            importlib.import_module(f"trpo.scripts.studies.{name.replace('-', '_')}").study(),
+            folder,
+        )
     finally:
         torch.set_num_threads(threads)
     print(f"\n{folder / 'figure.png'}")

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scripts.options import cpu_count
-from scripts.run_folder import git_commit, versions
+from trpo.scripts.options import cpu_count
+from trpo.scripts.run_folder import git_commit, versions
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -40,7 +40,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        writer.writerows(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+        )
 
 
 def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:

@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agents.telemetry import Telemetry
-from agents.trainer import Trainer
-from scripts import run_folder
-from scripts.command import UsageError, run_command
-from scripts.display import Display
-from scripts.hang import Hang
-from scripts.interrupt import Interrupt
-from scripts.lock import locked
-from scripts.loop import learn
-from scripts.options import TrainOptions, parse_train_options
-from scripts.resume import go_on
+from trpo.agents.telemetry import Telemetry
+from trpo.agents.trainer import Trainer
 from trpo.parallel import set_workers
+from trpo.scripts import run_folder
+from trpo.scripts.command import UsageError, run_command
+from trpo.scripts.display import Display
+from trpo.scripts.hang import Hang
+from trpo.scripts.interrupt import Interrupt
+from trpo.scripts.lock import locked
+from trpo.scripts.loop import learn
+from trpo.scripts.options import TrainOptions, parse_train_options
+from trpo.scripts.resume import go_on
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +52,9 @@ def train(options: TrainOptions) -> tuple[Path, int]:
     folder = run_folder.path(options.runs, options.env, name)
     if options.resume and run_folder.is_run(folder):
         return folder, go_on(folder, options)
-    options = replace(options, threads=options.cpu_threads)  # as config.json has it: sums depend on it by rounding
+    options = replace(
+        options, threads=options.cpu_threads
+    )  # as config.json has it: sums depend on it by rounding
     set_workers(options.threads)
     with Interrupt() as interrupt:
         hang = Hang()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.policies import Policy, PolicyConfig, make_policy
-from agents.rollout import Batch
+from trpo.agents.policies import Policy, PolicyConfig, make_policy
+from trpo.agents.rollout import Batch
 from trpo.parallel import set_workers
 
 torch.set_num_threads(1)  # tests share their cores with one another
@@ -37,12 +37,18 @@ def flat_parameters(policy: Policy) -> Tensor:
     return torch.cat([parameter.detach().reshape(-1) for parameter in policy.parameters()])
 
 
-def make_problem(space: gym.Space, hidden: tuple[int, ...], size: int = 40, seed: int = 0) -> Problem:
+def make_problem(
+    space: gym.Space, hidden: tuple[int, ...], size: int = 40, seed: int = 0
+) -> Problem:
     generator = torch.Generator().manual_seed(seed)
     policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(hidden=hidden), generator).double()
     with torch.no_grad():
-        for parameter in policy.parameters():  # away from the near-uniform start, so that every block of F matters
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        for parameter in (
+            policy.parameters()
+        ):  # away from the near-uniform start, so that every block of F matters
+            parameter += 0.3 * torch.randn(
+                parameter.shape, generator=generator, dtype=torch.float64
+            )
         observations = torch.randn(size, OBSERVATION_SIZE, generator=generator, dtype=torch.float64)
         output = policy.network(observations)
         actions = policy.act(output, policy.draw_noise(1, size, generator)[0].double())

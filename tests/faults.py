@@ -54,7 +54,13 @@ FAULTS = [
         "        assign(model.parameters, theta_old + full_step - full_step)\n        accepted",
         "tests/trpo",
     ),
-    Fault("NaN when xᵀFx ≤ 0", "trpo/conjugate_gradient.py", "if not 0 < pAp < math.inf:", "if False:", "tests/trpo"),
+    Fault(
+        "NaN when xᵀFx ≤ 0",
+        "trpo/conjugate_gradient.py",
+        "if not 0 < pAp < math.inf:",
+        "if False:",
+        "tests/trpo",
+    ),
     Fault(
         "huge gradients overflow",
         "trpo/conjugate_gradient.py",
@@ -132,7 +138,13 @@ FAULTS = [
         "model.here(chunk).eta",
         "tests/trpo",
     ),
-    Fault("the gradient's sign", "trpo/trust_region.py", "full_step = scale * x", "full_step = -scale * x", "tests/trpo"),
+    Fault(
+        "the gradient's sign",
+        "trpo/trust_region.py",
+        "full_step = scale * x",
+        "full_step = -scale * x",
+        "tests/trpo",
+    ),
     Fault(
         "the step is not scaled to the trust region",
         "trpo/trust_region.py",
@@ -449,8 +461,20 @@ FAULTS = [
         "        return super().receive(number)",
         "tests/envs/test_time_limit.py",
     ),
-    Fault("the slope of tanh is wrong", "agents/networks.py", "1 - x.square()", "1 - x", "tests/agents/test_networks.py"),
-    Fault("audit overlooks NaN", "scripts/audit.py", "~(kl <= max_kl)", "kl > max_kl", "tests/scripts/test_audit.py"),
+    Fault(
+        "the slope of tanh is wrong",
+        "agents/networks.py",
+        "1 - x.square()",
+        "1 - x",
+        "tests/agents/test_networks.py",
+    ),
+    Fault(
+        "audit overlooks NaN",
+        "scripts/audit.py",
+        "~(kl <= max_kl)",
+        "kl > max_kl",
+        "tests/scripts/test_audit.py",
+    ),
 ]
 
 
@@ -458,14 +482,34 @@ def is_noticed(fault: Fault) -> bool:
     """Whether the tests fail with the fault in."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
-        shutil.copytree(HOME, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "*.egg-info", "__pycache__"))
+        shutil.copytree(
+            HOME,
+            copy,
+            ignore=shutil.ignore_patterns(".git", ".venv", "runs", "*.egg-info", "__pycache__"),
+        )
         path = copy / fault.file
         text = path.read_text(encoding="utf-8")
         if fault.sound not in text:
             raise ValueError(f"{fault.name}: {fault.file} no longer reads {fault.sound!r}")
         path.write_text(text.replace(fault.sound, fault.faulty, 1), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *fault.tests.split()]
-        result = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(copy)})
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *fault.tests.split(),
+        ]
+        result = subprocess.run(
+            command,
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": str(copy)},
+        )
         if result.returncode not in {0, 1}:
             raise RuntimeError(f"{fault.name}: {result.stdout}{result.stderr}")
         return result.returncode == 1
@@ -473,7 +517,13 @@ def is_noticed(fault: Fault) -> bool:
 
 def main() -> int:
     """Try every fault whose name holds the words given; first, that the tests pass in a copy without a fault."""
-    nothing = Fault("none", "README.md", "", "", "tests/trpo tests/agents tests/envs tests/scripts/test_commands.py")
+    nothing = Fault(
+        "none",
+        "README.md",
+        "",
+        "",
+        "tests/trpo tests/agents tests/envs tests/scripts/test_commands.py",
+    )
     if is_noticed(nothing):
         raise RuntimeError("the tests fail without any fault")
     words = " ".join(sys.argv[1:])

@@ -1,7 +1,7 @@
 """Kills small runs by SIGKILL at random moments, resumes them until they are done, and compares them with runs never stopped.
 
-`make kill` does so with 30 runs; `python tests/kill.py 5 7` with 5, from seed 7 on. What differs is printed, and the exit
-code is 1.
+`make kill` does so with 30 runs; `python tests/kill.py 5 7` with 5, from seed 7 on. What differs is
+printed, and the exit code is 1.
 """
 
 import csv
@@ -23,14 +23,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agents.checkpoint import load_checkpoint
-from scripts import __main__
+from trpo.agents.checkpoint import load_checkpoint
+from trpo.scripts import __main__
 
-FORKS = multiprocessing.get_context("forkserver")  # processes that have torch imported already, and nothing else done
-FORKS.set_forkserver_preload(["scripts.train", "scripts.resume", "envpool"])
+FORKS = multiprocessing.get_context(
+    "forkserver"
+)  # processes that have torch imported already, and nothing else done
+FORKS.set_forkserver_preload(["trpo.scripts.train", "trpo.scripts.resume", "envpool"])
 UPDATES = 12
 SMALL = f"--total-steps {UPDATES * 256 - 300} --batch-size 256 --num-envs 8 --hidden 8 --checkpoint-interval 3 --threads 1"
-WORLDS = ("CartPole-v1 --engine envpool", "Pendulum-v1", "CartPole-v1 --engine gymnasium", "Pendulum-v1 --value.fit adam")
+WORLDS = (
+    "CartPole-v1 --engine envpool",
+    "Pendulum-v1",
+    "CartPole-v1 --engine gymnasium",
+    "Pendulum-v1 --value.fit adam",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,9 @@ def updates_of(run: Path) -> int:
     return max(table.read_bytes().count(b"\n") - 1, 0) if table.exists() else 0
 
 
-def kill_at(process: multiprocessing.process.BaseProcess, run: Path, update: int, delay: float) -> bool:
+def kill_at(
+    process: multiprocessing.process.BaseProcess, run: Path, update: int, delay: float
+) -> bool:
     """Wait for an update, then for `delay` seconds, and kill; return whether the process was still alive then."""
     while process.is_alive() and updates_of(run) < update:
         time.sleep(0.001)
@@ -102,8 +111,12 @@ def differences(one: Path, other: Path) -> list[str]:
     if files[0] != files[1] or len(files[0]) < 3:
         return [f"checkpoints {files[0]}, {files[1]}"]
     for name in files[0]:
-        (tensors, state), (others, other_state) = (load_checkpoint(run / "checkpoints" / name) for run in (one, other))
-        same = tensors.keys() == others.keys() and all(torch.equal(tensors[key], others[key]) for key in tensors)
+        (tensors, state), (others, other_state) = (
+            load_checkpoint(run / "checkpoints" / name) for run in (one, other)
+        )
+        same = tensors.keys() == others.keys() and all(
+            torch.equal(tensors[key], others[key]) for key in tensors
+        )
         if not same or state != other_state:
             found.append(name)
     if untimed_rows(one) != untimed_rows(other):
@@ -115,7 +128,10 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def untimed_rows(run: Path) -> list[dict[str, str]]:
     with (run / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if "time/" not in key} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if "time/" not in key}
+            for row in csv.DictReader(file)
+        ]
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -129,13 +145,20 @@ def main(words: Sequence[str]) -> int:
     """Try COUNT runs (30) from seed FIRST (0) on."""
     count, first = [*map(int, words), *(30, 0)[len(words) :]]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda seed: survive(seed, Path(folder)), range(first, first + count)))
+        outcomes = list(
+            pool.map(lambda seed: survive(seed, Path(folder)), range(first, first + count))
+        )
     for seed, outcome in enumerate(outcomes, first):
         if outcome.differences:
             print(f"seed {seed}: {', '.join(outcome.differences)}")
     same = sum(not outcome.differences for outcome in outcomes)
-    killed, kills = sum(outcome.kills > 0 for outcome in outcomes), sum(outcome.kills for outcome in outcomes)
-    print(f"{same} of {count} runs equal runs never stopped; {killed} of them were killed, {kills} times in all")
+    killed, kills = (
+        sum(outcome.kills > 0 for outcome in outcomes),
+        sum(outcome.kills for outcome in outcomes),
+    )
+    print(
+        f"{same} of {count} runs equal runs never stopped; {killed} of them were killed, {kills} times in all"
+    )
     return 0 if same == count else 1
 
 

@@ -1,8 +1,9 @@
 """Trains for hours in a process of its own, and watches what it holds: memory and open files must not grow.
 
-`make soak` takes 2 hours; `python tests/soak.py HOURS FOLDER ENV OPTIONS...` as long as you say, on what you say. FOLDER gets
-samples.csv, summary.json and provenance.json. The first tenth is warm-up. After it, by a line of least squares, resident memory
-may grow by less than 2 % of its mean and open files by less than half a file; else the exit code is 1.
+`make soak` takes 2 hours; `python tests/soak.py HOURS FOLDER ENV OPTIONS...` as long as you say, on
+what you say. FOLDER gets samples.csv, summary.json and provenance.json. The first tenth is warm-up.
+After it, by a line of least squares, resident memory may grow by less than 2 % of its mean and open
+files by less than half a file; else the exit code is 1.
 """
 
 import csv
@@ -20,7 +21,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.tables import write_provenance
+from trpo.scripts.tables import write_provenance
 
 HOME = Path(__file__).resolve().parent.parent
 WARM_UP = 0.1  # of the samples
@@ -54,9 +55,12 @@ def watch(process: subprocess.Popen, table: Path, seconds: float) -> Iterator[Sa
 
 def soak(seconds: float, folder: Path, train: Sequence[str]) -> tuple[list[Sample], int]:
     """Train for a time, then end it by SIGTERM; return the samples, which are also in samples.csv, and the exit code."""
-    with tempfile.TemporaryDirectory() as runs, (folder / "samples.csv").open("w", newline="") as file:
+    with (
+        tempfile.TemporaryDirectory() as runs,
+        (folder / "samples.csv").open("w", newline="") as file,
+    ):
         words = [*train, "--total-steps", str(10**12), "--runs", runs, "--name", "soak"]
-        command = [sys.executable, "-m", "scripts", "train", *words]
+        command = [sys.executable, "-m", "trpo.scripts", "train", *words]
         process = subprocess.Popen(command, cwd=HOME, stdout=subprocess.DEVNULL)
         samples: list[Sample] = []
         try:
@@ -76,10 +80,15 @@ def summarize(samples: Sequence[Sample], exit_code: int) -> dict[str, float | st
     """What the samples after the warm-up say, and the verdict on them."""
     after = samples[int(WARM_UP * len(samples)) :]
     hours = np.array([row["hours"] for row in after])
-    slope = {name: np.polyfit(hours, [row[name] for row in after], 1)[0] for name in ("rss_kib", "threads", "files")}
+    slope = {
+        name: np.polyfit(hours, [row[name] for row in after], 1)[0]
+        for name in ("rss_kib", "threads", "files")
+    }
     span = hours[-1] - hours[0]
     growth = slope["rss_kib"] * span / np.mean([row["rss_kib"] for row in after])
-    steady = growth < LARGEST_GROWTH and slope["files"] * span < 0.5 and slope["threads"] * span < 0.5
+    steady = (
+        growth < LARGEST_GROWTH and slope["files"] * span < 0.5 and slope["threads"] * span < 0.5
+    )
     return {
         "hours": round(float(hours[-1]), 4),
         "warm_up_hours": round(float(hours[0]), 4),

@@ -1,7 +1,7 @@
 """Random trust-region problems, hard ones, in float32: what the step promises must hold in every one of them.
 
-`make sweep` runs 10,000 of them (about a minute); `python tests/sweep.py 500 7` runs 500, from seed 7 on. A broken promise is
-printed, and the exit code is 1.
+`make sweep` runs 10,000 of them (about a minute); `python tests/sweep.py 500 7` runs 500, from seed
+7 on. A broken promise is printed, and the exit code is 1.
 """
 
 import sys
@@ -14,10 +14,10 @@ from torch.distributions import kl_divergence
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agents.policies import Policy, PolicyConfig, make_policy
-from agents.rollout import Batch
-from agents.update_rule import importance_weighted_advantage
 from tests.conftest import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
+from trpo.agents.policies import Policy, PolicyConfig, make_policy
+from trpo.agents.rollout import Batch
+from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
 
 
@@ -37,7 +37,9 @@ def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += uniform(0, 1) * torch.randn(parameter.shape, generator=generator)
-        decades = uniform(0, 6)  # of the observations' scales; F is quadratic in them, so up to 1e12
+        decades = uniform(
+            0, 6
+        )  # of the observations' scales; F is quadratic in them, so up to 1e12
         scales = 10 ** torch.linspace(-decades / 2, decades / 2, OBSERVATION_SIZE)
         observations = scales * torch.randn(size, OBSERVATION_SIZE, generator=generator)
         if one_in(8):
@@ -71,7 +73,9 @@ def step(seed: int) -> tuple[StepReport, str]:
         return report, "" if same else f"parameters moved, though {report.status.value}"
     new = policy.distribution(policy.network(batch.observations))
     kl = kl_divergence(policy.family(*eta_old), new).double().mean().item()
-    if not (report.mean_kl <= config.max_kl and kl <= config.max_kl * (1 + 1e-5)):  # measured twice, but for rounding
+    if not (
+        report.mean_kl <= config.max_kl and kl <= config.max_kl * (1 + 1e-5)
+    ):  # measured twice, but for rounding
         return report, f"KL {report.mean_kl}, or {kl}, > {config.max_kl}"
     return report, ""
 

@@ -14,7 +14,17 @@ THEIRS = {
     "trpo": {"torch"},
     "agents": {"torch", "numpy", "gymnasium", "safetensors", "tensorboard", "tyro"},
     "envs": {"numpy", "gymnasium", "envpool"},
-    "scripts": {"torch", "numpy", "gymnasium", "tyro", "rich", "matplotlib", "sb3_contrib", "sklearn", "stable_baselines3"},
+    "scripts": {
+        "torch",
+        "numpy",
+        "gymnasium",
+        "tyro",
+        "rich",
+        "matplotlib",
+        "sb3_contrib",
+        "sklearn",
+        "stable_baselines3",
+    },
 }
 
 
@@ -38,13 +48,21 @@ def test_imports_run_one_way(package):
 
 
 def test_the_mathematics_can_be_read_in_one_sitting():
-    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (HOME / "trpo").glob("*.py"))
+    lines = sum(
+        len(path.read_text(encoding="utf-8").splitlines()) for path in (HOME / "trpo").glob("*.py")
+    )
     assert lines <= 900
 
 
 def test_from_the_command_to_conjugate_gradient_in_five_hops():
     """Each file of the tour imports the next."""
-    tour = ["scripts/train.py", "agents/trainer.py", "agents/algorithms.py", "agents/trpo.py", "trpo/trust_region.py"]
+    tour = [
+        "scripts/train.py",
+        "agents/trainer.py",
+        "agents/algorithms.py",
+        "agents/trpo.py",
+        "trpo/trust_region.py",
+    ]
     tour.append("trpo/conjugate_gradient.py")
     for here, there in pairwise(tour):
         module = there.removesuffix(".py").replace("/", ".")

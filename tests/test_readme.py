@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benchmarks.learning import summarize
-from scripts.tables import read_rows
+from trpo.scripts.benchmarks.learning import summarize
+from trpo.scripts.tables import read_rows
 
 HOME = Path(__file__).resolve().parent.parent
-PAGES = [path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)]
+PAGES = [
+    path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)
+]
 
 
 def test_the_mathematics_used_alone_fits_a_classifier():
-    (code,) = re.findall(r"```python\n(.*?)```", (HOME / "trpo" / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (HOME / "trpo" / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(code, {})

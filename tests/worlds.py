@@ -12,7 +12,13 @@ import numpy as np
 class Worlds(gym.Env):
     """An environment of given spaces and reward, which ends after `length` steps, by termination or truncation in turn."""
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, length: int = 7, reward: float = 1.0) -> None:
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        length: int = 7,
+        reward: float = 1.0,
+    ) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
         self.length = length
@@ -23,7 +29,9 @@ class Worlds(gym.Env):
     def _observation(self) -> Any:
         return self.observation_space.sample()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self.observation_space.seed(seed)
@@ -36,7 +44,13 @@ class Worlds(gym.Env):
         self.actions.append(action)
         self.t += 1
         ended = self.t >= self.length
-        return self._observation(), self.reward, ended and self.episode % 2 == 0, ended and self.episode % 2 == 1, {}
+        return (
+            self._observation(),
+            self.reward,
+            ended and self.episode % 2 == 0,
+            ended and self.episode % 2 == 1,
+            {},
+        )
 
 
 class NotFinite(Worlds):
@@ -50,7 +64,9 @@ class NotFinite(Worlds):
         observation, reward, *rest = super().step(action)
         if self.episode >= 3:
             bad = self.value
-            observation, reward = (observation * bad, reward) if self.what == "observation" else (observation, bad)
+            observation, reward = (
+                (observation * bad, reward) if self.what == "observation" else (observation, bad)
+            )
         return observation, reward, *rest
 
 
@@ -107,7 +123,9 @@ class HangingReset(Worlds):
     def __init__(self) -> None:
         super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         time.sleep(1000)
         return super().reset(seed=seed)
 
@@ -118,7 +136,9 @@ class BrokenReset(Worlds):
     def __init__(self) -> None:
         super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         raise RuntimeError("no licence")
 
 
@@ -141,11 +161,17 @@ class Constant(Worlds):
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,))
 SPACES = {
-    "dict": (gym.spaces.Dict({"a": BOX, "b": gym.spaces.Discrete(4)}), gym.spaces.Discrete(3, start=5)),
+    "dict": (
+        gym.spaces.Dict({"a": BOX, "b": gym.spaces.Discrete(4)}),
+        gym.spaces.Discrete(3, start=5),
+    ),
     "tuple": (gym.spaces.Tuple((BOX, gym.spaces.MultiBinary(2))), gym.spaces.MultiDiscrete([2, 5])),
     "discrete": (gym.spaces.Discrete(6), gym.spaces.MultiBinary(4)),
     "multidiscrete": (gym.spaces.MultiDiscrete([3, 2]), gym.spaces.Box(-0.1, 0.1, (2, 2))),
-    "matrix": (gym.spaces.Box(-1.0, 1.0, (2, 3)), gym.spaces.Box(np.float32(-0.5), np.float32(2.0), (1,))),
+    "matrix": (
+        gym.spaces.Box(-1.0, 1.0, (2, 3)),
+        gym.spaces.Box(np.float32(-0.5), np.float32(2.0), (1,)),
+    ),
 }
 
 
@@ -153,7 +179,10 @@ def register() -> None:
     """Make the environments known to Gymnasium; called when the module is imported."""
     for name, (observations, actions) in SPACES.items():
         gym.register(f"Test{name.capitalize()}-v0", lambda o=observations, a=actions: Worlds(o, a))
-    gym.register("TestImage-v0", lambda: Worlds(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(2)))
+    gym.register(
+        "TestImage-v0",
+        lambda: Worlds(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(2)),
+    )
     gym.register("TestText-v0", lambda: Worlds(gym.spaces.Text(3), gym.spaces.Discrete(2)))
     gym.register("TestTextAction-v0", lambda: Worlds(BOX, gym.spaces.Text(3)))
     gym.register("TestEndless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=10**9))

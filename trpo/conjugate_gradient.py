@@ -19,8 +19,8 @@ class Solution:
         quadratic_form: xᵀAx.
         iterations: products with A that moved x.
         relative_residual: ‖b − Ax‖ / ‖b‖, by CG's own recursion.
-        ritz_values: eigenvalues of A as seen from the Krylov space, ascending; the extreme ones bound A's condition
-            number from below. One per iteration.
+        ritz_values: eigenvalues of A as seen from the Krylov space, ascending; the extreme ones
+            bound A's condition number from below. One per iteration.
     """
 
     x: Tensor
@@ -30,11 +30,13 @@ class Solution:
     ritz_values: tuple[float, ...]
 
 
-def conjugate_gradient(product: Product, b: Tensor, max_iterations: int = 10, tolerance: float = 1e-10) -> Solution:
+def conjugate_gradient(
+    product: Product, b: Tensor, max_iterations: int = 10, tolerance: float = 1e-10
+) -> Solution:
     """Solve Ax = b by conjugate gradient (Hestenes & Stiefel 1952; Nocedal & Wright 2006, algorithm 5.2).
 
-    Stops early at a relative residual ≤ `tolerance`, or at a direction p without positive curvature pᵀAp (A is singular
-    there, or not finite); x is then what was found before that direction.
+    Stops early at a relative residual ≤ `tolerance`, or at a direction p without positive curvature
+    pᵀAp (A is singular there, or not finite); x is then what was found before that direction.
 
     Args:
         product: v ↦ Av, (P,) to (P,); A symmetric positive definite.
@@ -46,7 +48,9 @@ def conjugate_gradient(product: Product, b: Tensor, max_iterations: int = 10, to
         The solution; x = 0 when b = 0.
     """
     norm = b.norm(dtype=torch.float64).item()
-    unit_b = b / norm if norm > 0 else b  # of unit length, so that no square overflows or vanishes in float32
+    unit_b = (
+        b / norm if norm > 0 else b
+    )  # of unit length, so that no square overflows or vanishes in float32
     x = torch.zeros_like(b)
     r = unit_b.clone()  # the residual b − Ax
     p = r.clone()
@@ -79,8 +83,8 @@ def conjugate_gradient(product: Product, b: Tensor, max_iterations: int = 10, to
 
 
 def _ritz_values(diagonal: list[float], off_diagonal: list[float]) -> tuple[float, ...]:
-    # Eigenvalues of the Lanczos matrix that CG's coefficients spell out (Golub & Van Loan 2013, §11.3.3):
-    # T_kk = 1/α_k + β_{k−1}/α_{k−1} and T_{k,k+1} = √β_k/α_k.
+    # Eigenvalues of the Lanczos matrix that CG's coefficients spell out (Golub & Van Loan 2013,
+    # §11.3.3): T_kk = 1/α_k + β_{k−1}/α_{k−1} and T_{k,k+1} = √β_k/α_k.
     T = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
     side = torch.diag(torch.tensor(off_diagonal, dtype=torch.float64), 1)
     return tuple(torch.linalg.eigvalsh(T + side + side.T).tolist())

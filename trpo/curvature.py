@@ -1,7 +1,8 @@
 """Curvature that training does not use, to hold the Fisher matrix against: scores, the empirical Fisher, the loss Hessian.
 
-The score is ∇_θ log π(a|s). Its mean under the model's own a ∼ π is 0 and its covariance is F (Amari 1998). With the data's a
-in place of the model's the same outer product is the *empirical* Fisher: another matrix (Kunstner, Balles & Hennig 2019).
+The score is ∇_θ log π(a|s). Its mean under the model's own a ∼ π is 0 and its covariance is F
+(Amari 1998). With the data's a in place of the model's the same outer product is the *empirical*
+Fisher: another matrix (Kunstner, Balles & Hennig 2019).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +27,10 @@ def materialize(product: Product, like: Tensor) -> Tensor:
     Returns:
         A, (P, P).
     """
-    return torch.stack([product(column) for column in torch.eye(len(like), dtype=like.dtype, device=like.device)], dim=1)
+    return torch.stack(
+        [product(column) for column in torch.eye(len(like), dtype=like.dtype, device=like.device)],
+        dim=1,
+    )
 
 
 def score_moments(model: Model, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
@@ -47,14 +51,18 @@ def score_moments(model: Model, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor
             log_prob = distribution.log_prob(action)
             scores = jacobian(log_prob, model.parameters)  # (b, P)
             weighted = log_prob.detach().exp()[:, None] * scores
-            total.append(torch.cat([weighted.sum(0)[None], weighted.T @ scores]))  # the mean on top of the outer product
+            total.append(
+                torch.cat([weighted.sum(0)[None], weighted.T @ scores])
+            )  # the mean on top of the outer product
         return torch.stack(total).sum(0), len(log_prob)
 
     moments = batch_mean(chunk_sums(chunk) for chunk in chunks)
     return moments[0], moments[1:]
 
 
-def empirical_fisher_product(model: Model, log_likelihood: Surrogate, chunks: Sequence[Chunk]) -> Product:
+def empirical_fisher_product(
+    model: Model, log_likelihood: Surrogate, chunks: Sequence[Chunk]
+) -> Product:
     """Return v ↦ F̂v, F̂ = E_s[∇log π(t|s) ∇log π(t|s)ᵀ] with the data's targets t where F has a ∼ π.
 
     Args:
@@ -67,7 +75,9 @@ def empirical_fisher_product(model: Model, log_likelihood: Surrogate, chunks: Se
     """
 
     def chunk_product(chunk: Chunk) -> Callable[[Tensor], tuple[Tensor, int]]:
-        terms = log_likelihood(model.family(*model.outputs(chunk)), chunk)  # (b,), with Jacobian S: a score a row
+        terms = log_likelihood(
+            model.family(*model.outputs(chunk)), chunk
+        )  # (b,), with Jacobian S: a score a row
         S = linearize([terms], model.parameters)
         return lambda v: (flatten(S.vjp(S.jvp(unflatten(v, model.parameters)))), len(terms))
 
@@ -89,10 +99,24 @@ def hessian_vector_product(model: Model, surrogate: Surrogate, chunks: Sequence[
     gradients = []
     for chunk in chunks:
         terms = surrogate(model.family(*model.outputs(chunk)), chunk)
-        g = grad(terms.sum(), model.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+        g = grad(
+            terms.sum(),
+            model.parameters,
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
         gradients.append((flatten(g), len(terms)))
 
     def chunk_product(g: Tensor, v: Tensor) -> Tensor:
-        return flatten(grad(g @ v, model.parameters, retain_graph=True, allow_unused=True, materialize_grads=True))
+        return flatten(
+            grad(
+                g @ v,
+                model.parameters,
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        )
 
     return lambda v: batch_mean((chunk_product(g, v), count) for g, count in gradients)

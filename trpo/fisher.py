@@ -1,7 +1,8 @@
 """The Fisher matrix F = E_s[Jᵀ M J] of a model, as products with vectors and, for tests and study, in full.
 
-J = ∂η/∂θ is the Jacobian of the distribution's parameters η; M = ∇²_η KL(π(·|η₀) ‖ π(·|η)) at η = η₀ is the Fisher matrix of
-the family itself. So F is the Hessian in θ of the mean KL at θ_old (Martens 2020, §9), where KL's value and gradient are 0.
+J = ∂η/∂θ is the Jacobian of the distribution's parameters η; M = ∇²_η KL(π(·|η₀) ‖ π(·|η)) at η =
+η₀ is the Fisher matrix of the family itself. So F is the Hessian in θ of the mean KL at θ_old
+(Martens 2020, §9), where KL's value and gradient are 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ def fisher_vector_product(model: Model, chunks: Sequence[Chunk]) -> Product:
 
     Args:
         model: the distribution; θ must stay as it is while the product is in use.
-        chunks: the states to average over; up to one a worker, all that does not depend on v is computed once.
+        chunks: the states to average over; up to one a worker, all that does not depend on v is
+            computed once.
 
     Returns:
         A linear map from (P,) to (P,).
@@ -44,7 +46,9 @@ def _chunk_product(model: Model, chunk: Chunk) -> Callable[[Tensor], tuple[Tenso
     return lambda v: (flatten(here.vjp(M(here.jvp(unflatten(v, model.parameters))))), count)
 
 
-def _family_fisher(family: Callable[..., Distribution], *eta_0: Tensor) -> Callable[[Tensors], Tensors]:
+def _family_fisher(
+    family: Callable[..., Distribution], *eta_0: Tensor
+) -> Callable[[Tensors], Tensors]:
     """Return u ↦ Mu for any family: a graph of KL's gradient in η, which is 0 at η₀ and whose Jacobian is M."""
     eta_1 = [e.clone().requires_grad_() for e in eta_0]
     kl = kl_divergence(family(*eta_0), family(*eta_1))  # (b,)
@@ -64,7 +68,9 @@ def double_backward_product(model: Model, chunks: Sequence[Chunk]) -> Product:
     """
 
     def kl_from_here(distribution: Distribution, chunk: Chunk) -> Tensor:
-        return kl_divergence(model.family(*[e.detach() for e in model.outputs(chunk)]), distribution)
+        return kl_divergence(
+            model.family(*[e.detach() for e in model.outputs(chunk)]), distribution
+        )
 
     return hessian_vector_product(model, kl_from_here, chunks)
 
@@ -87,7 +93,9 @@ def dense_fisher(model: Model, chunks: Sequence[Chunk]) -> Tensor:
 
         def total_kl(flat_eta: Tensor) -> Tensor:
             eta_1 = [piece.view_as(e) for piece, e in zip(flat_eta.split(sizes), eta, strict=True)]
-            return kl_divergence(model.family(*[e.detach() for e in eta]), model.family(*eta_1)).sum()
+            return kl_divergence(
+                model.family(*[e.detach() for e in eta]), model.family(*eta_1)
+            ).sum()
 
         M = torch.autograd.functional.hessian(total_kl, eta_0)  # (E, E)
         J = jacobian(flatten(eta), model.parameters)  # (E, P)

@@ -7,7 +7,11 @@ from trpo.measurement import Measurement
 
 
 def backtracking_line_search(
-    measure: Callable[[float], Measurement], surrogate_before: float, max_kl: float, backtrack_ratio: float, max_backtracks: int
+    measure: Callable[[float], Measurement],
+    surrogate_before: float,
+    max_kl: float,
+    backtrack_ratio: float,
+    max_backtracks: int,
 ) -> tuple[int, float, Measurement | None]:
     """Shrink the step until measured KL ≤ δ and the measured surrogate improved (Schulman et al. 2015, appendix C).
 
@@ -21,7 +25,8 @@ def backtracking_line_search(
         max_backtracks: how often to shrink the step at most.
 
     Returns:
-        Backtracks taken, the accepted fraction t, and what was measured there; 0 and `None` when no try was accepted.
+        Backtracks taken, the accepted fraction t, and what was measured there; 0 and `None` when no
+        try was accepted.
     """
     for backtracks in range(max_backtracks + 1):
         fraction = backtrack_ratio**backtracks

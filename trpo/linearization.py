@@ -30,21 +30,32 @@ def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
 
     Args:
         outputs: η, with the graph that leads to it.
-        parameters: θ; parts of η that it does not reach have no derivative, and the other way round.
+        parameters: θ; parts of η that it does not reach have no derivative, and the other way
+            round.
 
     Returns:
         Jv at about the cost of a forward pass, Jᵀu at that of a backward pass.
     """
-    eta = [e if e.requires_grad else e.detach().requires_grad_() for e in outputs]  # constants join as leaves of their own
+    eta = [
+        e if e.requires_grad else e.detach().requires_grad_() for e in outputs
+    ]  # constants join as leaves of their own
     u_0 = [torch.zeros_like(e, requires_grad=True) for e in eta]
     Jt_u = grad(eta, parameters, u_0, create_graph=True, allow_unused=True, materialize_grads=True)
     reached = [i for i, g in enumerate(Jt_u) if g.requires_grad]  # the parameters that η depends on
 
     def jvp(v: Tensors) -> Tensors:
-        return grad([Jt_u[i] for i in reached], u_0, [v[i] for i in reached], retain_graph=True, materialize_grads=True)
+        return grad(
+            [Jt_u[i] for i in reached],
+            u_0,
+            [v[i] for i in reached],
+            retain_graph=True,
+            materialize_grads=True,
+        )
 
     def vjp(u: Tensors) -> Tensors:
-        return grad(eta, parameters, u, retain_graph=True, allow_unused=True, materialize_grads=True)
+        return grad(
+            eta, parameters, u, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
 
     return Linearization(tuple(e.detach() for e in eta), jvp, vjp)
 
@@ -52,5 +63,13 @@ def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
 def jacobian(outputs: Tensor, parameters: Tensors) -> Tensor:
     """Return ∂outputs/∂θ in full, (E, P) of (E,) outputs: every row's backward pass, in one batched call."""
     eye = torch.eye(len(outputs), dtype=outputs.dtype, device=outputs.device)
-    pieces = grad(outputs, parameters, eye, retain_graph=True, is_grads_batched=True, allow_unused=True, materialize_grads=True)
+    pieces = grad(
+        outputs,
+        parameters,
+        eye,
+        retain_graph=True,
+        is_grads_batched=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
     return torch.cat([piece.reshape(len(outputs), -1) for piece in pieces], dim=1)

@@ -28,7 +28,9 @@ class Measurement:
     mean_reverse_kl: float
 
 
-def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]) -> Callable[[], Measurement]:
+def measure_from_here(
+    model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]
+) -> Callable[[], Measurement]:
     """Fix π_old as the model is now; return a function that measures the model, as it is when called, against it.
 
     Args:
@@ -39,11 +41,15 @@ def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk
     Returns:
         A function of nothing; sums are taken in float64, whatever the model's dtype.
     """
-    old_outputs = map_chunks(lambda chunk: tuple(e.clone() for e in model.here(chunk).eta), chunks)  # η at θ_old
+    old_outputs = map_chunks(
+        lambda chunk: tuple(e.clone() for e in model.here(chunk).eta), chunks
+    )  # η at θ_old
 
     def measure() -> Measurement:
         @torch.no_grad()
-        def chunk_sums(chunk_and_eta: tuple[Chunk, tuple[Tensor, ...]]) -> tuple[Tensor, Tensor, int]:
+        def chunk_sums(
+            chunk_and_eta: tuple[Chunk, tuple[Tensor, ...]],
+        ) -> tuple[Tensor, Tensor, int]:
             chunk, eta_old = chunk_and_eta
             old, new = model.family(*eta_old), model.family(*model.outputs(chunk))
             kl = kl_divergence(old, new)  # (b,)
@@ -53,7 +59,9 @@ def measure_from_here(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk
         parts = map_chunks(chunk_sums, list(zip(chunks, old_outputs, strict=True)))
         means = batch_mean((sums, count) for sums, _, count in parts)
         mean_surrogate, mean_kl, mean_reverse_kl = means.tolist()
-        return Measurement(mean_surrogate, mean_kl, max(kl.item() for _, kl, _ in parts), mean_reverse_kl)
+        return Measurement(
+            mean_surrogate, mean_kl, max(kl.item() for _, kl, _ in parts), mean_reverse_kl
+        )
 
     return measure
 
@@ -70,5 +78,8 @@ def mean_kl(old: Model, new: Model, chunks: Sequence[Chunk]) -> float:
     Returns:
         KL in nats; sums are taken in float64.
     """
-    kl = [kl_divergence(old.family(*old.outputs(chunk)), new.family(*new.outputs(chunk))) for chunk in chunks]  # (b,) each
+    kl = [
+        kl_divergence(old.family(*old.outputs(chunk)), new.family(*new.outputs(chunk)))
+        for chunk in chunks
+    ]  # (b,) each
     return batch_mean((part.sum(dtype=torch.float64), len(part)) for part in kl).item()

@@ -12,7 +12,8 @@ from trpo.linearization import Linearization, Tensors, linearize
 from trpo.parallel import map_chunks, workers
 from trpo.parameters import flatten
 
-# A slice of the batch, in whatever form the caller's closures take it: states alone, or states, actions and advantages.
+# A slice of the batch, in whatever form the caller's closures take it: states alone, or states,
+# actions and advantages.
 Chunk = Any
 Surrogate = Callable[[Distribution, Chunk], Tensor]
 
@@ -23,10 +24,14 @@ class Model:
 
     Args:
         parameters: the tensors that make up θ, P numbers in all; every one of them is optimised.
-        outputs: chunk ↦ η, the distribution's parameters at the chunk's b states: a tuple of tensors, differentiable in θ.
-        family: η ↦ π(·|η), a torch distribution with batch shape (b,) and a KL registered with torch.
-        linearize: chunk ↦ `outputs` to first order, where that is to be had for less than by autograd.
-        family_fisher: η ↦ (u ↦ Mu), M the Hessian of the chunk's summed KL(π(·|η) ‖ π(·|·)), where it has a closed form.
+        outputs: chunk ↦ η, the distribution's parameters at the chunk's b states: a tuple of
+            tensors, differentiable in θ.
+        family: η ↦ π(·|η), a torch distribution with batch shape (b,) and a KL registered with
+            torch.
+        linearize: chunk ↦ `outputs` to first order, where that is to be had for less than by
+            autograd.
+        family_fisher: η ↦ (u ↦ Mu), M the Hessian of the chunk's summed KL(π(·|η) ‖ π(·|·)), where
+            it has a closed form.
     """
 
     parameters: Sequence[Tensor]
@@ -37,7 +42,11 @@ class Model:
 
     def here(self, chunk: Chunk) -> Linearization:
         """Return `outputs` to first order at the present θ, by the model's own means or by autograd."""
-        return self.linearize(chunk) if self.linearize else linearize(self.outputs(chunk), self.parameters)
+        return (
+            self.linearize(chunk)
+            if self.linearize
+            else linearize(self.outputs(chunk), self.parameters)
+        )
 
 
 def keep_linearizations(model: Model, chunks: Sequence[Chunk]) -> Model:
@@ -71,7 +80,9 @@ def batch_mean(sums: Iterable[tuple[Tensor, int]]) -> Tensor:
     return sum(totals[1:], totals[0]) / sum(counts)
 
 
-def surrogate_gradient(model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]) -> tuple[float, Tensor]:
+def surrogate_gradient(
+    model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]
+) -> tuple[float, Tensor]:
     """Return L(θ) and g = ∇L(θ), the mean surrogate and its gradient.
 
     Args:
@@ -88,7 +99,11 @@ def surrogate_gradient(model: Model, surrogate: Surrogate, chunks: Sequence[Chun
         eta = [e.detach().requires_grad_() for e in here.eta]
         terms = surrogate(model.family(*eta), chunk)  # (b,)
         u = torch.autograd.grad(terms.sum(), eta, allow_unused=True, materialize_grads=True)
-        return terms.detach().sum(dtype=torch.float64), flatten(here.vjp(u)), len(terms)  # ∇L = Jᵀ ∂L/∂η
+        return (
+            terms.detach().sum(dtype=torch.float64),
+            flatten(here.vjp(u)),
+            len(terms),
+        )  # ∇L = Jᵀ ∂L/∂η
 
     parts = map_chunks(value_and_gradient, chunks)
     value = batch_mean((total, count) for total, _, count in parts)

@@ -1,7 +1,8 @@
 """Chunks of a batch side by side: each on a thread of its own, with torch kept to one thread in each.
 
-On a CPU this beats torch's parallel operations, which meet at a barrier after every one of them: chunks meet once a product.
-Where other programs want the cores too, those barriers can cost ten times the work.
+On a CPU this beats torch's parallel operations, which meet at a barrier after every one of them:
+chunks meet once a product. Where other programs want the cores too, those barriers can cost ten
+times the work.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +31,11 @@ def set_workers(count: int) -> None:
         _helpers.shutdown()
     _workers = count
     torch.set_num_threads(1)
-    _helpers = ThreadPoolExecutor(count - 1, "chunks", partial(torch.set_num_threads, 1)) if count > 1 else None
+    _helpers = (
+        ThreadPoolExecutor(count - 1, "chunks", partial(torch.set_num_threads, 1))
+        if count > 1
+        else None
+    )
 
 
 def workers() -> int:

@@ -21,7 +21,8 @@ class TrustRegionConfig:
     """How far a step may go, and what is spent on finding it."""
 
     max_kl: float = 0.02
-    """Trust region δ, in nats: E_s[KL(old ‖ new)] stays at or below it. Infinite: no limit, and the full step is x itself."""
+    """Trust region δ, in nats: E_s[KL(old ‖ new)] stays at or below it. Infinite: no limit, and the
+    full step is x itself."""
     damping: float = 0.1
     """β in (F + βI)x = g (Schulman et al. 2015's released code)."""
     cg_iterations: int = 10
@@ -38,7 +39,12 @@ class TrustRegionConfig:
         require(0 <= self.damping < math.inf, "damping", self.damping, "a number ≥ 0")
         require(self.cg_iterations >= 1, "cg_iterations", self.cg_iterations, "an integer ≥ 1")
         require(0 <= self.cg_tolerance < 1, "cg_tolerance", self.cg_tolerance, "a number in [0, 1)")
-        require(0 < self.backtrack_ratio < 1, "backtrack_ratio", self.backtrack_ratio, "a number in (0, 1)")
+        require(
+            0 < self.backtrack_ratio < 1,
+            "backtrack_ratio",
+            self.backtrack_ratio,
+            "a number in (0, 1)",
+        )
         require(self.max_backtracks >= 0, "max_backtracks", self.max_backtracks, "an integer ≥ 0")
 
 
@@ -104,20 +110,23 @@ def trust_region_step(
 ) -> StepReport:
     """Maximise L(θ) subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ, to second order, then by measurement (Schulman et al. 2015).
 
-    x ≈ (F + βI)⁻¹g by conjugate gradient; full step √(2δ / xᵀ(F + βI)x) · x; then a backtracking line search on the measured KL
-    and the measured surrogate. θ is left at the accepted point, else bit for bit where it was.
+    x ≈ (F + βI)⁻¹g by conjugate gradient; full step √(2δ / xᵀ(F + βI)x) · x; then a backtracking
+    line search on the measured KL and the measured surrogate. θ is left at the accepted point, else
+    bit for bit where it was.
 
     Args:
         model: the distribution; its θ is changed in place.
         surrogate: (π, chunk) ↦ the chunk's per-sample terms of L, shape (b,).
         chunks: the batch.
         config: limits and effort.
-        fisher_chunks: the states that F is averaged over, the same ones for the whole solve; `None` for all of `chunks`.
+        fisher_chunks: the states that F is averaged over, the same ones for the whole solve; `None`
+            for all of `chunks`.
 
     Returns:
         What was measured, with a status.
     """
-    # 1. The gradient of the surrogate at θ_old, where the model is linearized once for the whole step.
+    # 1. The gradient of the surrogate at θ_old, where the model is linearized once for the whole
+    # step.
     here = keep_linearizations(model, chunks)
     surrogate_before, g = surrogate_gradient(here, surrogate, chunks)  # (P,)
     gradient_norm = g.norm(dtype=torch.float64).item()
@@ -128,13 +137,19 @@ def trust_region_step(
 
     # 2. The natural direction x ≈ (F + βI)⁻¹g.
     Fv = fisher_vector_product(model if fisher_chunks else here, fisher_chunks or chunks)
-    solution = conjugate_gradient(lambda v: Fv(v) + config.damping * v, g, config.cg_iterations, config.cg_tolerance)
+    solution = conjugate_gradient(
+        lambda v: Fv(v) + config.damping * v, g, config.cg_iterations, config.cg_tolerance
+    )
     x = solution.x
     if not 0 < solution.quadratic_form < math.inf:
         return StepReport(Status.NO_CURVATURE, surrogate_before, gradient_norm)
 
     # 3. The full step: as far along x as the quadratic model of KL allows.
-    scale = math.sqrt(2 * config.max_kl / solution.quadratic_form) if math.isfinite(config.max_kl) else 1.0
+    scale = (
+        math.sqrt(2 * config.max_kl / solution.quadratic_form)
+        if math.isfinite(config.max_kl)
+        else 1.0
+    )
     full_step = scale * x
 
     # 4. Backtrack until the measurements agree, else put θ_old back.
@@ -161,11 +176,14 @@ def trust_region_step(
         mean_reverse_kl=accepted.mean_reverse_kl,
         surrogate_after=accepted.surrogate,
         predicted_gain=predicted_gain,
-        gain_ratio=(accepted.surrogate - surrogate_before) / predicted_gain if predicted_gain > 0 else None,
+        gain_ratio=(accepted.surrogate - surrogate_before) / predicted_gain
+        if predicted_gain > 0
+        else None,
         step_norm=fraction * full_step.norm(dtype=torch.float64).item(),
         step_fraction=fraction,
         backtracks=backtracks,
-        curvature=solution.quadratic_form - config.damping * x.norm(dtype=torch.float64).item() ** 2,
+        curvature=solution.quadratic_form
+        - config.damping * x.norm(dtype=torch.float64).item() ** 2,
         cg_iterations=solution.iterations,
         cg_residual=solution.relative_residual,
         smallest_ritz=solution.ritz_values[0],

@@ -8,14 +8,14 @@ from typing import Any
 
 import tyro
 
-from agents.checkpoint_folder import CheckpointFolder
-from agents.stopwatch import Stopwatch
-from agents.telemetry import Telemetry
-from agents.trainer import Trainer
-from scripts.command import parse
-from scripts.options import TrainOptions, parse_train_options
-from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.stopwatch import Stopwatch
+from trpo.agents.telemetry import Telemetry
+from trpo.agents.trainer import Trainer
 from trpo.parallel import set_workers
+from trpo.scripts.command import parse
+from trpo.scripts.options import TrainOptions, parse_train_options
+from trpo.scripts.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 
@@ -48,10 +48,16 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(CheckpointOptions, arguments, "benchmark checkpoint")
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = [measure(replace(parse_train_options([env]), threads=options.threads), options.boundaries) for env in options.envs]
+    rows = [
+        measure(replace(parse_train_options([env]), threads=options.threads), options.boundaries)
+        for env in options.envs
+    ]
     write_rows(options.out / "cost.csv", rows)
     write_provenance(options.out / "provenance.json")
-    print_rows([{name: f"{v:.4g}" if isinstance(v, float) else str(v) for name, v in row.items()} for row in rows])
+    print_rows([
+        {name: f"{v:.4g}" if isinstance(v, float) else str(v) for name, v in row.items()}
+        for row in rows
+    ])
     return 0
 
 
@@ -67,12 +73,19 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
     """
     set_workers(run.cpu_threads)
     interval = run.learner.trainer.checkpoint_interval
-    trainer = Trainer(run.make_env, replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15)))
+    trainer = Trainer(
+        run.make_env, replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
+    )
     with tempfile.TemporaryDirectory() as folder:
-        telemetry, checkpoints = Telemetry(Path(folder), {"learner": {}}), CheckpointFolder(Path(folder))
+        telemetry, checkpoints = (
+            Telemetry(Path(folder), {"learner": {}}),
+            CheckpointFolder(Path(folder)),
+        )
         watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
         for record in trainer.updates():
-            watch.lap("updates and fresh environments")  # these come with the first update after a boundary
+            watch.lap(
+                "updates and fresh environments"
+            )  # these come with the first update after a boundary
             updating += record.metrics["time/seconds"]
             telemetry.write(record)
             watch.lap("logging")

@@ -14,15 +14,15 @@ import torch
 import tyro
 from torch import Tensor
 
-from agents.policies import PolicyConfig, make_policy
-from agents.rollout import Batch
-from agents.update_rule import importance_weighted_advantage
-from scripts.command import parse
-from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.agents.policies import PolicyConfig, make_policy
+from trpo.agents.rollout import Batch
+from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.model import surrogate_gradient
 from trpo.parallel import set_workers
 from trpo.parameters import flatten
+from trpo.scripts.command import parse
+from trpo.scripts.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 OBSERVATIONS, ACTIONS = 17, 6  # HalfCheetah's
@@ -33,7 +33,14 @@ DENSE_LIMIT = 200_000  # B · P up to which F is formed in full
 class FisherOptions:
     """Time and memory of one product with the Fisher matrix of a Gaussian policy, over batch and width."""
 
-    sizes: tyro.conf.Positional[tuple[str, ...]] = ("512x8", "2048x16", "2048x64", "5000x64", "2048x256", "25000x256")
+    sizes: tyro.conf.Positional[tuple[str, ...]] = (
+        "512x8",
+        "2048x16",
+        "2048x64",
+        "5000x64",
+        "2048x256",
+        "25000x256",
+    )
     """Batch × width of the two hidden layers."""
     threads: tuple[int, ...] = (1, 2)
     """CPU threads."""
@@ -47,7 +54,10 @@ class FisherOptions:
         for size in self.sizes:
             parts = size.split("x")
             require(
-                len(parts) == 2 and all(p.isdigit() and int(p) > 0 for p in parts), "sizes", size, "BATCHxWIDTH, as 2048x64"
+                len(parts) == 2 and all(p.isdigit() and int(p) > 0 for p in parts),
+                "sizes",
+                size,
+                "BATCHxWIDTH, as 2048x64",
             )
 
 
@@ -66,7 +76,9 @@ def main(arguments: Sequence[str]) -> int:
     for threads in options.threads:
         for size in options.sizes:
             batch, width = map(int, size.split("x"))
-            with get_context("spawn").Pool(1) as pool:  # a process of its own, so that its peak memory is its own
+            with get_context("spawn").Pool(
+                1
+            ) as pool:  # a process of its own, so that its peak memory is its own
                 rows += pool.apply(measure, (batch, width, threads, options.repeats))
             print(f"{size}, {threads} threads: done", flush=True)
     write_rows(options.out / "results.csv", rows)
@@ -87,23 +99,35 @@ def make_products(batch_size: int, width: int) -> dict[str, Callable[[], Tensor]
         Functions of nothing; graphs that a solver would keep are built before.
     """
     generator = torch.Generator().manual_seed(0)
-    policy = make_policy(OBSERVATIONS, gym.spaces.Box(-1, 1, (ACTIONS,)), PolicyConfig((width, width)), generator)
+    policy = make_policy(
+        OBSERVATIONS, gym.spaces.Box(-1, 1, (ACTIONS,)), PolicyConfig((width, width)), generator
+    )
     with torch.no_grad():
         observations = torch.randn(batch_size, OBSERVATIONS, generator=generator)
         output = policy.network(observations)
         actions = policy.act(output, policy.draw_noise(1, batch_size, generator)[0])
         log_probs = policy.distribution(output).log_prob(actions)
-    batch = Batch(observations, actions, log_probs, torch.randn(batch_size, generator=generator), log_probs)
+    batch = Batch(
+        observations, actions, log_probs, torch.randn(batch_size, generator=generator), log_probs
+    )
     model, chunks = policy.model(), batch.chunks(batch_size)
-    v = torch.randn(sum(parameter.numel() for parameter in policy.parameters()), generator=generator)
-    loss = importance_weighted_advantage(policy.distribution(policy.network(observations)), batch).mean()
+    v = torch.randn(
+        sum(parameter.numel() for parameter in policy.parameters()), generator=generator
+    )
+    loss = importance_weighted_advantage(
+        policy.distribution(policy.network(observations)), batch
+    ).mean()
     loss_gradient = flatten(torch.autograd.grad(loss, model.parameters, create_graph=True))
     cached, twin = fisher_vector_product(model, chunks), double_backward_product(model, chunks)
     products = {
-        "surrogate gradient": lambda: surrogate_gradient(model, importance_weighted_advantage, chunks)[1],
+        "surrogate gradient": lambda: surrogate_gradient(
+            model, importance_weighted_advantage, chunks
+        )[1],
         "F·v": lambda: cached(v),
         "F·v by double backward": lambda: twin(v),
-        "loss Hessian·v": lambda: flatten(torch.autograd.grad(loss_gradient @ v, model.parameters, retain_graph=True)),
+        "loss Hessian·v": lambda: flatten(
+            torch.autograd.grad(loss_gradient @ v, model.parameters, retain_graph=True)
+        ),
     }
     if batch_size * len(v) <= DENSE_LIMIT:
         products["F in full"] = lambda: dense_fisher(model, chunks)
@@ -161,7 +185,9 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     Returns:
         Rows to print.
     """
-    cost = {(r["batch"], r["width"], r["threads"], r["product"]): float(r["milliseconds"]) for r in rows}
+    cost = {
+        (r["batch"], r["width"], r["threads"], r["product"]): float(r["milliseconds"]) for r in rows
+    }
     return [
         {
             "batch × width": f"{r['batch']} × {r['width']}",
@@ -195,7 +221,9 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
         )
         axes.loglog(*zip(*mine, strict=True), "o-", markersize=4, label=name)
     axes.set(
-        xlabel="samples × parameters", ylabel=f"milliseconds, {threads} thread", title="One product, Gaussian policy, float32"
+        xlabel="samples × parameters",
+        ylabel=f"milliseconds, {threads} thread",
+        title="One product, Gaussian policy, float32",
     )
     axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import tyro
 
-from scripts.command import parse
-from scripts.evaluate import EvaluateOptions, evaluate_run
-from scripts.options import parse_train_options
-from scripts.plot import read_metrics
-from scripts.presets import PRESETS
-from scripts.tables import print_rows, read_rows, write_provenance, write_rows
-from scripts.train import train
+from trpo.scripts.command import parse
+from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
+from trpo.scripts.options import parse_train_options
+from trpo.scripts.plot import read_metrics
+from trpo.scripts.presets import PRESETS
+from trpo.scripts.tables import print_rows, read_rows, write_provenance, write_rows
+from trpo.scripts.train import train
 from trpo.validation import require
 
 
@@ -60,7 +60,12 @@ def main(arguments: Sequence[str]) -> int:
     results = options.out / "results.csv"
     rows = read_rows(results)
     done = {(row["environment"], int(row["seed"]), row["options"]) for row in rows}
-    cells = [(env, seed) for seed in options.seeds for env in options.envs if (env, seed, options.options) not in done]
+    cells = [
+        (env, seed)
+        for seed in options.seeds
+        for env in options.envs
+        if (env, seed, options.options) not in done
+    ]
     write_provenance(options.out / "provenance.json")
     failures = 0
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
@@ -94,17 +99,32 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
     Returns:
         A row of results.csv.
     """
-    words = [env, "--seed", str(seed), "--threads", "1", "--runs", str(options.out / "runs"), *shlex.split(options.options)]
+    words = [
+        env,
+        "--seed",
+        str(seed),
+        "--threads",
+        "1",
+        "--runs",
+        str(options.out / "runs"),
+        *shlex.split(options.options),
+    ]
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         folder, _ = train(parse_train_options(words))
     seconds = time.perf_counter() - start
     metrics = read_metrics(folder)
-    kl, max_kl, steps = metrics["trust_region/mean_kl"], metrics["trust_region/max_kl"], int(metrics["steps"][-1])
+    kl, max_kl, steps = (
+        metrics["trust_region/mean_kl"],
+        metrics["trust_region/max_kl"],
+        int(metrics["steps"][-1]),
+    )
     deterministic, stochastic = (
         np.array([
             e.undiscounted_return
-            for e in evaluate_run(EvaluateOptions(run=folder, episodes=options.episodes, stochastic=sampled))
+            for e in evaluate_run(
+                EvaluateOptions(run=folder, episodes=options.episodes, stochastic=sampled)
+            )
         ])
         for sampled in (False, True)
     )
@@ -145,7 +165,10 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             return f"{np.mean(values):,.1f} ({min(values):,.1f} to {max(values):,.1f})"
 
         limited = all(row["max_kl"] for row in mine)
-        within, updates = (sum(int(row[column] or 0) for row in mine) for column in ("updates_within_limit", "updates"))
+        within, updates = (
+            sum(int(row[column] or 0) for row in mine)
+            for column in ("updates_within_limit", "updates")
+        )
         summary.append({
             "environment": env,
             "steps": f"{int(mine[0]['steps']):,}",

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 import tyro
 
-from agents.telemetry import Telemetry
-from agents.trainer import Trainer
-from envs.door import Door
-from envs.envpool_engine import EnvPoolVectorEnv
-from scripts.command import UsageError, parse
-from scripts.options import TrainOptions, parse_train_options
-from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.agents.telemetry import Telemetry
+from trpo.agents.trainer import Trainer
+from trpo.envs.door import Door
+from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.parallel import set_workers
+from trpo.scripts.command import UsageError, parse
+from trpo.scripts.options import TrainOptions, parse_train_options
+from trpo.scripts.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 Contender = Callable[[], float]
@@ -38,7 +38,8 @@ class SpeedOptions:
     updates: int = 8
     """Updates of training a round (the peer's, which are slower: a quarter)."""
     peer: Literal["none", "sb3"] = "none"
-    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1, 8 and as many environments."""
+    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1, 8
+    and as many environments."""
     threads: int = 0
     """CPU threads of each contender; 0 for one a core."""
     out: Path = Path("runs/speed")
@@ -66,9 +67,14 @@ def main(arguments: Sequence[str]) -> int:
         run = replace(parse_train_options([env]), threads=options.threads)
         set_workers(run.cpu_threads)
         training = Training(run, options.updates)
-        contenders: dict[str, Contender] = {"environment alone": environment_alone(run.make_env(seed=0)), "training": training}
+        contenders: dict[str, Contender] = {
+            "environment alone": environment_alone(run.make_env(seed=0)),
+            "training": training,
+        }
         if len(training.trainer.collector.env.parts) > 1:
-            whole = Door(EnvPoolVectorEnv(env, run.environment.num_envs, seed=0, threads=run.cpu_threads))
+            whole = Door(
+                EnvPoolVectorEnv(env, run.environment.num_envs, seed=0, threads=run.cpu_threads)
+            )
             contenders["environment alone, undivided"] = environment_alone(whole)
         if options.peer == "sb3":
             contenders |= sb3(run, max(1, options.updates // 4))
@@ -78,12 +84,28 @@ def main(arguments: Sequence[str]) -> int:
         for number in range(options.rounds):
             for name, contender in contenders.items():
                 rate = contender()
-                rows.append({"environment": env, "contender": name, "round": number, "steps_per_second": rate})
-                print(f"{env}  round {number + 1}/{options.rounds}  {name}: {rate:,.0f} steps/s", flush=True)
+                rows.append({
+                    "environment": env,
+                    "contender": name,
+                    "round": number,
+                    "steps_per_second": rate,
+                })
+                print(
+                    f"{env}  round {number + 1}/{options.rounds}  {name}: {rate:,.0f} steps/s",
+                    flush=True,
+                )
         shares = np.mean(training.shares, axis=0)
-        print("  ".join(f"{name} {share:.1%}" for name, share in zip(SHARES, shares, strict=True)) + "\n")
+        print(
+            "  ".join(f"{name} {share:.1%}" for name, share in zip(SHARES, shares, strict=True))
+            + "\n"
+        )
         rows += [
-            {"environment": env, "contender": f"share of training: {name}", "round": "all", "steps_per_second": float(share)}
+            {
+                "environment": env,
+                "contender": f"share of training: {name}",
+                "round": "all",
+                "steps_per_second": float(share),
+            }
             for name, share in zip(SHARES, shares, strict=True)
         ]
     write_rows(options.out / "results.csv", rows)
@@ -105,7 +127,10 @@ def environment_alone(env: Door, steps: int = 1000) -> Contender:
     """
     env.reset(seed=0)
     size = env.num_envs
-    actions = [np.stack([env.single_action_space.sample() for _ in range(size)]).reshape(size, -1) for _ in range(64)]
+    actions = [
+        np.stack([env.single_action_space.sample() for _ in range(size)]).reshape(size, -1)
+        for _ in range(64)
+    ]
 
     def contender() -> float:
         start = time.perf_counter()
@@ -145,7 +170,10 @@ class Training:
             before = time.perf_counter()
             self.telemetry.write(record)
             logging = time.perf_counter() - before
-            seconds = [record.metrics[f"time/{name}"] * record.metrics["time/seconds"] for name in SHARES[:-1]] + [logging]
+            seconds = [
+                record.metrics[f"time/{name}"] * record.metrics["time/seconds"]
+                for name in SHARES[:-1]
+            ] + [logging]
             self.shares.append([part / sum(seconds) for part in seconds])
         return (self.trainer.steps - steps_before) / (time.perf_counter() - start)
 
@@ -170,7 +198,9 @@ def sb3(run: TrainOptions, updates: int) -> dict[str, Contender]:
         raise UsageError("peer = 'sb3' is not installed: run pip install -e '.[peers]'") from error
 
     def contender(envs: int, **settings: Any) -> Contender:
-        model = TRPO("MlpPolicy", make_vec_env(run.env, envs), n_steps=2048 // envs, device="cpu", **settings)
+        model = TRPO(
+            "MlpPolicy", make_vec_env(run.env, envs), n_steps=2048 // envs, device="cpu", **settings
+        )
 
         def round_() -> float:
             torch.set_num_threads(run.cpu_threads)
@@ -183,12 +213,20 @@ def sb3(run: TrainOptions, updates: int) -> dict[str, Contender]:
 
         return round_
 
-    same: dict[str, Any] = {"cg_max_steps": 10, "cg_damping": 0.1, "target_kl": 0.02, "n_critic_updates": 10, "batch_size": 256}
+    same: dict[str, Any] = {
+        "cg_max_steps": 10,
+        "cg_damping": 0.1,
+        "target_kl": 0.02,
+        "n_critic_updates": 10,
+        "batch_size": 256,
+    }
     return {
         "sb3-contrib, defaults": contender(1),
         "sb3-contrib, 1 environment": contender(1, **same),
         "sb3-contrib, 8 environments": contender(8, **same),
-        f"sb3-contrib, {run.environment.num_envs} environments": contender(run.environment.num_envs, **same),
+        f"sb3-contrib, {run.environment.num_envs} environments": contender(
+            run.environment.num_envs, **same
+        ),
     }
 
 
@@ -217,7 +255,11 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _rates(rows: Sequence[dict[str, Any]], env: str, contender: str) -> np.ndarray:
-    return np.array([float(r["steps_per_second"]) for r in rows if (r["environment"], r["contender"]) == (env, contender)])
+    return np.array([
+        float(r["steps_per_second"])
+        for r in rows
+        if (r["environment"], r["contender"]) == (env, contender)
+    ])
 
 
 def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
@@ -230,11 +272,20 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     envs = list(dict.fromkeys(row["environment"] for row in rows))
-    figure, panels = plt.subplots(1, len(envs), figsize=(5.5 * len(envs), 2.6), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(envs), figsize=(5.5 * len(envs), 2.6), layout="constrained", squeeze=False
+    )
     for axes, env in zip(panels[0], envs, strict=True):
-        names = [c for c in dict.fromkeys(r["contender"] for r in rows if r["environment"] == env) if not c.startswith("share")]
+        names = [
+            c
+            for c in dict.fromkeys(r["contender"] for r in rows if r["environment"] == env)
+            if not c.startswith("share")
+        ]
         rates = [np.median(_rates(rows, env, name)) for name in names]
-        colors = ["0.75" if "alone" in name else "tab:blue" if name == "training" else "tab:orange" for name in names]
+        colors = [
+            "0.75" if "alone" in name else "tab:blue" if name == "training" else "tab:orange"
+            for name in names
+        ]
         bars = axes.barh(names, rates, color=colors)
         axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize="small")
         axes.set(xscale="log", xlabel="environment steps per second", title=env)

@@ -1,11 +1,11 @@
 """What collapse is, and the statistics that it is told with.
 
-A run has U updates; its window is W = max(1, ⌊U / 10⌋) of them in a row, and R(w) the mean over a window's updates of the
-return of the episodes that ended in them. R₀ is the untrained policy's return; G, the grid's scale, is the largest
-max_w R(w) − R₀ of any of its runs. A run
+A run has U updates; its window is W = max(1, ⌊U / 10⌋) of them in a row, and R(w) the mean over a
+window's updates of the return of the episodes that ended in them. R₀ is the untrained policy's
+return; G, the grid's scale, is the largest max_w R(w) − R₀ of any of its runs. A run
 
-- *never learned* if its own max_w R(w) − R₀ < G / 10;
-- else *collapsed* if R(last window) − R₀ < (max_w R(w) − R₀) / 2: it lost more than half of what it had gained; or if its
+- *never learned* if its own max_w R(w) − R₀ < G / 10; - else *collapsed* if R(last window) − R₀ <
+(max_w R(w) − R₀) / 2: it lost more than half of what it had gained; or if its
   numbers were no longer finite, and training stopped;
 - else *held*.
 """
@@ -48,10 +48,12 @@ def window_means(returns: np.ndarray) -> np.ndarray:
     """Return R(w) for every window of a run.
 
     Args:
-        returns: (U,), of the episodes that ended in each update, NaN where none did: then the last known return stands.
+        returns: (U,), of the episodes that ended in each update, NaN where none did: then the last
+            known return stands.
 
     Returns:
-        (U − W + 1,), of windows in the order of their first updates; windows before the first episode's end are NaN.
+        (U − W + 1,), of windows in the order of their first updates; windows before the first
+        episode's end are NaN.
     """
     width = max(1, len(returns) // WINDOWS)
     return np.lib.stride_tricks.sliding_window_view(last_known(returns), width).mean(axis=1)
@@ -124,7 +126,8 @@ class Break:
 def breaking_update(returns: np.ndarray, kl: np.ndarray) -> Break | None:
     """Return the update after which the return fell most at once; the choice does not look at KL where it need not.
 
-    Only where no episode ended between several updates, so that the fall is of all of them, is it the one of largest KL.
+    Only where no episode ended between several updates, so that the fall is of all of them, is it
+    the one of largest KL.
 
     Args:
         returns: (U,); a row's episodes ended before its update.
@@ -142,7 +145,13 @@ def breaking_update(returns: np.ndarray, kl: np.ndarray) -> Break | None:
     if returns[after] >= returns[before]:
         return None
     index = before + int(np.argmax(kl[before:after]))
-    return Break(index, float(kl[index]), float(np.median(kl[:index])), float(returns[before]), float(returns[after]))
+    return Break(
+        index,
+        float(kl[index]),
+        float(np.median(kl[:index])),
+        float(returns[before]),
+        float(returns[after]),
+    )
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
@@ -187,11 +196,15 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     """
     z, rate = 1.959964, count / total
     middle = (rate + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    half = (
+        z / (1 + z * z / total) * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    )
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def range_near_best(step_sizes: Sequence[float], finals: Sequence[float], untrained: float) -> tuple[float, float]:
+def range_near_best(
+    step_sizes: Sequence[float], finals: Sequence[float], untrained: float
+) -> tuple[float, float]:
     """Return the unbroken range of step sizes around the best whose final gain is at least 80 % of the best's.
 
     Args:

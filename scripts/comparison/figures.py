@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from scripts.comparison.collapse import bootstrap_interval, interquartile_mean, last_known
-from scripts.comparison.methods import METHODS
-from scripts.comparison.table import Results, Run
+from trpo.scripts.comparison.collapse import bootstrap_interval, interquartile_mean, last_known
+from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.table import Results, Run
 
 COLORS = dict(zip(METHODS, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
 TOP = 1e3  # nats: what is above is drawn there
@@ -43,7 +43,12 @@ def _panels(count: int, height: float, sharey: bool) -> tuple[Figure, Sequence[A
     columns = min(count, 5 if count in {5, 9, 10} else 4)
     rows = -(-count // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(2.9 * columns, height * rows), layout="constrained", squeeze=False, sharey=sharey
+        rows,
+        columns,
+        figsize=(2.9 * columns, height * rows),
+        layout="constrained",
+        squeeze=False,
+        sharey=sharey,
     )
     for axes in grid.flat[count:]:
         axes.set_visible(False)
@@ -65,9 +70,18 @@ def draw_kl(results: Results, env: str) -> Figure:
     figure, panels = _panels(len(results.methods), 2.4, sharey=True)
     for axes, method in zip(panels, results.methods, strict=True):
         step_sizes = results.step_sizes(method)
-        for color, step_size in zip(plt.get_cmap("viridis")(np.linspace(0, 0.9, len(step_sizes))), step_sizes, strict=True):
+        for color, step_size in zip(
+            plt.get_cmap("viridis")(np.linspace(0, 0.9, len(step_sizes))), step_sizes, strict=True
+        ):
             for run in results.of(method, step_size):
-                axes.plot(run.columns["steps"], np.minimum(run.kl, TOP), ".", color=color, markersize=1.5, rasterized=True)
+                axes.plot(
+                    run.columns["steps"],
+                    np.minimum(run.kl, TOP),
+                    ".",
+                    color=color,
+                    markersize=1.5,
+                    rasterized=True,
+                )
             if method == "trpo":
                 axes.axhline(step_size, color=color, linewidth=0.8)
         if method != "trpo":
@@ -99,13 +113,23 @@ def draw_curves(results: Results, env: str) -> Figure:
     for axes, factor in zip(both, (1, 10), strict=True):
         for method in results.methods:
             best = results.best_step_size(method)
-            step_size = max(each for each in results.step_sizes(method) if each <= 1.01 * factor * best)
+            step_size = max(
+                each for each in results.step_sizes(method) if each <= 1.01 * factor * best
+            )
             steps, returns = _curves(results.of(method, step_size))
             low, high = bootstrap_interval(returns)
-            axes.plot(steps, interquartile_mean(returns), color=COLORS[method], label=f"{method}, {step_size:g}")
+            axes.plot(
+                steps,
+                interquartile_mean(returns),
+                color=COLORS[method],
+                label=f"{method}, {step_size:g}",
+            )
             axes.fill_between(steps, low, high, color=COLORS[method], alpha=0.15, linewidth=0)
         axes.legend(frameon=False, fontsize="x-small")
-        axes.set(xlabel="environment steps", title="each at its best step size" if factor == 1 else "each at ten times that")
+        axes.set(
+            xlabel="environment steps",
+            title="each at its best step size" if factor == 1 else "each at ten times that",
+        )
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.spines[["top", "right"]].set_visible(False)
     both[0].set_ylabel("return, interquartile mean over seeds")
@@ -114,7 +138,8 @@ def draw_curves(results: Results, env: str) -> Figure:
 
 
 def _curves(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
-    # steps (U,) and returns (U, n) over the updates that every run has and in which every run has had an episode
+    # steps (U,) and returns (U, n) over the updates that every run has and in which every run has
+    # had an episode
     updates = min(len(run.returns) for run in runs)
     returns = np.stack([last_known(run.returns[:updates]) for run in runs], axis=-1)
     steps = np.mean([run.columns["steps"][:updates] for run in runs], axis=0)
@@ -141,12 +166,18 @@ def draw_robustness(results: Results, env: str) -> Figure:
         axes.axvspan(low, high, color=COLORS[method], alpha=0.12, linewidth=0)
         for step_size, each in zip(step_sizes, finals, strict=True):
             axes.semilogx([step_size] * len(each), each, ".", color="0.7", markersize=3)
-        axes.fill_between(step_sizes, *zip(*intervals, strict=True), color=COLORS[method], alpha=0.3, linewidth=0)
-        axes.semilogx(step_sizes, results.final_means(method), "o-", color=COLORS[method], markersize=4)
+        axes.fill_between(
+            step_sizes, *zip(*intervals, strict=True), color=COLORS[method], alpha=0.3, linewidth=0
+        )
+        axes.semilogx(
+            step_sizes, results.final_means(method), "o-", color=COLORS[method], markersize=4
+        )
         axes.axhline(results.untrained, color="0.5", linewidth=0.8, linestyle=":")
         axes.set_title(f"{method}: {decades:.1f} decades", fontsize="medium")
         axes.set_xlabel(METHODS[method].scale, fontsize="small")
-    figure.suptitle(f"{env}: final return against step size; shaded: within 20 % of the method's best; dotted: untrained")
+    figure.suptitle(
+        f"{env}: final return against step size; shaded: within 20 % of the method's best; dotted: untrained"
+    )
     figure.supylabel("final return")
     return figure
 
@@ -182,7 +213,14 @@ def draw_collapse(results: Results, env: str) -> Figure | None:
         if column in {"mean_kl", "gradient_norm"}:
             axes.set_yscale("log")
     panels[1].axhline(METHODS["trpo"].usual, color="0.5", linewidth=0.8, linestyle="--")
-    panels[1].annotate(f"{fall.ratio:.3g} × the median before", (fall.index + 1, fall.kl), (8, -4), textcoords="offset points")
+    panels[1].annotate(
+        f"{fall.ratio:.3g} × the median before",
+        (fall.index + 1, fall.kl),
+        (8, -4),
+        textcoords="offset points",
+    )
     panels[-1].set_xlabel("update")
-    figure.suptitle(f"{env}: {run.method} at {run.step_size:g}, seed {run.seed}; red: the update that broke it")
+    figure.suptitle(
+        f"{env}: {run.method} at {run.step_size:g}, seed {run.seed}; red: the update that broke it"
+    )
     return figure

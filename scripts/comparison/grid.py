@@ -16,17 +16,19 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from agents.files import replace_file
-from scripts import run_folder
-from scripts.command import UsageError, run_command
-from scripts.comparison.methods import METHODS
-from scripts.interrupt import Interrupt
-from scripts.options import parse_train_options
-from scripts.train import train
+from trpo.agents.files import replace_file
+from trpo.scripts import run_folder
+from trpo.scripts.command import UsageError, run_command
+from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.interrupt import Interrupt
+from trpo.scripts.options import parse_train_options
+from trpo.scripts.train import train
 from trpo.trust_region import Status
 
-FORKS = multiprocessing.get_context("forkserver")  # processes that have torch imported already, and nothing else done
-FORKS.set_forkserver_preload(["scripts.train", "envpool"])
+FORKS = multiprocessing.get_context(
+    "forkserver"
+)  # processes that have torch imported already, and nothing else done
+FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool"])
 COLUMNS = {  # of a grid's table, from a run's
     "steps": "steps",
     "episode_return": "episode/return",
@@ -78,7 +80,10 @@ class Grid:
         Raises:
             UsageError: if it holds a grid of other settings.
         """
-        path, mine = self.out / "grid.json", {"env": self.env, "steps": self.steps, "options": self.options}
+        path, mine = (
+            self.out / "grid.json",
+            {"env": self.env, "steps": self.steps, "options": self.options},
+        )
         held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else mine
         for name, value in mine.items():
             if held.get(name) != value:
@@ -110,7 +115,16 @@ class Grid:
         method = METHODS[cell.method]
         mine = f"{method.options} {method.step_option} {cell.step_size:g} --seed {cell.seed} --total-steps {self.steps}"
         place = ["--runs", str(self.out / "runs"), "--name", str(cell)]
-        return [self.env, *shlex.split(self.options), *mine.split(), "--threads", "1", "--keep-checkpoints", "1", *place]
+        return [
+            self.env,
+            *shlex.split(self.options),
+            *mine.split(),
+            "--threads",
+            "1",
+            "--keep-checkpoints",
+            "1",
+            *place,
+        ]
 
     def finished(self, cell: Cell) -> bool:
         """Return whether a cell has run to its end.
@@ -134,7 +148,9 @@ def run_cell(grid: Grid, cell: Cell) -> None:
     folder = grid.folder(cell)
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupt left
     with contextlib.redirect_stdout(io.StringIO()):
-        exit_code = run_command(lambda words: train(parse_train_options(words))[1], grid.words(cell))
+        exit_code = run_command(
+            lambda words: train(parse_train_options(words))[1], grid.words(cell)
+        )
     stopped = exit_code == 1 and _stopped(grid, cell)
     if exit_code and not stopped:
         sys.exit(exit_code)
@@ -179,7 +195,11 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
                     failed.append(cell)
                 done = total - len(waiting) - len(running) - len(ended) + number
                 left = (time.perf_counter() - started) / done * (total - done) / 60
-                said = f"FAILED with exit code {process.exitcode}" if process.exitcode else _summary(grid, cell)
+                said = (
+                    f"FAILED with exit code {process.exitcode}"
+                    if process.exitcode
+                    else _summary(grid, cell)
+                )
                 print(f"[{done}/{total}] {cell}: {said}; {left:,.0f} min left", flush=True)
             if interrupt.signal:
                 for _, process in running:
@@ -210,9 +230,16 @@ def read_cell(grid: Grid, cell: Cell) -> list[dict[str, Any]]:
         A row an update, of the grid's table; numbers with 6 digits.
     """
     path = grid.folder(cell) / "metrics.csv"
-    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+    rows = (
+        list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+    )
     name = {"method": cell.method, "step_size": f"{cell.step_size:g}", "seed": cell.seed}
-    return [name | {"update": row["update"]} | {ours: _short(row[theirs]) for ours, theirs in COLUMNS.items()} for row in rows]
+    return [
+        name
+        | {"update": row["update"]}
+        | {ours: _short(row[theirs]) for ours, theirs in COLUMNS.items()}
+        for row in rows
+    ]
 
 
 def _short(text: str) -> str:

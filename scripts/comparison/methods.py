@@ -21,7 +21,12 @@ class Method:
 
 
 def _first_order(optimizer: str, usual: float) -> Method:
-    return Method(f"--algorithm vpg --vpg.optimizer {optimizer}", "--vpg.learning-rate", usual, "learning rate")
+    return Method(
+        f"--algorithm vpg --vpg.optimizer {optimizer}",
+        "--vpg.learning-rate",
+        usual,
+        "learning rate",
+    )
 
 
 METHODS = {

@@ -1,8 +1,14 @@
 """A grid's report: every number in it follows from the grid's table."""
 
-from scripts.comparison.collapse import LEAP, Outcome, bootstrap_interval, interquartile_mean, wilson_interval
-from scripts.comparison.methods import METHODS
-from scripts.comparison.table import Results, Run
+from trpo.scripts.comparison.collapse import (
+    LEAP,
+    Outcome,
+    bootstrap_interval,
+    interquartile_mean,
+    wilson_interval,
+)
+from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.table import Results, Run
 
 
 def write_report(results: Results, env: str) -> str:
@@ -30,7 +36,10 @@ def write_report(results: Results, env: str) -> str:
         "![KL of every update, a panel a method](kl.png)",
         "## Every step size",
         "Final return, interquartile mean over seeds, and runs that collapsed.",
-        *(f"**{method}**, {METHODS[method].scale}\n\n{_table(_step_rows(results, method))}" for method in results.methods),
+        *(
+            f"**{method}**, {METHODS[method].scale}\n\n{_table(_step_rows(results, method))}"
+            for method in results.methods
+        ),
         "## A collapse in close-up",
         _close_up(results),
     ]
@@ -64,7 +73,11 @@ def _method_rows(results: Results) -> list[dict[str, str]]:
     rows = []
     for method in results.methods:
         low, high, decades = results.near_best(method)
-        best, runs, sizes = results.best_step_size(method), results.of(method), results.step_sizes(method)
+        best, runs, sizes = (
+            results.best_step_size(method),
+            results.of(method),
+            results.step_sizes(method),
+        )
         more = "at least " if low == sizes[0] or high == sizes[-1] else ""  # the grid's edge
         rows.append({
             "method": method,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.files import replace_file
-from scripts.comparison.collapse import (
+from trpo.agents.files import replace_file
+from trpo.scripts.comparison.collapse import (
     LEAP,
     Break,
     Judged,
@@ -82,15 +82,21 @@ class Results:
     def __init__(self, path: Path) -> None:
         with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        self.untrained = next(float(row["episode_return"]) for row in rows if row["method"] == UNTRAINED)
+        self.untrained = next(
+            float(row["episode_return"]) for row in rows if row["method"] == UNTRAINED
+        )
         groups: dict[tuple[str, float, int], list[dict[str, str]]] = {}
         for row in rows:
             if row["method"] != UNTRAINED:
-                groups.setdefault((row["method"], float(row["step_size"]), int(row["seed"])), []).append(row)
+                groups.setdefault(
+                    (row["method"], float(row["step_size"]), int(row["seed"])), []
+                ).append(row)
         self.runs = [
             Run(
                 *key,
-                columns={name: np.array([float(row[name] or "nan") for row in group]) for name in NUMBERS},
+                columns={
+                    name: np.array([float(row[name] or "nan") for row in group]) for name in NUMBERS
+                },
                 stopped=group[-1]["status"] == Status.NON_FINITE.name,
             )
             for key, group in groups.items()
@@ -121,7 +127,9 @@ class Results:
         Returns:
             Runs, by seed.
         """
-        return [run for run in self.runs if run.method == method and step_size in {None, run.step_size}]
+        return [
+            run for run in self.runs if run.method == method and step_size in {None, run.step_size}
+        ]
 
     def judged(self, run: Run) -> Judged:
         """Judge a run.
@@ -167,7 +175,10 @@ class Results:
         Returns:
             One a step size, ascending.
         """
-        return [float(interquartile_mean(self.finals(method, step_size))) for step_size in self.step_sizes(method)]
+        return [
+            float(interquartile_mean(self.finals(method, step_size)))
+            for step_size in self.step_sizes(method)
+        ]
 
     def best_step_size(self, method: str) -> float:
         """Return the step size with the largest final return; among equals, the one with the largest return all along.
@@ -181,7 +192,9 @@ class Results:
 
         def merit(step_size: float) -> tuple[float, float]:
             final = float(interquartile_mean(self.finals(method, step_size)))
-            return final, float(np.mean([self.judged(run).mean for run in self.of(method, step_size)]))
+            return final, float(
+                np.mean([self.judged(run).mean for run in self.of(method, step_size)])
+            )
 
         return max(self.step_sizes(method), key=merit)
 
@@ -194,7 +207,9 @@ class Results:
         Returns:
             Smallest, largest, and the decades between them.
         """
-        low, high = range_near_best(self.step_sizes(method), self.final_means(method), self.untrained)
+        low, high = range_near_best(
+            self.step_sizes(method), self.final_means(method), self.untrained
+        )
         return low, high, math.log10(high / low)
 
     def breaks(self) -> Iterator[tuple[Run, Break]]:
@@ -214,5 +229,11 @@ class Results:
         Returns:
             The run and the update; `None` if there is no such run.
         """
-        caught = [(run, fall) for run, fall in self.breaks() if run.method.startswith("vpg") and LEAP <= fall.ratio < math.inf]
-        return max(caught, key=lambda found: found[1].return_before - found[1].return_after, default=None)
+        caught = [
+            (run, fall)
+            for run, fall in self.breaks()
+            if run.method.startswith("vpg") and LEAP <= fall.ratio < math.inf
+        ]
+        return max(
+            caught, key=lambda found: found[1].return_before - found[1].return_after, default=None
+        )

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from agents.networks import mlp
-from scripts.command import UsageError
+from trpo.agents.networks import mlp
 from trpo.model import Model
+from trpo.scripts.command import UsageError
 
 CLASSES = 10
 
@@ -25,7 +25,8 @@ def load_digits(pool: int = 1, dtype: torch.dtype = torch.float64) -> Digits:
     """Load the 1,797 digits (Alpaydin & Kaynak 1998), 8 × 8 pixels each.
 
     Args:
-        pool: side of the squares of pixels to average: 1 leaves 64 features, 2 leaves 16, 4 leaves 4.
+        pool: side of the squares of pixels to average: 1 leaves 64 features, 2 leaves 16, 4 leaves
+            4.
         dtype: of the inputs.
 
     Returns:
@@ -37,7 +38,9 @@ def load_digits(pool: int = 1, dtype: torch.dtype = torch.float64) -> Digits:
     try:
         from sklearn import datasets
     except ModuleNotFoundError as error:
-        raise UsageError("the digits come with scikit-learn, which is not installed: pip install -e '.[studies]'") from error
+        raise UsageError(
+            "the digits come with scikit-learn, which is not installed: pip install -e '.[studies]'"
+        ) from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=dtype).view(-1, 1, 8, 8) / 16
     return Digits(nn.functional.avg_pool2d(images, pool).flatten(1), torch.tensor(labels))
@@ -58,7 +61,9 @@ def choose(digits: Digits, size: int, seed: int) -> Digits:
     return Digits(digits.inputs[index], digits.labels[index])
 
 
-def make_classifier(features: int, hidden: Sequence[int], seed: int, dtype: torch.dtype = torch.float64) -> Model:
+def make_classifier(
+    features: int, hidden: Sequence[int], seed: int, dtype: torch.dtype = torch.float64
+) -> Model:
     """Make π_θ(label | input), a tanh network with a softmax.
 
     Args:
@@ -70,7 +75,9 @@ def make_classifier(features: int, hidden: Sequence[int], seed: int, dtype: torc
     Returns:
         The model; its chunks are `Digits`.
     """
-    network = mlp(features, hidden, CLASSES, "tanh", 1.0, torch.Generator().manual_seed(seed)).to(dtype)
+    network = mlp(features, hidden, CLASSES, "tanh", 1.0, torch.Generator().manual_seed(seed)).to(
+        dtype
+    )
     return Model(list(network.parameters()), lambda chunk: (network(chunk.inputs),), categorical)
 
 

@@ -1,11 +1,13 @@
 """C1: a step size bounds a distance between parameters; how far the *distribution* moves is another matter.
 
-A step d of length ‖d‖ = α moves a model by KL(π_θ ‖ π_θ+d) ≈ ½ dᵀFd = ½ α² (d̂ᵀFd̂): α fixes the length, F the rest. For the mean
-of a Gaussian F = 1/σ², so the same α is KL = α²/2σ² nats: nothing when σ ≫ α, everything when σ ≪ α. For a network F depends on
-which parameter moves, and on how far training has come.
+A step d of length ‖d‖ = α moves a model by KL(π_θ ‖ π_θ+d) ≈ ½ dᵀFd = ½ α² (d̂ᵀFd̂): α fixes the
+length, F the rest. For the mean of a Gaussian F = 1/σ², so the same α is KL = α²/2σ² nats: nothing
+when σ ≫ α, everything when σ ≪ α. For a network F depends on which parameter moves, and on how far
+training has come.
 
-The experiment takes steps of one length α, in the mean of N(0, σ²) over five decades of σ, and in a classifier of handwritten
-digits: in each of its layers and along its loss's gradient, over training by a KL-bounded step, and measures the KL of each.
+The experiment takes steps of one length α, in the mean of N(0, σ²) over five decades of σ, and in a
+classifier of handwritten digits: in each of its layers and along its loss's gradient, over training
+by a KL-bounded step, and measures the KL of each.
 """
 
 import math
@@ -14,11 +16,11 @@ from typing import Any
 import torch
 from torch.distributions import Normal
 
-from scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.measurement import measure_from_here
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
+from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 ALPHA = 0.3  # the length of every step here
@@ -34,17 +36,36 @@ def study() -> Findings:
         What was found.
     """
     gaussian = [
-        {"model": "Gaussian mean", "direction": "mean", "seed": 0, "step": 0, "sigma": s, "kl": _gaussian_kl(s)} for s in SIGMAS
+        {
+            "model": "Gaussian mean",
+            "direction": "mean",
+            "seed": 0,
+            "step": 0,
+            "sigma": s,
+            "kl": _gaussian_kl(s),
+        }
+        for s in SIGMAS
     ]
     network = [row for seed in SEEDS for row in _network_rows(seed)]
-    spreads = {"Gaussian, over σ": [max(r["kl"] for r in gaussian) / min(r["kl"] for r in gaussian)]}
-    spreads["network, over its layers and training"] = [_spread_of([r for r in network if r["seed"] == seed]) for seed in SEEDS]
+    spreads = {
+        "Gaussian, over σ": [max(r["kl"] for r in gaussian) / min(r["kl"] for r in gaussian)]
+    }
+    spreads["network, over its layers and training"] = [
+        _spread_of([r for r in network if r["seed"] == seed]) for seed in SEEDS
+    ]
     for direction in dict.fromkeys(r["direction"] for r in network):
         spreads[f"network, {direction}, over training"] = [
-            _spread_of([r for r in network if r["seed"] == seed and r["direction"] == direction]) for seed in SEEDS
+            _spread_of([r for r in network if r["seed"] == seed and r["direction"] == direction])
+            for seed in SEEDS
         ]
-    shown = [{"steps of equal length": name, "largest ÷ smallest KL": told(values)} for name, values in spreads.items()]
-    everything_gaussian, everything_network = spreads["Gaussian, over σ"][0], spreads["network, over its layers and training"]
+    shown = [
+        {"steps of equal length": name, "largest ÷ smallest KL": told(values)}
+        for name, values in spreads.items()
+    ]
+    everything_gaussian, everything_network = (
+        spreads["Gaussian, over σ"][0],
+        spreads["network, over its layers and training"],
+    )
     verdict = Verdict(
         "C1",
         "a fixed step bounds a Euclidean distance; the distribution may move by a tiny or a huge amount",
@@ -88,12 +109,23 @@ def _network_rows(seed: int) -> list[dict[str, Any]]:
             directions = {"loss gradient": surrogate_gradient(model, log_likelihood, [digits])[1]}
             for layer, name in enumerate(LAYERS):  # a random direction that moves this layer alone
                 pieces = [torch.zeros_like(parameter) for parameter in model.parameters]
-                pieces[layer] = torch.randn(pieces[layer].shape, generator=generator, dtype=torch.float64)
+                pieces[layer] = torch.randn(
+                    pieces[layer].shape, generator=generator, dtype=torch.float64
+                )
                 directions[name] = flatten(pieces)
             for name, direction in directions.items():
                 kl = _kl_of_step(model, digits, ALPHA * direction / direction.norm())
-                rows.append({"model": "network", "direction": name, "seed": seed, "step": step, "sigma": math.nan, "kl": kl})
-        trust_region_step(model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3))
+                rows.append({
+                    "model": "network",
+                    "direction": name,
+                    "seed": seed,
+                    "step": step,
+                    "sigma": math.nan,
+                    "kl": kl,
+                })
+        trust_region_step(
+            model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3)
+        )
     return rows
 
 
@@ -101,9 +133,16 @@ def _draw(gaussian: list[dict[str, Any]], network: list[dict[str, Any]]) -> Any:
     # draw the KL of equal steps, over σ and over training
     figure, (left, right) = panels(2)
     left.loglog(SIGMAS, [row["kl"] for row in gaussian], "o-")
-    left.set(xlabel="standard deviation σ", ylabel="KL(old ‖ new), nats", title=f"N(0, σ²), its mean moved by {ALPHA}")
+    left.set(
+        xlabel="standard deviation σ",
+        ylabel="KL(old ‖ new), nats",
+        title=f"N(0, σ²), its mean moved by {ALPHA}",
+    )
     for name in dict.fromkeys(row["direction"] for row in network):
-        curves = [[r["kl"] for r in network if r["direction"] == name and r["seed"] == seed] for seed in SEEDS]
+        curves = [
+            [r["kl"] for r in network if r["direction"] == name and r["seed"] == seed]
+            for seed in SEEDS
+        ]
         band(right, STEPS, curves, name, marker="o", markersize=3)
     right.set(
         xlabel="training steps taken (trust region, δ = 0.05 nats)",

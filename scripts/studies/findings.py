@@ -10,10 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from scripts.tables import print_rows, write_provenance, write_rows
+from trpo.scripts.tables import print_rows, write_provenance, write_rows
 
 Holds = Literal["holds", "holds in part", "refuted"]
-SEEDS = range(5)  # five: the range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94 %
+SEEDS = range(
+    5
+    # five: the range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94
+    # %
+)
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,18 @@ def panels(count: int, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
     Returns:
         The figure and its panels.
     """
-    figure = Figure(figsize=(5.2 * count, 3.8 * rows), layout="constrained", dpi=110 if rows == 1 else 80)
+    figure = Figure(
+        figsize=(5.2 * count, 3.8 * rows), layout="constrained", dpi=110 if rows == 1 else 80
+    )
     axes = list(np.ravel(figure.subplots(rows, count)))
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, **style: Any) -> None:
+def band(
+    axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, **style: Any
+) -> None:
     """Draw the median over seeds as a line, the range over seeds as a shade.
 
     Args:
@@ -122,7 +130,9 @@ def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], labe
     """
     table = np.array(curves, dtype=float)
     (line,) = axes.plot(x, np.median(table, axis=0), label=label, **style)
-    axes.fill_between(x, table.min(axis=0), table.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.fill_between(
+        x, table.min(axis=0), table.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0
+    )
 
 
 def publish(findings: Findings, folder: Path) -> None:
@@ -155,7 +165,11 @@ def write_scalars(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     places: dict[str, int] = {}
     with SummaryWriter(folder) as board:
         for row in rows:
-            group = "/".join(str(value) for name, value in row.items() if isinstance(value, str) or name == "seed")
+            group = "/".join(
+                str(value)
+                for name, value in row.items()
+                if isinstance(value, str) or name == "seed"
+            )
             places[group] = places.get(group, -1) + 1
             for name, value in row.items():
                 if isinstance(value, int | float) and name not in {"seed", "step"}:

@@ -1,10 +1,12 @@
 """C7, C8: what F costs, written out and as a product; and whether it costs less than the loss's Hessian, the author's doubt.
 
-F is P × P: P² numbers to keep, and P³ operations to solve with. But F = E[JᵀMJ], so Fv is one pass forward and one back, and
-conjugate gradient needs nothing else: O(P) memory, and a few products a solve. The loss's Hessian H has a product too,
-∇((∇L)ᵀv), at O(P). So the doubt is about a constant; it is measured here, both with their graphs kept, in turns on one network.
+F is P × P: P² numbers to keep, and P³ operations to solve with. But F = E[JᵀMJ], so Fv is one pass
+forward and one back, and conjugate gradient needs nothing else: O(P) memory, and a few products a
+solve. The loss's Hessian H has a product too, ∇((∇L)ᵀv), at O(P). So the doubt is about a constant;
+it is measured here, both with their graphs kept, in turns on one network.
 
-The experiment times both products, and a solve of (F + βI)x = g by CG and with F written out, as classifiers grow.
+The experiment times both products, and a solve of (F + βI)x = g by CG and with F written out, as
+classifiers grow.
 """
 
 import os
@@ -15,12 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, median_range, panels, told
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.curvature import hessian_vector_product, materialize
 from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
+from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
+from trpo.scripts.studies.findings import (
+    SEEDS,
+    Findings,
+    Verdict,
+    band,
+    judge,
+    median_range,
+    panels,
+    told,
+)
 
 WIDTHS, DENSE_WIDTHS = (1, 4, 16, 64, 256, 1024), (1, 4, 16, 64)  # of the hidden layer
 BATCH, ROUNDS, DAMPING = 256, 15, 1e-2
@@ -36,7 +47,9 @@ def study() -> Findings:
     costs = [row for width in WIDTHS for seed in SEEDS for row in _cost_rows(width, seed)]
 
     def cost(what: str, parameters: int) -> list[float]:
-        return [r["milliseconds"] for r in costs if r["what"] == what and r["parameters"] == parameters]
+        return [
+            r["milliseconds"] for r in costs if r["what"] == what and r["parameters"] == parameters
+        ]
 
     def quotient(one: str, other: str, parameters: int) -> list[float]:
         return [a / b for a, b in zip(cost(one, parameters), cost(other, parameters), strict=True)]
@@ -46,7 +59,10 @@ def study() -> Findings:
     ratios = {p: quotient("F product", "H product", p) for p in sizes}
     shown = [
         {"P": f"{p:,}"}
-        | {f"{what}, ms": f"{median_range(cost(what, p))[0]:.3g}" if cost(what, p) else "–" for what in COSTS}
+        | {
+            f"{what}, ms": f"{median_range(cost(what, p))[0]:.3g}" if cost(what, p) else "–"
+            for what in COSTS
+        }
         | {"F ÷ H": told(ratios[p]), "F dense, MiB": f"{p * p * 4 / 2**20:,.1f}"}
         for p in sizes
     ]
@@ -60,7 +76,10 @@ def study() -> Findings:
             "each natural step is dear, because F is P × P",
             "a CG solve takes ≥ 3 gradients at every P and seed; and ≥ 3 × as many at the largest P as at the smallest",
             f"CG: {told(all_dear)} gradients, {told(growth)} × as many at P = {sizes[-1]:,} as at {sizes[0]:,}; dense: "
-            + ", ".join(f"{told(quotient('solve with F dense', 'gradient', p))} at P = {p:,}" for p in (dense[0], dense[-1]))
+            + ", ".join(
+                f"{told(quotient('solve with F dense', 'gradient', p))} at P = {p:,}"
+                for p in (dense[0], dense[-1])
+            )
             + f", there {told(largest)} × CG's time; F alone fills this machine's memory at P = {_fits():,}",
             judge(min(all_dear) >= 3, min(growth) >= 3),
         ),
@@ -85,7 +104,10 @@ def _cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
     digits = choose(load_digits(dtype=torch.float32), BATCH, seed)
     model = make_classifier(64, (width,), seed, torch.float32)
     _, g = surrogate_gradient(model, log_likelihood, [digits])
-    Fv, Hv = fisher_vector_product(model, [digits]), hessian_vector_product(model, log_likelihood, [digits])
+    Fv, Hv = (
+        fisher_vector_product(model, [digits]),
+        hessian_vector_product(model, log_likelihood, [digits]),
+    )
 
     def solve_by_products() -> Tensor:
         product = fisher_vector_product(model, [digits])  # a step builds its graphs anew
@@ -112,7 +134,8 @@ def _cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
         solve_densely()
         milliseconds["solve with F dense"] = [1e3 * (time.perf_counter() - start)]
     return [  # the least of the rounds: what else the machine does only adds
-        {"what": what, "seed": seed, "parameters": len(g), "milliseconds": min(times)} for what, times in milliseconds.items()
+        {"what": what, "seed": seed, "parameters": len(g), "milliseconds": min(times)}
+        for what, times in milliseconds.items()
     ]
 
 
@@ -122,20 +145,59 @@ def _draw(costs: list[dict[str, Any]]) -> Any:
     for what in COSTS:
         mine = [[r for r in costs if r["what"] == what and r["seed"] == seed] for seed in SEEDS]
         sizes = [r["parameters"] for r in mine[0]]
-        band(left, sizes, [[r["milliseconds"] for r in part] for part in mine], what, marker="o", markersize=3)
-    left.set(xlabel="parameters P", ylabel="milliseconds, one thread, float32", xscale="log", yscale="log")
+        band(
+            left,
+            sizes,
+            [[r["milliseconds"] for r in part] for part in mine],
+            what,
+            marker="o",
+            markersize=3,
+        )
+    left.set(
+        xlabel="parameters P",
+        ylabel="milliseconds, one thread, float32",
+        xscale="log",
+        yscale="log",
+    )
     left.set_title(f"{BATCH} digits; median and range, {len(SEEDS)} seeds", fontsize="medium")
     sizes = sorted({r["parameters"] for r in costs})
-    middle.loglog(sizes, [4 * p * p / 2**20 for p in sizes], "o-", color="C4", label="F written out, P² numbers")
-    middle.loglog(sizes, [4 * 5 * p / 2**20 for p in sizes], "o-", color="C3", label="CG: x, r, p, Ap, g, 5 P numbers")
-    middle.axhline(4 * _fits() ** 2 / 2**20, color="0.6", linestyle=":", label="this machine's memory")
-    middle.set(xlabel="parameters P", ylabel="MiB, float32, counted", title="memory of a solve, without the graphs")
-    one, other = ([[r["milliseconds"] for r in costs if (r["what"], r["seed"]) == (w, s)] for s in SEEDS] for w in COSTS[1:3])
-    quotients = [[f / h for f, h in zip(*pair, strict=True)] for pair in zip(one, other, strict=True)]
+    middle.loglog(
+        sizes,
+        [4 * p * p / 2**20 for p in sizes],
+        "o-",
+        color="C4",
+        label="F written out, P² numbers",
+    )
+    middle.loglog(
+        sizes,
+        [4 * 5 * p / 2**20 for p in sizes],
+        "o-",
+        color="C3",
+        label="CG: x, r, p, Ap, g, 5 P numbers",
+    )
+    middle.axhline(
+        4 * _fits() ** 2 / 2**20, color="0.6", linestyle=":", label="this machine's memory"
+    )
+    middle.set(
+        xlabel="parameters P",
+        ylabel="MiB, float32, counted",
+        title="memory of a solve, without the graphs",
+    )
+    one, other = (
+        [[r["milliseconds"] for r in costs if (r["what"], r["seed"]) == (w, s)] for s in SEEDS]
+        for w in COSTS[1:3]
+    )
+    quotients = [
+        [f / h for f, h in zip(*pair, strict=True)] for pair in zip(one, other, strict=True)
+    ]
     band(right, sizes, quotients, "one product with F ÷ one with H", marker="o", markersize=3)
     right.axhline(1.0, color="0.6", linestyle=":")
-    right.set(xlabel="parameters P", ylabel="time with F ÷ time with H", xscale="log", ylim=(0, 1.6))
-    right.set_title(f"in turns on one network; median and range, {len(SEEDS)} seeds", fontsize="medium")
+    right.set(
+        xlabel="parameters P", ylabel="time with F ÷ time with H", xscale="log", ylim=(0, 1.6)
+    )
+    right.set_title(
+        f"in turns on one network; median and range, {len(SEEDS)} seeds", fontsize="medium"
+    )
     for panel in (left, middle, right):
         panel.legend(frameon=False, fontsize="small")
     return figure

@@ -1,11 +1,13 @@
 """C4: the natural gradient is F⁻¹∇L, with F the expected outer product of the score; and F is the curvature of KL.
 
-Three definitions, one matrix:  E_s E_a∼π[∇log π ∇log πᵀ]  =  ∇²_θ' E_s[KL(π_θ ‖ π_θ')] at θ' = θ  =  E_s[Jᵀ M J].
-The first is statistics, the second geometry, the third what a program can multiply by. From the second, KL's Taylor series:
-KL(π_θ ‖ π_θ+d) = ½ dᵀFd + O(‖d‖³), so ½ dᵀFd / KL = 1 + O(‖d‖). Training trusts the quadratic to choose a step's length.
+Three definitions, one matrix:  E_s E_a∼π[∇log π ∇log πᵀ]  =  ∇²_θ' E_s[KL(π_θ ‖ π_θ')] at θ' = θ  =
+E_s[Jᵀ M J]. The first is statistics, the second geometry, the third what a program can multiply by.
+From the second, KL's Taylor series: KL(π_θ ‖ π_θ+d) = ½ dᵀFd + O(‖d‖³), so ½ dᵀFd / KL = 1 +
+O(‖d‖). Training trusts the quadratic to choose a step's length.
 
-The experiment writes F out by all three roads, and by the products that training uses, for a classifier of handwritten digits,
-at its start and trained; then measures KL along random steps d of shrinking length.
+The experiment writes F out by all three roads, and by the products that training uses, for a
+classifier of handwritten digits, at its start and trained; then measures KL along random steps d of
+shrinking length.
 """
 
 from typing import Any
@@ -13,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.curvature import materialize, score_moments
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.measurement import measure_from_here
 from trpo.parameters import assign, flatten
+from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 LENGTHS = np.logspace(-3, 0.5, 15).tolist()  # ‖d‖
@@ -33,12 +35,20 @@ def study() -> Findings:
     """
     rows = [row for seed in SEEDS for row in _seed_rows(seed)]
     ways = {way: [r["value"] for r in rows if r["quantity"] == way] for way in WAYS}
-    errors = {phase: [_curve(rows, phase, seed) for seed in SEEDS] for phase in ("start", "trained")}
+    errors = {
+        phase: [_curve(rows, phase, seed) for seed in SEEDS] for phase in ("start", "trained")
+    }
     slopes = [_power(values) for phase in errors.values() for values in phase]
     nearest = [values[0] for phase in errors.values() for values in phase]
-    shown = [{"": f"{way} − JᵀMJ, largest entry", "median and range": told(values)} for way, values in ways.items()]
+    shown = [
+        {"": f"{way} − JᵀMJ, largest entry", "median and range": told(values)}
+        for way, values in ways.items()
+    ]
     shown += [
-        {"": f"|½dᵀFd ÷ KL − 1| at ‖d‖ = {LENGTHS[i]:.2g}, {phase}", "median and range": told([v[i] for v in values])}
+        {
+            "": f"|½dᵀFd ÷ KL − 1| at ‖d‖ = {LENGTHS[i]:.2g}, {phase}",
+            "median and range": told([v[i] for v in values]),
+        }
         for phase, values in errors.items()
         for i in (0, 4, 8, 12)
     ]
@@ -58,11 +68,17 @@ def _seed_rows(seed: int) -> list[dict[str, Any]]:
     # measure one classifier at its start and trained
     digits = choose(load_digits(pool=2), 40, seed)
     model = make_classifier(16, (6,), seed)
-    d = torch.randn(flatten(model.parameters).shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    d = torch.randn(
+        flatten(model.parameters).shape,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
     rows = []
     for phase, steps in (("start", 0), ("trained", 20)):
         for _ in range(steps):
-            trust_region_step(model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3))
+            trust_region_step(
+                model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3)
+            )
         theta = flatten(model.parameters).detach()
         F = dense_fisher(model, [digits])
         roads = (
@@ -72,20 +88,36 @@ def _seed_rows(seed: int) -> list[dict[str, Any]]:
         )
         for way, other in zip(WAYS, roads, strict=True):
             gap = (other - F).abs().max().item()
-            rows.append({"quantity": way, "phase": phase, "seed": seed, "length": 0.0, "value": gap})
+            rows.append({
+                "quantity": way,
+                "phase": phase,
+                "seed": seed,
+                "length": 0.0,
+                "value": gap,
+            })
         measure = measure_from_here(model, log_likelihood, [digits])
         for length in LENGTHS:
             step = length * d / d.norm()
             assign(model.parameters, theta + step)
             ratio = 0.5 * (step @ F @ step).item() / measure().mean_kl
-            rows.append({"quantity": "½dᵀFd ÷ KL", "phase": phase, "seed": seed, "length": length, "value": ratio})
+            rows.append({
+                "quantity": "½dᵀFd ÷ KL",
+                "phase": phase,
+                "seed": seed,
+                "length": length,
+                "value": ratio,
+            })
         assign(model.parameters, theta)
     return rows
 
 
 def _curve(rows: list[dict[str, Any]], phase: str, seed: int) -> list[float]:
     # |½dᵀFd ÷ KL − 1| of one seed, over `LENGTHS`
-    return [abs(r["value"] - 1) for r in rows if (r["quantity"], r["phase"], r["seed"]) == ("½dᵀFd ÷ KL", phase, seed)]
+    return [
+        abs(r["value"] - 1)
+        for r in rows
+        if (r["quantity"], r["phase"], r["seed"]) == ("½dᵀFd ÷ KL", phase, seed)
+    ]
 
 
 def _power(errors: list[float]) -> float:
@@ -102,12 +134,21 @@ def _draw(rows: list[dict[str, Any]], errors: dict[str, list[list[float]]]) -> A
     left.axhline(1e-10, color="0.6", linestyle=":")
     left.set_xticks(range(len(WAYS)), WAYS, fontsize="small")
     left.set(
-        ylabel="largest difference of an entry from JᵀMJ", title=f"F by four roads, P = 172, float64; {len(SEEDS)} seeds × 2"
+        ylabel="largest difference of an entry from JᵀMJ",
+        title=f"F by four roads, P = 172, float64; {len(SEEDS)} seeds × 2",
     )
     for phase, values in errors.items():
         band(right, LENGTHS, values, phase)
-    right.plot(LENGTHS, [length * errors["start"][0][0] / LENGTHS[0] for length in LENGTHS], ":", color="0.6", label="slope 1")
+    right.plot(
+        LENGTHS,
+        [length * errors["start"][0][0] / LENGTHS[0] for length in LENGTHS],
+        ":",
+        color="0.6",
+        label="slope 1",
+    )
     right.set(xlabel="‖d‖", ylabel="|½dᵀFd ÷ KL − 1|", xscale="log", yscale="log")
-    right.set_title(f"random steps d, digit classifier; median and range, {len(SEEDS)} seeds", fontsize="medium")
+    right.set_title(
+        f"random steps d, digit classifier; median and range, {len(SEEDS)} seeds", fontsize="medium"
+    )
     right.legend(frameon=False, fontsize="small")
     return figure

@@ -1,10 +1,12 @@
 """C3: KL is no metric: KL(P‖Q) ≠ KL(Q‖P). Yet it says how far apart two distributions are.
 
-To second order both directions are ½ dᵀFd, with the same F; they part at third order. So their ratio is 1 + O(d): whichever way
-it is measured, a *small* step has one length. Far apart, KL(P‖Q) is large where P puts mass that Q does not, and order matters.
+To second order both directions are ½ dᵀFd, with the same F; they part at third order. So their
+ratio is 1 + O(d): whichever way it is measured, a *small* step has one length. Far apart, KL(P‖Q)
+is large where P puts mass that Q does not, and order matters.
 
-The experiment moves Q away from P by d: a Gaussian's log-deviation, a Gaussian's mean (where, by symmetry, both directions are
-equal at every distance), and the logits of a ten-way choice along random directions; and measures both directions.
+The experiment moves Q away from P by d: a Gaussian's log-deviation, a Gaussian's mean (where, by
+symmetry, both directions are equal at every distance), and the logits of a ten-way choice along
+random directions; and measures both directions.
 """
 
 from collections.abc import Callable
@@ -15,12 +17,23 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, median_range, panels, told
 from trpo.measurement import measure_from_here
 from trpo.model import Model
 from trpo.parameters import assign
+from trpo.scripts.studies.findings import (
+    SEEDS,
+    Findings,
+    Verdict,
+    band,
+    judge,
+    median_range,
+    panels,
+    told,
+)
 
-DISTANCES = np.logspace(-3, 0.5, 15).tolist()  # d: of a log-deviation, a mean in deviations, a direction in logits
+DISTANCES = np.logspace(
+    -3, 0.5, 15
+).tolist()  # d: of a log-deviation, a mean in deviations, a direction in logits
 Family = Callable[..., Any]
 
 
@@ -35,7 +48,9 @@ def study() -> Findings:
         generator = torch.Generator().manual_seed(seed)
         logits = torch.randn(1, 10, generator=generator, dtype=torch.float64)
         direction = torch.randn(1, 10, generator=generator, dtype=torch.float64)
-        rows += _both_directions("ten-way choice, its logits", logits, direction, lambda x: Categorical(logits=x), seed)
+        rows += _both_directions(
+            "ten-way choice, its logits", logits, direction, lambda x: Categorical(logits=x), seed
+        )
     zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     rows += _both_directions("Gaussian, its log σ", zero, one, lambda x: Normal(0.0, x.exp()), 0)
     rows += _both_directions("Gaussian, its mean", zero, one, lambda x: Normal(x, 1.0), 0)
@@ -51,7 +66,9 @@ def study() -> Findings:
         for d in (DISTANCES[0], DISTANCES[4], DISTANCES[8], DISTANCES[12])
     ]
     parting = [name for name in names if name != "Gaussian, its mean"]
-    far = min(median_range([max(x, 1 / x) for x in _at(rows, name, DISTANCES[-1])])[1] for name in parting)
+    far = min(
+        median_range([max(x, 1 / x) for x in _at(rows, name, DISTANCES[-1])])[1] for name in parting
+    )
     near = max(abs(x - 1) for name in names for x in _at(rows, name, DISTANCES[0]))
     order = [_slope(mine) for name in parting for mine in _by_seed(rows, name)]
     verdict = Verdict(
@@ -65,7 +82,9 @@ def study() -> Findings:
     return Findings(rows, shown, [verdict], _draw(rows, names))
 
 
-def _both_directions(pair: str, start: Tensor, direction: Tensor, family: Family, seed: int) -> list[dict[str, Any]]:
+def _both_directions(
+    pair: str, start: Tensor, direction: Tensor, family: Family, seed: int
+) -> list[dict[str, Any]]:
     # move Q away from P, and measure
     parameter = start.clone().requires_grad_()
     model = Model([parameter], lambda _: (parameter,), family)
@@ -75,7 +94,13 @@ def _both_directions(pair: str, start: Tensor, direction: Tensor, family: Family
         assign([parameter], (start + d * direction).flatten())
         seen = measure()
         rows.append(
-            {"pair": pair, "seed": seed, "distance": d, "kl": seen.mean_kl, "reverse_kl": seen.mean_reverse_kl}
+            {
+                "pair": pair,
+                "seed": seed,
+                "distance": d,
+                "kl": seen.mean_kl,
+                "reverse_kl": seen.mean_reverse_kl,
+            }
             | {"ratio": seen.mean_kl / seen.mean_reverse_kl}
         )
     return rows
@@ -95,7 +120,11 @@ def _by_seed(rows: list[dict[str, Any]], pair: str) -> list[list[dict[str, Any]]
 def _slope(rows: list[dict[str, Any]]) -> float:
     # the power of d with which |ratio − 1| falls as d → 0
     near = [row for row in rows if row["distance"] <= 0.02]
-    return float(np.polyfit(np.log([r["distance"] for r in near]), np.log([abs(r["ratio"] - 1) for r in near]), 1)[0])
+    return float(
+        np.polyfit(
+            np.log([r["distance"] for r in near]), np.log([abs(r["ratio"] - 1) for r in near]), 1
+        )[0]
+    )
 
 
 def _draw(rows: list[dict[str, Any]], names: list[str]) -> Any:
@@ -103,12 +132,45 @@ def _draw(rows: list[dict[str, Any]], names: list[str]) -> Any:
     figure, (left, right) = panels(2)
     for number, name in enumerate(names):
         mine = _by_seed(rows, name)
-        band(left, DISTANCES, [[r["kl"] for r in part] for part in mine], f"{name}: KL(P‖Q)", color=f"C{number}")
-        band(left, DISTANCES, [[r["reverse_kl"] for r in part] for part in mine], "KL(Q‖P)", color=f"C{number}", linestyle=":")
-        band(right, DISTANCES, [[r["ratio"] for r in part] for part in mine], name, color=f"C{number}")
-    left.set(xlabel="distance d", ylabel="KL, nats", xscale="log", yscale="log", title="both directions")
-    right.set(xlabel="distance d", ylabel="KL(P‖Q) ÷ KL(Q‖P)", xscale="log", yscale="log", title="their ratio")
-    right.text(0.02, 0.02, f"choice: median and range, {len(SEEDS)} seeds", transform=right.transAxes, fontsize="small")
+        band(
+            left,
+            DISTANCES,
+            [[r["kl"] for r in part] for part in mine],
+            f"{name}: KL(P‖Q)",
+            color=f"C{number}",
+        )
+        band(
+            left,
+            DISTANCES,
+            [[r["reverse_kl"] for r in part] for part in mine],
+            "KL(Q‖P)",
+            color=f"C{number}",
+            linestyle=":",
+        )
+        band(
+            right,
+            DISTANCES,
+            [[r["ratio"] for r in part] for part in mine],
+            name,
+            color=f"C{number}",
+        )
+    left.set(
+        xlabel="distance d", ylabel="KL, nats", xscale="log", yscale="log", title="both directions"
+    )
+    right.set(
+        xlabel="distance d",
+        ylabel="KL(P‖Q) ÷ KL(Q‖P)",
+        xscale="log",
+        yscale="log",
+        title="their ratio",
+    )
+    right.text(
+        0.02,
+        0.02,
+        f"choice: median and range, {len(SEEDS)} seeds",
+        transform=right.transAxes,
+        fontsize="small",
+    )
     left.legend(frameon=False, fontsize="x-small")
     right.legend(frameon=False, fontsize="small")
     return figure

@@ -1,14 +1,16 @@
 """C7, C9: fewer steps, each dearer; and what momentum, RMSProp and Adam know of curvature.
 
-C7. A natural step solves (F + βI)x = ∇L: some ten products beside one gradient. It pays if it saves as many steps.
-C9. Adagrad, RMSProp and Adam divide each coordinate by the root of its squared gradients: a diagonal guess at curvature. If it
-is one, their steps lie nearer the natural direction than the gradient does; if they lack its coherence, they move the
-distribution further for the same gain. How far a path went is Σ √(2 KL) over its steps, its Fisher–Rao length; a sum of KL
-would shrink with the step.
+C7. A natural step solves (F + βI)x = ∇L: some ten products beside one gradient. It pays if it saves
+as many steps. C9. Adagrad, RMSProp and Adam divide each coordinate by the root of its squared
+gradients: a diagonal guess at curvature. If it is one, their steps lie nearer the natural direction
+than the gradient does; if they lack its coherence, they move the distribution further for the same
+gain. How far a path went is Σ √(2 KL) over its steps, its Fisher–Rao length; a sum of KL would
+shrink with the step.
 
-Eight optimisers fit a network to handwritten digits by full batches. Each gets eight trials, and takes the one with the least
-mean log-loss on networks of two other seeds; a run's budget is counted in gradients, so that first-order optimisers may take
-twelve times as many steps. Clocks stop while KL and angles are measured.
+Eight optimisers fit a network to handwritten digits by full batches. Each gets eight trials, and
+takes the one with the least mean log-loss on networks of two other seeds; a run's budget is counted
+in gradients, so that first-order optimisers may take twelve times as many steps. Clocks stop while
+KL and angles are measured.
 """
 
 import math
@@ -16,8 +18,17 @@ from typing import Any
 
 import torch
 
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, median_range, panels, told
-from scripts.studies.optimisers import (
+from trpo.scripts.studies.findings import (
+    SEEDS,
+    Findings,
+    Verdict,
+    band,
+    judge,
+    median_range,
+    panels,
+    told,
+)
+from trpo.scripts.studies.optimisers import (
     FIRST_ORDER,
     LOOKS,
     NATURAL,
@@ -41,7 +52,11 @@ def study() -> Findings:
     chosen = {name: tune(name) for name in TRIALS}
     runs = {(name, seed): race(name, chosen[name], seed) for name in TRIALS for seed in SEEDS}
     rows = [row for run in runs.values() for row in thinned(run)]
-    reached = {(name, seed, target): first(runs[name, seed], target) for name, seed in runs for target in TARGETS}
+    reached = {
+        (name, seed, target): first(runs[name, seed], target)
+        for name, seed in runs
+        for target in TARGETS
+    }
 
     def over_seeds(name: str, key: str, target: float) -> list[float]:
         return [reached[name, seed, target][key] for seed in SEEDS]
@@ -49,12 +64,19 @@ def study() -> Findings:
     shown = [
         {"optimiser": name, "step, β": f"{chosen[name].step_size:.2g}, {chosen[name].damping:g}"}
         | {f"steps to {target:g}": told(over_seeds(name, "step", target)) for target in TARGETS}
-        | {f"s to {target:g}": f"{median_range(over_seeds(name, 'seconds', target))[0]:.3f}" for target in TARGETS[1::2]}
-        | {"KL a step": f"{median_range(r['kl'] for s in SEEDS for r in until(runs[name, s], 0.3))[0]:.1e}"}
+        | {
+            f"s to {target:g}": f"{median_range(over_seeds(name, 'seconds', target))[0]:.3f}"
+            for target in TARGETS[1::2]
+        }
+        | {
+            "KL a step": f"{median_range(r['kl'] for s in SEEDS for r in until(runs[name, s], 0.3))[0]:.1e}"
+        }
         | {"Σ√(2KL) to 0.3": told(over_seeds(name, "length", 0.3))}
         for name in TRIALS
     ]
-    return Findings(rows, shown, [_verdict_on_cost(reached), _verdict_on_curvature(runs)], _draw(runs))
+    return Findings(
+        rows, shown, [_verdict_on_cost(reached), _verdict_on_curvature(runs)], _draw(runs)
+    )
 
 
 def _verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
@@ -92,18 +114,31 @@ def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> 
     # judge C9
 
     def median_angle(name: str, key: str) -> list[float]:
-        return [median_range(r[key] for r in runs[name, seed] if r["step"] in LOOKS[1:])[0] for seed in SEEDS]
+        return [
+            median_range(r[key] for r in runs[name, seed] if r["step"] in LOOKS[1:])[0]
+            for seed in SEEDS
+        ]
 
     def length(name: str) -> list[float]:  # the way to a loss of 0.3, for each nat gained
-        return [first(runs[name, s], 0.3)["length"] / (runs[name, s][0]["loss"] - 0.3) for s in SEEDS]
+        return [
+            first(runs[name, s], 0.3)["length"] / (runs[name, s][0]["loss"] - 0.3) for s in SEEDS
+        ]
 
     guesses = ("momentum", "RMSProp", "Adam")
     nearer = {
-        name: [g - s for s, g in zip(median_angle(name, "step_angle"), median_angle(name, "gradient_angle"), strict=True)]
+        name: [
+            g - s
+            for s, g in zip(
+                median_angle(name, "step_angle"), median_angle(name, "gradient_angle"), strict=True
+            )
+        ]
         for name in guesses
     }
     natural = [min(pair) for pair in zip(length(NATURAL), length(TRUST_REGION), strict=True)]
-    further = {name: [own / best for own, best in zip(length(name), natural, strict=True)] for name in guesses}
+    further = {
+        name: [own / best for own, best in zip(length(name), natural, strict=True)]
+        for name in guesses
+    }
     return Verdict(
         "C9",
         "momentum, RMSProp and Adam approximate curvature, without the natural gradient's coherence",
@@ -114,7 +149,10 @@ def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> 
             f"{told(further[name])} × as long"
             for name in guesses
         ),
-        judge(*(min(nearer[name]) > 0 for name in guesses), *(min(further[name]) > 1 for name in guesses)),
+        judge(
+            *(min(nearer[name]) > 0 for name in guesses),
+            *(min(further[name]) > 1 for name in guesses),
+        ),
     )
 
 
@@ -126,15 +164,30 @@ def _draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
         style = {"color": f"C{number}", "linestyle": "--" if name in FIRST_ORDER else "-"}
         steps = [row["step"] for row in mine[0]]
         middle = {
-            key: torch.tensor([[row[key] for row in run] for run in mine]).median(0).values for key in ("seconds", "length")
+            key: torch.tensor([[row[key] for row in run] for run in mine]).median(0).values
+            for key in ("seconds", "length")
         }
         losses = [[row["loss"] for row in run] for run in mine]
-        for panel, x in zip(axes, (steps, middle["seconds"].tolist(), middle["length"].tolist()), strict=False):
+        for panel, x in zip(
+            axes, (steps, middle["seconds"].tolist(), middle["length"].tolist()), strict=False
+        ):
             band(panel, x, losses, name, **style)
         band(axes[3], steps, [[max(row["kl"], 1e-9) for row in run] for run in mine], name, **style)
         seen = [step for step in LOOKS if step in steps]
-        band(axes[4], seen, [[row["step_angle"] for row in run if row["step"] in LOOKS] for run in mine], name, **style)
-    labels = ("steps", "seconds, one thread (median)", "path length Σ √(2 KL) (median)", "steps", "steps")
+        band(
+            axes[4],
+            seen,
+            [[row["step_angle"] for row in run if row["step"] in LOOKS] for run in mine],
+            name,
+            **style,
+        )
+    labels = (
+        "steps",
+        "seconds, one thread (median)",
+        "path length Σ √(2 KL) (median)",
+        "steps",
+        "steps",
+    )
     for panel, label in zip(axes, labels, strict=True):
         panel.set(xlabel=label, ylabel="training loss, nats", xscale="log", yscale="log")
     for panel in axes[:3]:
@@ -143,7 +196,9 @@ def _draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
     axes[2].set_xscale("linear")
     axes[3].set_ylabel("KL(old ‖ new) of the step, nats")
     axes[4].set(ylabel="step to natural direction, degrees", yscale="linear")
-    axes[0].set_title(f"digits, full batch; median and range, {len(SEEDS)} seeds", fontsize="medium")
+    axes[0].set_title(
+        f"digits, full batch; median and range, {len(SEEDS)} seeds", fontsize="medium"
+    )
     corner.axis("off")
     corner.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="center left")
     return figure

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from agents.vpg import OPTIMIZERS
-from scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
+from trpo.agents.vpg import OPTIMIZERS
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.curvature import hessian_vector_product
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_from_here
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten, unflatten
+from trpo.scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 Step = Callable[[], float]
@@ -88,7 +88,9 @@ def make_step(name: str, trial: Trial, model: Model, digits: Digits) -> Step:
 
         def first_order_step() -> float:
             value, g = surrogate_gradient(model, log_likelihood, [digits])
-            for parameter, piece in zip(model.parameters, unflatten(-g, model.parameters), strict=True):
+            for parameter, piece in zip(
+                model.parameters, unflatten(-g, model.parameters), strict=True
+            ):
                 parameter.grad = piece
             optimiser.step()
             return -value
@@ -104,7 +106,9 @@ def make_step(name: str, trial: Trial, model: Model, digits: Digits) -> Step:
     return solving_step
 
 
-def curved_direction(name: str, model: Model, digits: Digits, g: Tensor, damping: float, iterations: int = 10) -> Tensor:
+def curved_direction(
+    name: str, model: Model, digits: Digits, g: Tensor, damping: float, iterations: int = 10
+) -> Tensor:
     """Solve (A + βI)x = ∇L by conjugate gradient, A the Fisher matrix or the Hessian of the loss.
 
     Args:
@@ -116,11 +120,14 @@ def curved_direction(name: str, model: Model, digits: Digits, g: Tensor, damping
         iterations: of conjugate gradient at most.
 
     Returns:
-        x; g itself where the first direction has no positive curvature (Nocedal & Wright 2006, algorithm 7.1).
+        x; g itself where the first direction has no positive curvature (Nocedal & Wright 2006,
+        algorithm 7.1).
     """
     if name == NEWTON:
         product = hessian_vector_product(model, log_likelihood, [digits])
-        solution = conjugate_gradient(lambda v: damping * v - product(v), g, iterations)  # the loss is −L
+        solution = conjugate_gradient(
+            lambda v: damping * v - product(v), g, iterations
+        )  # the loss is −L
     else:
         Fv = fisher_vector_product(model, [digits])
         solution = conjugate_gradient(lambda v: Fv(v) + damping * v, g, iterations)
@@ -136,7 +143,9 @@ def problem(seed: int) -> tuple[Model, Digits]:
     Returns:
         P = 1,210 parameters in float32, 600 digits.
     """
-    return make_classifier(64, (16,), seed, torch.float32), choose(load_digits(dtype=torch.float32), 600, seed)
+    return make_classifier(64, (16,), seed, torch.float32), choose(
+        load_digits(dtype=torch.float32), 600, seed
+    )
 
 
 def steps_within_budget(name: str) -> int:
@@ -164,7 +173,9 @@ def tune(name: str) -> Trial:
     def mean_log_loss(trial: Trial) -> float:
         steps = [make_step(name, trial, *problem(seed)) for seed in TUNING_SEEDS]
         losses = [step() for step in steps for _ in range(steps_within_budget(name))]
-        return sum(math.log(max(x, 1e-6)) if math.isfinite(x) else math.inf for x in losses) / len(losses)
+        return sum(math.log(max(x, 1e-6)) if math.isfinite(x) else math.inf for x in losses) / len(
+            losses
+        )
 
     return min(TRIALS[name], key=mean_log_loss)
 
@@ -178,20 +189,31 @@ def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
         seed: of the network and the digits.
 
     Returns:
-        A row a step: the loss after it, the seconds so far, its KL, and at some its angle to the natural direction.
+        A row a step: the loss after it, the seconds so far, its KL, and at some its angle to the
+            natural direction.
     """
     model, digits = problem(seed)
     step, seconds, length = make_step(name, trial, model, digits), 0.0, 0.0
     rows = []
     for number in range(1, steps_within_budget(name) + 1):
-        measure, theta = measure_from_here(model, log_likelihood, [digits]), flatten(model.parameters).detach()
+        measure, theta = (
+            measure_from_here(model, log_likelihood, [digits]),
+            flatten(model.parameters).detach(),
+        )
         g, x = look(model, digits) if number in LOOKS else (None, None)
         start = time.perf_counter()
         step()
         seconds += time.perf_counter() - start
         seen = measure()
         length += math.sqrt(2 * max(seen.mean_kl, 0.0))
-        row = {"optimiser": name, "seed": seed, "step": number, "seconds": seconds, "loss": -seen.surrogate, "kl": seen.mean_kl}
+        row = {
+            "optimiser": name,
+            "seed": seed,
+            "step": number,
+            "seconds": seconds,
+            "loss": -seen.surrogate,
+            "kl": seen.mean_kl,
+        }
         d = flatten(model.parameters).detach() - theta
         angles = {"length": length, "step_angle": angle(d, x), "gradient_angle": angle(g, x)}
         rows.append(row | angles)
@@ -208,7 +230,9 @@ def until(run: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
     Returns:
         Its first rows; all of them if it never did.
     """
-    return run[: next((place for place, row in enumerate(run, 1) if row["loss"] <= target), len(run))]
+    return run[
+        : next((place for place, row in enumerate(run, 1) if row["loss"] <= target), len(run))
+    ]
 
 
 def first(run: list[dict[str, Any]], target: float) -> dict[str, float]:
@@ -237,7 +261,9 @@ def thinned(run: list[dict[str, Any]]) -> list[dict[str, Any]]:
         Rows of results.csv.
     """
     reaching = {until(run, target)[-1]["step"] for target in TARGETS}
-    return [row for row in run if row["step"] <= 40 or row["step"] % 20 == 0 or row["step"] in reaching]
+    return [
+        row for row in run if row["step"] <= 40 or row["step"] % 20 == 0 or row["step"] in reaching
+    ]
 
 
 def look(model: Model, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
@@ -251,7 +277,9 @@ def look(model: Model, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
         g and x, (F + βI)x = g by 50 iterations, with β = 10⁻³ gᵀFg / gᵀg.
     """
     _, g = surrogate_gradient(model, log_likelihood, [digits])
-    along = (g @ fisher_vector_product(model, [digits])(g) / (g @ g)).item()  # a fixed β would hide F once it has shrunk below
+    along = (
+        g @ fisher_vector_product(model, [digits])(g) / (g @ g)
+    ).item()  # a fixed β would hide F once it has shrunk below
     return g, curved_direction(NATURAL, model, digits, g, 1e-3 * along, iterations=50)
 
 
@@ -267,4 +295,6 @@ def angle(one: torch.Tensor | None, other: torch.Tensor | None) -> float:
     """
     if one is None or other is None:
         return math.nan
-    return torch.rad2deg(torch.arccos((one @ other / one.norm() / other.norm()).clamp(-1, 1))).item()
+    return torch.rad2deg(
+        torch.arccos((one @ other / one.norm() / other.norm()).clamp(-1, 1))
+    ).item()

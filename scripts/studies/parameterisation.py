@@ -1,11 +1,13 @@
 """C2: the distance between two distributions does not depend on how they are written down; that of their parameters does.
 
-A Gaussian may be written by its mean and its log-deviation, its variance or its precision. KL sees the distribution alone, so
-it is the same for all three. The gradient is not: under θ = φ(ψ) it becomes ∇_ψ L = Aᵀ∇_θ L with A = ∂θ/∂ψ, and a step along it
-another step. F becomes AᵀFA, so F⁻¹∇L becomes A⁻¹F⁻¹∇L: the same step written in ψ, to first order in its length h.
+A Gaussian may be written by its mean and its log-deviation, its variance or its precision. KL sees
+the distribution alone, so it is the same for all three. The gradient is not: under θ = φ(ψ) it
+becomes ∇_ψ L = Aᵀ∇_θ L with A = ∂θ/∂ψ, and a step along it another step. F becomes AᵀFA, so F⁻¹∇L
+becomes A⁻¹F⁻¹∇L: the same step written in ψ, to first order in its length h.
 
-The experiment fits a Gaussian to draws from another by gradient descent, Adam and natural gradient, each under all three
-parameterisations, for a fixed time T in T/h steps, and measures the largest KL between the paths as h shrinks.
+The experiment fits a Gaussian to draws from another by gradient descent, Adam and natural gradient,
+each under all three parameterisations, for a fixed time T in T/h steps, and measures the largest KL
+between the paths as h shrinks.
 """
 
 import math
@@ -16,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten, unflatten
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 
 # name: (σ ↦ second parameter, second parameter ↦ σ)
 WAYS = {
@@ -48,13 +50,24 @@ def study() -> Findings:
         for r in pairs
     ]
     shown += [
-        {"": f"paths of {m}, h = {h:g}", "Euclidean distance": "", "KL, nats": told(_gaps_of(gaps, m, h))}
+        {
+            "": f"paths of {m}, h = {h:g}",
+            "Euclidean distance": "",
+            "KL, nats": told(_gaps_of(gaps, m, h)),
+        }
         for m in METHODS
         for h in STEP_SIZES
     ]
-    kl_spread, euclidean_spread = (max(r[k] for r in pairs) / min(r[k] for r in pairs) for k in ("kl", "euclidean"))
-    ends = {m: zip(_gaps_of(gaps, m, STEP_SIZES[0]), _gaps_of(gaps, m, STEP_SIZES[-1]), strict=True) for m in METHODS}
-    shrinks = {m: [large / small for large, small in pairs_of_gaps] for m, pairs_of_gaps in ends.items()}
+    kl_spread, euclidean_spread = (
+        max(r[k] for r in pairs) / min(r[k] for r in pairs) for k in ("kl", "euclidean")
+    )
+    ends = {
+        m: zip(_gaps_of(gaps, m, STEP_SIZES[0]), _gaps_of(gaps, m, STEP_SIZES[-1]), strict=True)
+        for m in METHODS
+    }
+    shrinks = {
+        m: [large / small for large, small in pairs_of_gaps] for m, pairs_of_gaps in ends.items()
+    }
     verdict = Verdict(
         "C2",
         "distance between distributions does not depend on the parameterisation; distance between parameters does",
@@ -64,7 +77,8 @@ def study() -> Findings:
         + ", ".join(f"{told(values)} × for {method}" for method, values in shrinks.items()),
         judge(
             kl_spread < 1 + 1e-10 and euclidean_spread >= 10,
-            min(shrinks["natural gradient"]) >= 100 and max(shrinks["gradient descent"] + shrinks["Adam"]) <= 2,
+            min(shrinks["natural gradient"]) >= 100
+            and max(shrinks["gradient descent"] + shrinks["Adam"]) <= 2,
         ),
     )
     return Findings(pairs + gaps, shown, [verdict], _draw(gaps))
@@ -73,7 +87,10 @@ def study() -> Findings:
 def _make_gaussian(way: str, mean: float, sigma: float) -> Model:
     # make N(mean, σ²), written one way, as a model of one state
     write, read = WAYS[way]
-    theta = [torch.tensor([x], dtype=torch.float64) for x in (mean, write(torch.tensor(sigma, dtype=torch.float64)).item())]
+    theta = [
+        torch.tensor([x], dtype=torch.float64)
+        for x in (mean, write(torch.tensor(sigma, dtype=torch.float64)).item())
+    ]
     parameters = [x.requires_grad_() for x in theta]
     return Model(parameters, lambda _: (parameters[0], read(parameters[1])), Normal)
 
@@ -104,14 +121,20 @@ def _path(way: str, method: str, h: float, draws: Tensor) -> list[Model]:
     seen = []
     steps = round(TIME / h)
     for step in range(1, steps + 1):
-        _, g = surrogate_gradient(model, lambda distribution, data: distribution.log_prob(data), [draws])
+        _, g = surrogate_gradient(
+            model, lambda distribution, data: distribution.log_prob(data), [draws]
+        )
         if method == "Adam":
-            for parameter, piece in zip(model.parameters, unflatten(-g, model.parameters), strict=True):
+            for parameter, piece in zip(
+                model.parameters, unflatten(-g, model.parameters), strict=True
+            ):
                 parameter.grad = piece
             adam.step()
         else:
             Fv = fisher_vector_product(model, [draws])
-            direction = conjugate_gradient(Fv, g, tolerance=1e-12).x if method == "natural gradient" else g
+            direction = (
+                conjugate_gradient(Fv, g, tolerance=1e-12).x if method == "natural gradient" else g
+            )
             assign(model.parameters, flatten(model.parameters).detach() + h * direction)
         if step * 10 % steps == 0:
             seen.append(_make_gaussian(way, *[x.item() for x in model.outputs(None)]))
@@ -122,8 +145,20 @@ def _gap_row(method: str, h: float, seed: int) -> dict[str, Any]:
     # measure how far apart a method's paths under the parameterisations come
     draws = 1 + torch.randn(200, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     paths = [_path(way, method, h, draws) for way in WAYS]
-    gap = max(mean_kl(a, b, [None]) for one, two in permutations(paths, 2) for a, b in zip(one, two, strict=True))
-    return {"kind": "paths", "name": method, "seed": seed, "sigma": START[1], "h": h, "euclidean": math.nan, "kl": gap}
+    gap = max(
+        mean_kl(a, b, [None])
+        for one, two in permutations(paths, 2)
+        for a, b in zip(one, two, strict=True)
+    )
+    return {
+        "kind": "paths",
+        "name": method,
+        "seed": seed,
+        "sigma": START[1],
+        "h": h,
+        "euclidean": math.nan,
+        "kl": gap,
+    }
 
 
 def _gaps_of(gaps: list[dict[str, Any]], method: str, h: float) -> list[float]:
@@ -137,12 +172,31 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
     draws = 1 + torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for number, method in enumerate(METHODS):
         for way, style in zip(WAYS, ("-", "--", ":"), strict=True):
-            points = [[x.item() for x in model.outputs(None)] for model in _path(way, method, 0.02, draws)]
-            left.plot(*zip(START, *points, strict=True), style, color=f"C{number}", marker=".", label=f"{method}, by {way}")
-        curves = [[r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS]
+            points = [
+                [x.item() for x in model.outputs(None)] for model in _path(way, method, 0.02, draws)
+            ]
+            left.plot(
+                *zip(START, *points, strict=True),
+                style,
+                color=f"C{number}",
+                marker=".",
+                label=f"{method}, by {way}",
+            )
+        curves = [
+            [r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS
+        ]
         band(right, STEP_SIZES, curves, method)
-    left.set(xlabel="mean μ", ylabel="deviation σ", title=f"paths to time {TIME:g}, h = 0.02, seed 0", xlim=(-0.05, 1.3))
-    right.set(xlabel="step size h", ylabel="largest KL between paths, nats", title=f"median and range, {len(SEEDS)} seeds")
+    left.set(
+        xlabel="mean μ",
+        ylabel="deviation σ",
+        title=f"paths to time {TIME:g}, h = 0.02, seed 0",
+        xlim=(-0.05, 1.3),
+    )
+    right.set(
+        xlabel="step size h",
+        ylabel="largest KL between paths, nats",
+        title=f"median and range, {len(SEEDS)} seeds",
+    )
     right.loglog()
     right.set_xticks(STEP_SIZES, [f"{h:g}" for h in STEP_SIZES])
     right.minorticks_off()

@@ -1,13 +1,15 @@
 """C2 in a network: rescale one layer's weights, and gradient descent learns another function; the natural gradient does not.
 
-W₁ = c·W₁′ is the same network written otherwise. In W₁′ the gradient is c times as long, so a gradient step moves W₁ by c²
-times as much; a step of Adam, which at first keeps signs alone, by c times. F⁻¹∇L moves it as before: the map is linear, so the
-natural step is the same at *every* length. But a network's F is near singular, and conjugate gradient is given F + βI; and βI
-stays as it is when F becomes AᵀFA. So the damping β is a parameterisation smuggled back in.
+W₁ = c·W₁′ is the same network written otherwise. In W₁′ the gradient is c times as long, so a
+gradient step moves W₁ by c² times as much; a step of Adam, which at first keeps signs alone, by c
+times. F⁻¹∇L moves it as before: the map is linear, so the natural step is the same at *every*
+length. But a network's F is near singular, and conjugate gradient is given F + βI; and βI stays as
+it is when F becomes AᵀFA. So the damping β is a parameterisation smuggled back in.
 
-The experiment takes a small classifier of digits, past its first steps so that F is solvable without damping, trains it written
-with c = 1 and with c = 10 for a fixed time, and measures the KL between the two against the KL that training moved: over the
-step size without damping, and over the damping.
+The experiment takes a small classifier of digits, past its first steps so that F is solvable
+without damping, trains it written with c = 1 and with c = 10 for a fixed time, and measures the KL
+between the two against the KL that training moved: over the step size without damping, and over the
+damping.
 """
 
 from collections.abc import Sequence
@@ -16,19 +18,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scripts.studies.digits import Digits, categorical, choose, load_digits, log_likelihood, make_classifier
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, median_range, panels, told
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten, unflatten
+from trpo.scripts.studies.digits import (
+    Digits,
+    categorical,
+    choose,
+    load_digits,
+    log_likelihood,
+    make_classifier,
+)
+from trpo.scripts.studies.findings import (
+    SEEDS,
+    Findings,
+    Verdict,
+    band,
+    judge,
+    median_range,
+    panels,
+    told,
+)
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 SCALE = 10.0  # c
 TIME, STEP_SIZES, STEP_SIZE = 1.0, (0.2, 0.1, 0.05), 0.1
 DAMPINGS = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-RATES = {"gradient descent": 1e-2, "Adam": 1e-2, "natural gradient": 1.0}  # of a step, ÷ h: at 1 the first two are not stable
+RATES = {
+    "gradient descent": 1e-2,
+    "Adam": 1e-2,
+    "natural gradient": 1.0,
+}  # of a step, ÷ h: at 1 the first two are not stable
 
 
 def study() -> Findings:
@@ -37,18 +59,36 @@ def study() -> Findings:
     Returns:
         What was found.
     """
-    rows = [_gap_row(method, h, 0.0, seed) for method in RATES for h in STEP_SIZES for seed in SEEDS]
-    rows += [_gap_row("natural gradient", STEP_SIZE, damping, seed) for damping in DAMPINGS for seed in SEEDS]
+    rows = [
+        _gap_row(method, h, 0.0, seed) for method in RATES for h in STEP_SIZES for seed in SEEDS
+    ]
+    rows += [
+        _gap_row("natural gradient", STEP_SIZE, damping, seed)
+        for damping in DAMPINGS
+        for seed in SEEDS
+    ]
 
     def gaps(method: str, h: float, damping: float = 0.0) -> list[float]:
-        return [r["gap"] / r["moved"] for r in rows if (r["method"], r["h"], r["damping"]) == (method, h, damping)]
+        return [
+            r["gap"] / r["moved"]
+            for r in rows
+            if (r["method"], r["h"], r["damping"]) == (method, h, damping)
+        ]
 
     cases = list(dict.fromkeys((r["method"], r["h"], r["damping"]) for r in rows))
     shown = [
-        {"method": m, "h": f"{h:g}", "damping β": f"{b:g}", "KL between ÷ KL moved": told(gaps(m, h, b))} for m, h, b in cases
+        {
+            "method": m,
+            "h": f"{h:g}",
+            "damping β": f"{b:g}",
+            "KL between ÷ KL moved": told(gaps(m, h, b)),
+        }
+        for m, h, b in cases
     ]
     natural = [x for h in STEP_SIZES for x in gaps("natural gradient", h)]
-    others = [x for method in ("gradient descent", "Adam") for h in STEP_SIZES for x in gaps(method, h)]
+    others = [
+        x for method in ("gradient descent", "Adam") for h in STEP_SIZES for x in gaps(method, h)
+    ]
     damped = {damping: gaps("natural gradient", STEP_SIZE, damping) for damping in DAMPINGS}
     free = [damping for damping in DAMPINGS if max(damped[damping]) <= 0.01]
     verdict = Verdict(
@@ -67,7 +107,9 @@ def _rescaled(digits: Digits, seed: int, scale: float) -> Model:
     # make a classifier whose first layer's weights are written as scale · W₁′
     model = make_classifier(4, (2,), seed)
     for _ in range(12):
-        trust_region_step(model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3))
+        trust_region_step(
+            model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3)
+        )
     parameters = [p.detach().clone() for p in model.parameters]
     parameters[0] /= scale
     W1, b1, W2, b2 = (p.requires_grad_() for p in parameters)
@@ -84,18 +126,24 @@ def _train(model: Model, digits: Digits, method: str, h: float, damping: float) 
     for _ in range(round(TIME / h)):
         _, g = surrogate_gradient(model, log_likelihood, [digits])
         if method == "Adam":
-            for parameter, piece in zip(model.parameters, unflatten(-g, model.parameters), strict=True):
+            for parameter, piece in zip(
+                model.parameters, unflatten(-g, model.parameters), strict=True
+            ):
                 parameter.grad = piece
             adam.step()
         else:
-            step = _natural_direction(model, digits, g, damping) if method == "natural gradient" else g
+            step = (
+                _natural_direction(model, digits, g, damping) if method == "natural gradient" else g
+            )
             assign(model.parameters, flatten(model.parameters).detach() + RATES[method] * h * step)
 
 
 def _natural_direction(model: Model, digits: Digits, g: Tensor, damping: float) -> Tensor:
     # solve (F + βI)x = g as far as float64 can
     Fv = fisher_vector_product(model, [digits])
-    return conjugate_gradient(lambda v: Fv(v) + damping * v, g, max_iterations=300, tolerance=1e-10).x
+    return conjugate_gradient(
+        lambda v: Fv(v) + damping * v, g, max_iterations=300, tolerance=1e-10
+    ).x
 
 
 def _gap_row(method: str, h: float, damping: float, seed: int) -> dict[str, Any]:
@@ -113,15 +161,26 @@ def _draw(rows: Sequence[dict[str, Any]]) -> Any:
 
     def curves(method: str, damped: bool) -> list[list[float]]:
         mine = [r for r in rows if r["method"] == method and (r["damping"] > 0) == damped]
-        return [[max(r["gap"] / r["moved"], 1e-16) for r in mine if r["seed"] == seed] for seed in SEEDS]  # rounding may be < 0
+        return [
+            [max(r["gap"] / r["moved"], 1e-16) for r in mine if r["seed"] == seed] for seed in SEEDS
+        ]  # rounding may be < 0
 
     figure, (left, right) = panels(2)
     for method in RATES:
         band(left, STEP_SIZES, curves(method, False), method, marker="o", markersize=3)
-    band(right, DAMPINGS, curves("natural gradient", True), f"natural gradient, h = {STEP_SIZE:g}", marker="o", markersize=3)
+    band(
+        right,
+        DAMPINGS,
+        curves("natural gradient", True),
+        f"natural gradient, h = {STEP_SIZE:g}",
+        marker="o",
+        markersize=3,
+    )
     title = f"W₁ written ×1 and ×{SCALE:g}; median and range, {len(SEEDS)} seeds"
     for panel, label in ((left, "step size h, no damping"), (right, "damping β")):
-        panel.set(xlabel=label, ylabel="KL between the networks ÷ KL moved", xscale="log", yscale="log")
+        panel.set(
+            xlabel=label, ylabel="KL between the networks ÷ KL moved", xscale="log", yscale="log"
+        )
         panel.set_title(title, fontsize="medium")
         panel.minorticks_off()
         panel.legend(frameon=False, fontsize="small")

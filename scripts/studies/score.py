@@ -1,11 +1,13 @@
 """C5: two gradients are involved. The loss's needs true targets; the log-likelihood's is taken under the model's *own* answers.
 
-The score is ∇_θ log π(a|s). Under the model's own a ∼ π its mean is Σ_a π ∇log π = Σ_a ∇π = ∇1 = 0, whatever θ is: no step
-raises the likelihood of everything. Its covariance is F: how far the score scatters about 0 is the curvature of KL. With the
-data's targets in place of a, its mean is the gradient of the log-likelihood, minus the loss's: what training follows.
+The score is ∇_θ log π(a|s). Under the model's own a ∼ π its mean is Σ_a π ∇log π = Σ_a ∇π = ∇1 = 0,
+whatever θ is: no step raises the likelihood of everything. Its covariance is F: how far the score
+scatters about 0 is the curvature of KL. With the data's targets in place of a, its mean is the
+gradient of the log-likelihood, minus the loss's: what training follows.
 
-The experiment takes the expectation exactly, each of the ten labels weighed by its probability, and from draws of the model,
-for a classifier of handwritten digits at its start and trained; the gradient of the loss stands beside.
+The experiment takes the expectation exactly, each of the ten labels weighed by its probability, and
+from draws of the model, for a classifier of handwritten digits at its start and trained; the
+gradient of the loss stands beside.
 """
 
 from typing import Any
@@ -13,11 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.studies.digits import Digits, categorical, choose, load_digits, log_likelihood, make_classifier
-from scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.curvature import score_moments
 from trpo.fisher import dense_fisher
 from trpo.model import surrogate_gradient
+from trpo.scripts.studies.digits import (
+    Digits,
+    categorical,
+    choose,
+    load_digits,
+    log_likelihood,
+    make_classifier,
+)
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 DRAWS = (1, 10, 100, 1000, 10000)  # answers drawn from the model for each digit
@@ -42,8 +51,15 @@ def study() -> Findings:
         for phase in PHASES
     ]
     slopes = [_power(rows, phase, seed) for phase in PHASES for seed in SEEDS]
-    shown += [{"": "power of the number of draws with which the drawn mean falls", "median and range": told(slopes)}]
-    mean, covariance, loss = ([x for phase in PHASES for x in values(quantity, phase)] for quantity in quantities)
+    shown += [
+        {
+            "": "power of the number of draws with which the drawn mean falls",
+            "median and range": told(slopes),
+        }
+    ]
+    mean, covariance, loss = (
+        [x for phase in PHASES for x in values(quantity, phase)] for quantity in quantities
+    )
     verdict = Verdict(
         "C5",
         "the score's mean under the model is 0 and its variance is F; the loss's gradient is another one",
@@ -63,32 +79,53 @@ def _seed_rows(seed: int) -> list[dict[str, Any]]:
     rows = []
     for phase, steps in PHASES.items():
         for _ in range(steps):
-            trust_region_step(model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3))
+            trust_region_step(
+                model, log_likelihood, [digits], TrustRegionConfig(max_kl=0.05, damping=1e-3)
+            )
         mean, second_moment = score_moments(model, [digits])
         covariance = second_moment - torch.outer(mean, mean)
         measured = {
             "exact mean score": mean.norm().item(),
-            "covariance − F, largest entry": (covariance - dense_fisher(model, [digits])).abs().max().item(),
+            "covariance − F, largest entry": (covariance - dense_fisher(model, [digits]))
+            .abs()
+            .max()
+            .item(),
             "loss gradient": surrogate_gradient(model, log_likelihood, [digits])[1].norm().item(),
         }
-        rows += [{"quantity": name, "phase": phase, "seed": seed, "draws": 0, "value": x} for name, x in measured.items()]
+        rows += [
+            {"quantity": name, "phase": phase, "seed": seed, "draws": 0, "value": x}
+            for name, x in measured.items()
+        ]
         for draws in DRAWS:
             with torch.no_grad():
                 probabilities = categorical(*model.outputs(digits)).probs
-            answers = torch.multinomial(probabilities, draws, replacement=True, generator=generator)  # (B, draws)
+            answers = torch.multinomial(
+                probabilities, draws, replacement=True, generator=generator
+            )  # (B, draws)
             drawn = Digits(digits.inputs.repeat_interleave(draws, 0), answers.flatten())
             norm = surrogate_gradient(model, log_likelihood, [drawn])[1].norm().item()
-            rows.append({"quantity": "drawn mean score", "phase": phase, "seed": seed, "draws": draws, "value": norm})
+            rows.append({
+                "quantity": "drawn mean score",
+                "phase": phase,
+                "seed": seed,
+                "draws": draws,
+                "value": norm,
+            })
     return rows
 
 
 def _drawn(rows: list[dict[str, Any]], phase: str, seed: int) -> list[float]:
     # the norm of one seed's drawn mean score, over `DRAWS`
-    return [r["value"] for r in rows if (r["quantity"], r["phase"], r["seed"]) == ("drawn mean score", phase, seed)]
+    return [
+        r["value"]
+        for r in rows
+        if (r["quantity"], r["phase"], r["seed"]) == ("drawn mean score", phase, seed)
+    ]
 
 
 def _power(rows: list[dict[str, Any]], phase: str, seed: int) -> float:
-    # the power of the number of draws with which the drawn mean score falls; ½ with a minus is chance alone
+    # the power of the number of draws with which the drawn mean score falls; ½ with a minus is
+    # chance alone
     return float(np.polyfit(np.log(DRAWS), np.log(_drawn(rows, phase, seed)), 1)[0])
 
 
@@ -96,14 +133,24 @@ def _draw(rows: list[dict[str, Any]]) -> Any:
     # draw the mean score over the number of draws, the loss gradient beside it
     figure, axes = panels(len(PHASES))
     for panel, phase in zip(axes, PHASES, strict=True):
-        band(panel, DRAWS, [_drawn(rows, phase, seed) for seed in SEEDS], "score under the model, from draws", marker="o")
+        band(
+            panel,
+            DRAWS,
+            [_drawn(rows, phase, seed) for seed in SEEDS],
+            "score under the model, from draws",
+            marker="o",
+        )
         for quantity, label in (
             ("loss gradient", "gradient of the loss, true targets"),
             ("exact mean score", "score under the model, exact"),
         ):
             one = [r["value"] for r in rows if (r["quantity"], r["phase"]) == (quantity, phase)]
             band(panel, DRAWS, [[value] * len(DRAWS) for value in one], label)
-        panel.set(xlabel="answers drawn for each digit", ylabel="‖mean‖", xscale="log", yscale="log")
-        panel.set_title(f"digit classifier, {phase}; median and range, {len(SEEDS)} seeds", fontsize="medium")
+        panel.set(
+            xlabel="answers drawn for each digit", ylabel="‖mean‖", xscale="log", yscale="log"
+        )
+        panel.set_title(
+            f"digit classifier, {phase}; median and range, {len(SEEDS)} seeds", fontsize="medium"
+        )
         panel.legend(frameon=False, fontsize="small")
     return figure

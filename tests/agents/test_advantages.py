@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.advantages import generalized_advantages
+from trpo.agents.advantages import generalized_advantages
 
 GAMMA = 0.9
 
@@ -34,14 +34,18 @@ def episode_by_episode(rewards, values, terminated, truncated, valid, gamma, gae
                 t += 1
                 continue
             episode = [t]
-            while not (terminated[episode[-1], n] or truncated[episode[-1], n]) and episode[-1] + 1 < len(rewards):
+            while not (terminated[episode[-1], n] or truncated[episode[-1], n]) and episode[
+                -1
+            ] + 1 < len(rewards):
                 episode.append(episode[-1] + 1)
             deltas = []
             for s in episode:
                 next_value = 0.0 if terminated[s, n] else values[s + 1, n]
                 deltas.append(rewards[s, n] + gamma * next_value - values[s, n])
             for i, s in enumerate(episode):
-                advantages[s, n] = sum((gamma * gae_lambda) ** k * delta for k, delta in enumerate(deltas[i:]))
+                advantages[s, n] = sum(
+                    (gamma * gae_lambda) ** k * delta for k, delta in enumerate(deltas[i:])
+                )
             t = episode[-1] + 1
     return advantages
 
@@ -58,7 +62,9 @@ def test_equals_a_plain_loop_over_episodes(gae_lambda, seed):
 def test_lambda_0_is_one_step_temporal_difference():
     rewards, values, terminated, truncated, _ = rollout()
     expected = rewards + GAMMA * values[1:] * ~terminated - values[:-1]
-    assert torch.equal(generalized_advantages(rewards, values, terminated, truncated, GAMMA, 0.0), expected)
+    assert torch.equal(
+        generalized_advantages(rewards, values, terminated, truncated, GAMMA, 0.0), expected
+    )
 
 
 def test_lambda_1_is_the_discounted_return_minus_the_value():
@@ -76,13 +82,24 @@ def test_by_hand():
     rewards, values = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [2.0], [4.0]])
     no, end = torch.tensor([[False], [False]]), torch.tensor([[False], [True]])
     # δ₀ = 1 + 0.5·2 − 1 = 1; δ₁ = 3 − 2 = 1 if terminated, else 3 + 0.5·4 − 2 = 3
-    assert generalized_advantages(rewards, values, end, no, 0.5, 0.5).flatten().tolist() == [1.25, 1.0]
-    assert generalized_advantages(rewards, values, no, end, 0.5, 0.5).flatten().tolist() == [1.75, 3.0]
-    assert generalized_advantages(rewards, values, no, no, 0.5, 0.5).flatten().tolist() == [1.75, 3.0]
+    assert generalized_advantages(rewards, values, end, no, 0.5, 0.5).flatten().tolist() == [
+        1.25,
+        1.0,
+    ]
+    assert generalized_advantages(rewards, values, no, end, 0.5, 0.5).flatten().tolist() == [
+        1.75,
+        3.0,
+    ]
+    assert generalized_advantages(rewards, values, no, no, 0.5, 0.5).flatten().tolist() == [
+        1.75,
+        3.0,
+    ]
 
 
 def test_reset_steps_reach_no_other_step():
     rewards, values, terminated, truncated, valid = rollout()
     before = generalized_advantages(rewards, values, terminated, truncated, GAMMA, 0.95)
-    after = generalized_advantages(rewards + 1e6 * ~valid, values, terminated, truncated, GAMMA, 0.95)
+    after = generalized_advantages(
+        rewards + 1e6 * ~valid, values, terminated, truncated, GAMMA, 0.95
+    )
     assert torch.equal(before[valid], after[valid])

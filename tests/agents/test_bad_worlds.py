@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import tests.worlds  # noqa: F401 registers environments
-from agents.policies import PolicyConfig
-from agents.trainer import Trainer, TrainingError
-from agents.trpo import Trpo, TrpoConfig
 from tests.agents.test_trainer import make_trainer, parameters, run, untimed
+from trpo.agents.policies import PolicyConfig
+from trpo.agents.trainer import Trainer, TrainingError
+from trpo.agents.trpo import Trpo, TrpoConfig
 from trpo.trust_region import Status, StepReport
 
 
@@ -23,7 +23,9 @@ def is_sound(trainer: Trainer) -> bool:
     return all(tensor.isfinite().all() for tensor in tensors.values())
 
 
-@pytest.mark.parametrize("env_id", ["TestOneStep-v0", "TestRich-v0", "TestConstant-v0", "TestEndless-v0"])
+@pytest.mark.parametrize(
+    "env_id", ["TestOneStep-v0", "TestRich-v0", "TestConstant-v0", "TestEndless-v0"]
+)
 def test_odd_worlds_are_trained_on(env_id):
     trainer = make_trainer(env_id, "gymnasium")
     records = run(trainer, 4)
@@ -65,13 +67,17 @@ def test_a_world_gone_wrong_stops_training_in_one_line(env_id, message):
 
 @pytest.mark.parametrize("engine", ["gymnasium", "gymnasium-async"])
 def test_a_world_that_cannot_be_reset_is_named(engine):
-    with pytest.raises(TrainingError, match=r"^TestBrokenReset-v0 raised RuntimeError: no licence, in update 1$"):
+    with pytest.raises(
+        TrainingError, match=r"^TestBrokenReset-v0 raised RuntimeError: no licence, in update 1$"
+    ):
         make_trainer("TestBrokenReset-v0", engine)
 
 
 def test_a_world_that_changes_its_spaces_when_it_is_made_anew_is_named():
     trainer = make_trainer("TestGrowing-v0", "gymnasium")
-    with pytest.raises(TrainingError, match=r"^TestGrowing-v0 came with other spaces than before: .*, in update 3$"):
+    with pytest.raises(
+        TrainingError, match=r"^TestGrowing-v0 came with other spaces than before: .*, in update 3$"
+    ):
         run(trainer, 3)
     assert trainer.update == 2
 
@@ -96,7 +102,10 @@ PROCESSES = [
 @pytest.mark.parametrize(("env_id", "said"), PROCESSES)
 def test_an_environment_process_that_fails_dies_or_hangs_is_named(env_id, said):
     trainer = make_trainer(env_id, "gymnasium-async", step_timeout=2.0)
-    with closing(trainer), pytest.raises(TrainingError, match=rf"^{env_id} raised {said}, in update 1$"):
+    with (
+        closing(trainer),
+        pytest.raises(TrainingError, match=rf"^{env_id} raised {said}, in update 1$"),
+    ):
         run(trainer, 1)
 
 
@@ -108,7 +117,9 @@ def test_an_environment_process_that_hangs_in_its_reset_is_named():
 
 def mortal_trainer(max_restarts):
     """Of a world in which deaths follow from the seed; with this one, two in the second update and one in the fourth."""
-    return make_trainer("TestMortal-v0", "gymnasium-async", trainer={"max_restarts": max_restarts, "seed": 8})
+    return make_trainer(
+        "TestMortal-v0", "gymnasium-async", trainer={"max_restarts": max_restarts, "seed": 8}
+    )
 
 
 def test_environments_that_lose_a_process_start_afresh_and_a_resumed_run_does_the_same():
@@ -119,7 +130,12 @@ def test_environments_that_lose_a_process_start_afresh_and_a_resumed_run_does_th
         other.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
         last = [next(updates), next(updates)]
         assert [record.metrics["environment/restarts"] for record in first + last] == [0, 2, 2, 3]
-        assert [record.steps for record in first + last] == [224, 448, 672, 896]  # whole batches: one step in 8 is a reset step
+        assert [record.steps for record in first + last] == [
+            224,
+            448,
+            672,
+            896,
+        ]  # whole batches: one step in 8 is a reset step
         assert is_sound(whole)
         assert list(map(untimed, run(other, 2))) == list(map(untimed, last))
         assert torch.equal(parameters(whole), parameters(other))
@@ -127,7 +143,10 @@ def test_environments_that_lose_a_process_start_afresh_and_a_resumed_run_does_th
 
 def test_environments_start_afresh_only_as_often_as_is_allowed_and_leave_nothing_open():
     before, files = len(multiprocessing.active_children()), open_files()
-    with closing(mortal_trainer(1)) as trainer, pytest.raises(TrainingError, match=r"the process of an .* died, in update 2$"):
+    with (
+        closing(mortal_trainer(1)) as trainer,
+        pytest.raises(TrainingError, match=r"the process of an .* died, in update 2$"),
+    ):
         run(trainer, 2)
     assert trainer.restarts == 1
     del trainer
@@ -151,13 +170,18 @@ def test_what_environments_raise_or_return_is_no_reason_to_restart_them():
 def test_a_batch_of_resets_alone_is_named():
     trainer = make_trainer("TestOneStep-v0", "gymnasium", trainer={"batch_size": 8})
     run(trainer, 1)
-    with pytest.raises(TrainingError, match=r"gave a batch of 0 steps, all others were resets: batch_size is too small"):
+    with pytest.raises(
+        TrainingError,
+        match=r"gave a batch of 0 steps, all others were resets: batch_size is too small",
+    ):
         run(trainer, 1)
 
 
 @pytest.mark.parametrize("log_std", [-20.0, -8.0])
 def test_an_almost_deterministic_policy(log_std):
-    trainer = make_trainer("Pendulum-v1", policy=PolicyConfig(hidden=(16,), initial_log_std=log_std))
+    trainer = make_trainer(
+        "Pendulum-v1", policy=PolicyConfig(hidden=(16,), initial_log_std=log_std)
+    )
     records = run(trainer, 3)
     assert is_sound(trainer)
     assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)
@@ -173,13 +197,27 @@ def test_updates_that_are_not_finite_stop_the_run():
         def __call__(self, batch, generator):
             return next(outcomes) or super().__call__(batch, generator)
 
-    trainer.update_policy = Faltering(trainer.agent.policy, trainer.config.trpo, trainer.config.trainer.chunk_size)
+    trainer.update_policy = Faltering(
+        trainer.agent.policy, trainer.config.trpo, trainer.config.trainer.chunk_size
+    )
     updates = trainer.updates()
     statuses = [next(updates).status for _ in range(6)]
-    assert [status is Status.NON_FINITE for status in statuses] == [True, True, False, True, True, True]
-    with pytest.raises(TrainingError, match=r"^CartPole-v1: the surrogate .* is not finite, in 3 updates in a row up to 6$"):
+    assert [status is Status.NON_FINITE for status in statuses] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+    with pytest.raises(
+        TrainingError,
+        match=r"^CartPole-v1: the surrogate .* is not finite, in 3 updates in a row up to 6$",
+    ):
         next(updates)
-    assert not all(map(torch.equal, before, trainer.agent.policy.parameters()))  # the third did move them
+    assert not all(
+        map(torch.equal, before, trainer.agent.policy.parameters())
+    )  # the third did move them
     assert is_sound(trainer)
 
 

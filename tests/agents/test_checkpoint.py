@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from trpo.agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 TENSORS = {
     "a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
@@ -25,7 +25,10 @@ def test_round_trip_is_exact(tmp_path: Path):
     tensors, state = load_checkpoint(tmp_path / "update-000003.safetensors")
     assert state == STATE
     assert tensors.keys() == TENSORS.keys()
-    assert all(torch.equal(tensors[name], TENSORS[name]) and tensors[name].dtype == TENSORS[name].dtype for name in TENSORS)
+    assert all(
+        torch.equal(tensors[name], TENSORS[name]) and tensors[name].dtype == TENSORS[name].dtype
+        for name in TENSORS
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["update-000003.safetensors"]
 
 
@@ -51,13 +54,25 @@ def mutations(content: bytes) -> Iterator[bytes]:
     random = Random(0)
     header = range(8, header_end, max(1, (header_end - 8) // 120))
     metadata = [
-        content.index(word) + offset for word in (b"format", b"state", b"sha256", b"update") for offset in range(-2, 16)
+        content.index(word) + offset
+        for word in (b"format", b"state", b"sha256", b"update")
+        for offset in range(-2, 16)
     ]
     data = range(header_end, len(content))
     for position in [*range(8), *header, *metadata, *data]:
         for byte in {content[position] ^ 1 << random.randrange(8), 0, 0xFF} - {content[position]}:
             yield content[:position] + bytes([byte]) + content[position + 1 :]
-    for length in {0, 4, 7, 8, 9, header_end - 1, header_end, len(content) - 1, *random.sample(range(len(content)), 30)}:
+    for length in {
+        0,
+        4,
+        7,
+        8,
+        9,
+        header_end - 1,
+        header_end,
+        len(content) - 1,
+        *random.sample(range(len(content)), 30),
+    }:
         yield content[:length]
         yield content[:length] + bytes(len(content) - length)
         yield content[length:] + content[:length] if length else content + b"\0"

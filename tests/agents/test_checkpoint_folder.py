@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.checkpoint import CheckpointError, load_checkpoint
-from agents.checkpoint_folder import CheckpointFolder
 from tests.agents.test_trainer import make_trainer, run
+from trpo.agents.checkpoint import CheckpointError, load_checkpoint
+from trpo.agents.checkpoint_folder import CheckpointFolder
 
 
 def trained(path: Path, updates: int, **loop) -> CheckpointFolder:
@@ -30,7 +30,9 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path):
     assert folder.newest(pytest.fail).state["update"] == 9
     assert folder.newest(pytest.fail, boundary=True).state["update"] == 8
     best = load_checkpoint(tmp_path / "best.safetensors")[1]
-    assert best["mean_return"] == pytest.approx(sum(value for value, _ in best["recent"]) / len(best["recent"]))
+    assert best["mean_return"] == pytest.approx(
+        sum(value for value, _ in best["recent"]) / len(best["recent"])
+    )
 
 
 def test_the_best_is_not_the_newest_when_returns_fall(tmp_path: Path):
@@ -45,7 +47,10 @@ def test_the_best_is_not_the_newest_when_returns_fall(tmp_path: Path):
 
 def test_a_run_killed_between_the_two_writes_does_not_miss_its_best(tmp_path: Path, monkeypatch):
     written = []
-    monkeypatch.setattr("agents.checkpoint_folder.save_checkpoint", lambda path, tensors, state: written.append(path.stem))
+    monkeypatch.setattr(
+        "trpo.agents.checkpoint_folder.save_checkpoint",
+        lambda path, tensors, state: written.append(path.stem),
+    )
     trained(tmp_path, 2)
     assert written == ["best", "update-000002"]
 

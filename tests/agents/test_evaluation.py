@@ -4,18 +4,20 @@ import gymnasium as gym
 import pytest
 import torch
 
-from agents.agent import Agent
-from agents.config import LearnerConfig
-from agents.evaluation import evaluate
-from agents.randomness import Randomness
-from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.agents.agent import Agent
+from trpo.agents.config import LearnerConfig
+from trpo.agents.evaluation import evaluate
+from trpo.agents.randomness import Randomness
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 EPISODES, SEED = 4, 5
 
 
 def test_equals_plain_episodes_of_the_mode():
     env = make_vector_env("Pendulum-v1", EnvironmentConfig("gymnasium", EPISODES), SEED)
-    agent = Agent(env.single_observation_space, env.single_action_space, LearnerConfig(), Randomness(1))
+    agent = Agent(
+        env.single_observation_space, env.single_action_space, LearnerConfig(), Randomness(1)
+    )
     agent.observation_normalizer.update(torch.randn(100, 3) * 2 + 1)
     before = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
     episodes = evaluate(env, agent, SEED, generator=None)
@@ -25,7 +27,9 @@ def test_equals_plain_episodes_of_the_mode():
         total, done, length = 0.0, False, 0
         while not done:
             with torch.no_grad():
-                mode = agent.policy.network(agent.observation_normalizer(torch.as_tensor(observation)))
+                mode = agent.policy.network(
+                    agent.observation_normalizer(torch.as_tensor(observation))
+                )
             observation, reward, terminated, truncated, _ = plain.step(mode.clamp(-2, 2).numpy())
             total, done, length = total + float(reward), terminated or truncated, length + 1
         assert episode.undiscounted_return == pytest.approx(total, rel=1e-4)
@@ -35,7 +39,9 @@ def test_equals_plain_episodes_of_the_mode():
 
 def test_short_episodes_are_not_counted_more_often():
     env = make_vector_env("CartPole-v1", EnvironmentConfig("envpool", 32), SEED, threads=1)
-    agent = Agent(env.single_observation_space, env.single_action_space, LearnerConfig(), Randomness(1))
+    agent = Agent(
+        env.single_observation_space, env.single_action_space, LearnerConfig(), Randomness(1)
+    )
     episodes = evaluate(env, agent, SEED, torch.Generator().manual_seed(0))
     assert len(episodes) == 32
     assert all(episode.undiscounted_return == episode.length > 0 for episode in episodes)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents.networks import ACTIVATIONS, Tanh, mlp
 from tests.conftest import HIDDEN, OBSERVATION_SIZE
+from trpo.agents.networks import ACTIVATIONS, Tanh, mlp
 from trpo.linearization import jacobian, linearize
 
 BATCH = 9
@@ -12,16 +12,22 @@ BATCH = 9
 
 def make_network(hidden, outputs, activation="tanh"):
     generator = torch.Generator().manual_seed(0)
-    network = mlp(OBSERVATION_SIZE, hidden, outputs, activation, last_gain=1.0, generator=generator).double()
+    network = mlp(
+        OBSERVATION_SIZE, hidden, outputs, activation, last_gain=1.0, generator=generator
+    ).double()
     with torch.no_grad():
         for parameter in network.parameters():  # biases start at 0
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter += 0.3 * torch.randn(
+                parameter.shape, generator=generator, dtype=torch.float64
+            )
     return network, torch.randn(BATCH, OBSERVATION_SIZE, generator=generator, dtype=torch.float64)
 
 
 def random_like(tensors, seed):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(tensor.shape, generator=generator, dtype=torch.float64) for tensor in tensors]
+    return [
+        torch.randn(tensor.shape, generator=generator, dtype=torch.float64) for tensor in tensors
+    ]
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -53,13 +59,19 @@ def test_linearization_leaves_no_graph_and_asks_for_none():
     network, x = make_network((6,), 3)
     with torch.no_grad():
         here = network.linearize(x)
-    products = (*here.eta, *here.jvp(random_like(network.parameters(), 0)), *here.vjp(random_like(here.eta, 0)))
+    products = (
+        *here.eta,
+        *here.jvp(random_like(network.parameters(), 0)),
+        *here.vjp(random_like(here.eta, 0)),
+    )
     assert not any(tensor.requires_grad for tensor in products)
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 3e-7), (torch.float64, 1e-15)])
 def test_tanh_without_gradients_is_the_one_with(dtype, rounding):
-    z = torch.cat([torch.logspace(-8, 2, 400, dtype=dtype) * sign for sign in (-1, 1)]).reshape(40, 20)
+    z = torch.cat([torch.logspace(-8, 2, 400, dtype=dtype) * sign for sign in (-1, 1)]).reshape(
+        40, 20
+    )
     for layout in (z, z.T, z[:, ::2]):
         plain, twin = Tanh()(layout), Tanh()(layout.clone().requires_grad_())
         assert plain.dtype == dtype

@@ -3,11 +3,15 @@
 import pytest
 import torch
 
-from agents.normalization import ObservationNormalizer, RewardScaler, RunningMoments
+from trpo.agents.normalization import ObservationNormalizer, RewardScaler, RunningMoments
 
 
 def test_moments_merged_batch_by_batch_are_those_of_the_whole():
-    samples = torch.randn(1000, 3, dtype=torch.float64) * torch.tensor([1e-3, 1.0, 1e4]) + torch.tensor([5.0, 0.0, -1e6])
+    samples = torch.randn(1000, 3, dtype=torch.float64) * torch.tensor([
+        1e-3,
+        1.0,
+        1e4,
+    ]) + torch.tensor([5.0, 0.0, -1e6])
     moments = RunningMoments(3)
     for batch in samples.split([1, 2, 500, 97, 400]):
         moments.update(batch)
@@ -19,7 +23,9 @@ def test_moments_merged_batch_by_batch_are_those_of_the_whole():
 def test_observations_are_normalised_and_clipped():
     normalizer = ObservationNormalizer(2, clip=3.0)
     raw = torch.randn(500, 2) * 7 + 100
-    assert torch.equal(ObservationNormalizer(2, clip=1e9)(raw), raw)  # the identity until the first update
+    assert torch.equal(
+        ObservationNormalizer(2, clip=1e9)(raw), raw
+    )  # the identity until the first update
     normalizer.update(raw)
     normal = normalizer(raw)
     assert torch.allclose(normal.mean(0), torch.zeros(2), atol=1e-2)

@@ -4,8 +4,8 @@ import gymnasium as gym
 import pytest
 import torch
 
-from agents.policies import PolicyConfig, make_policy
 from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.validation import ConfigError
 
 DRAWS = 40_000
@@ -56,18 +56,33 @@ def test_choices_that_do_not_exist_have_no_probability():
 def test_spaces_of_any_shape_are_flattened(shape):
     generator = torch.Generator().manual_seed(0)
     nvec = torch.full(shape, 3).numpy()
-    for space in (gym.spaces.Box(-1, 1, shape), gym.spaces.MultiDiscrete(nvec), gym.spaces.MultiBinary(shape)):
+    for space in (
+        gym.spaces.Box(-1, 1, shape),
+        gym.spaces.MultiDiscrete(nvec),
+        gym.spaces.MultiBinary(shape),
+    ):
         policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(), generator)
-        action = policy.act(policy.network(torch.zeros(7, OBSERVATION_SIZE)), policy.draw_noise(1, 7, generator)[0])
+        action = policy.act(
+            policy.network(torch.zeros(7, OBSERVATION_SIZE)), policy.draw_noise(1, 7, generator)[0]
+        )
         assert action.shape == (7, 4)
 
 
 def test_starts_near_uniform():
-    policy = make_policy(OBSERVATION_SIZE, ACTION_SPACES["discrete"], PolicyConfig(), torch.Generator().manual_seed(0))
-    probabilities = policy.distribution(policy.network(torch.randn(100, OBSERVATION_SIZE))).base_dist.probs
+    policy = make_policy(
+        OBSERVATION_SIZE,
+        ACTION_SPACES["discrete"],
+        PolicyConfig(),
+        torch.Generator().manual_seed(0),
+    )
+    probabilities = policy.distribution(
+        policy.network(torch.randn(100, OBSERVATION_SIZE))
+    ).base_dist.probs
     assert (probabilities - 0.25).abs().max() < 0.02
 
 
 def test_unsupported_space_is_named():
-    with pytest.raises(ConfigError, match=r"action space Text.* is not supported: expected Box, Discrete"):
+    with pytest.raises(
+        ConfigError, match=r"action space Text.* is not supported: expected Box, Discrete"
+    ):
         make_policy(3, gym.spaces.Text(5), PolicyConfig(), torch.Generator())

@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from agents.normalization import ObservationNormalizer
-from agents.policies import PolicyConfig, make_policy
-from agents.rollout import Collector, Rollout
-from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.agents.normalization import ObservationNormalizer
+from trpo.agents.policies import PolicyConfig, make_policy
+from trpo.agents.rollout import Collector, Rollout
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 ENVS, STEPS, SEED = 3, 120, 11
 
 
-def collect(env_id: str, engine: str, rollouts=2, steps=STEPS, initial_log_std=0.5, envs=ENVS, threads=1):
+def collect(
+    env_id: str, engine: str, rollouts=2, steps=STEPS, initial_log_std=0.5, envs=ENVS, threads=1
+):
     env = make_vector_env(env_id, EnvironmentConfig(engine, envs), SEED, threads)
     size = env.single_observation_space.shape[0]
     config = PolicyConfig(hidden=(8,), initial_log_std=initial_log_std)
@@ -29,7 +31,12 @@ def collect(env_id: str, engine: str, rollouts=2, steps=STEPS, initial_log_std=0
 
 @pytest.mark.parametrize(
     ("env_id", "engine"),
-    [("CartPole-v1", "gymnasium-async"), ("Pendulum-v1", "gymnasium"), ("Acrobot-v1", "gymnasium"), ("Hopper-v5", "gymnasium")],
+    [
+        ("CartPole-v1", "gymnasium-async"),
+        ("Pendulum-v1", "gymnasium"),
+        ("Acrobot-v1", "gymnasium"),
+        ("Hopper-v5", "gymnasium"),
+    ],
 )
 def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
     """Observations, rewards, ends, final observations, masks and returns, two rollouts long, by a loop that knows episodes."""
@@ -41,7 +48,9 @@ def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
         done, total, length = False, 0.0, 0
         for k, (rollout, *_) in enumerate(rollouts):
             for t in range(STEPS):
-                np.testing.assert_allclose(rollout.raw_observations[t, n], observation, rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(
+                    rollout.raw_observations[t, n], observation, rtol=1e-5, atol=1e-6
+                )
                 assert rollout.valid[t, n] == (not done)
                 if done:
                     observation, _ = env.reset()
@@ -56,8 +65,13 @@ def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
                 observation, reward, terminated, truncated, _ = env.step(action)
                 done, total, length = terminated or truncated, total + float(reward), length + 1
                 np.testing.assert_allclose(rollout.rewards[t, n], reward, rtol=1e-4, atol=1e-5)
-                assert (rollout.terminated[t, n], rollout.truncated[t, n]) == (terminated, truncated)
-                np.testing.assert_allclose(rollout.raw_observations[t + 1, n], observation, rtol=1e-5, atol=1e-6)
+                assert (rollout.terminated[t, n], rollout.truncated[t, n]) == (
+                    terminated,
+                    truncated,
+                )
+                np.testing.assert_allclose(
+                    rollout.raw_observations[t + 1, n], observation, rtol=1e-5, atol=1e-6
+                )
                 if done:
                     finished.append((k, t, n, total, length))
                     total, length = 0.0, 0
@@ -71,7 +85,11 @@ def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
 
 @pytest.mark.parametrize(
     ("env_id", "engine"),
-    [("CartPole-v1", "envpool"), ("Pendulum-v1", "envpool"), ("CartPole-v1", "gymnasium")],  # the last has its own vector class
+    [
+        ("CartPole-v1", "envpool"),
+        ("Pendulum-v1", "envpool"),
+        ("CartPole-v1", "gymnasium"),
+    ],  # the last has its own vector class
 )
 def test_rollout_has_whole_episodes_and_masked_resets(env_id, engine):
     steps = 450  # Pendulum is truncated after 200
@@ -91,23 +109,34 @@ def test_rollout_has_whole_episodes_and_masked_resets(env_id, engine):
         assert all(episode.undiscounted_return == episode.length for episode in episodes)
 
 
-@pytest.mark.parametrize(("env_id", "engine"), [("Pendulum-v1", "gymnasium"), ("CartPole-v1", "envpool")])
+@pytest.mark.parametrize(
+    ("env_id", "engine"), [("Pendulum-v1", "gymnasium"), ("CartPole-v1", "envpool")]
+)
 def test_stored_outputs_are_the_policys_at_the_stored_observations(env_id, engine):
     for rollout, _, policy, normalizer in collect(env_id, engine):
         with torch.no_grad():
             assert torch.equal(rollout.observations, normalizer(rollout.raw_observations))
-            assert torch.allclose(rollout.outputs, policy.network(rollout.observations[:-1]), atol=1e-6)
+            assert torch.allclose(
+                rollout.outputs, policy.network(rollout.observations[:-1]), atol=1e-6
+            )
 
 
 def test_a_rollout_in_two_parts_equals_one_in_one():
     """But for rounding: the policy acts for half of the environments at a time."""
-    whole, halves = (list(collect("Hopper-v5", "envpool", steps=30, envs=4, threads=threads)) for threads in (1, 2))
+    whole, halves = (
+        list(collect("Hopper-v5", "envpool", steps=30, envs=4, threads=threads))
+        for threads in (1, 2)
+    )
     for (one, episodes, *_), (other, same_episodes, *_) in zip(whole, halves, strict=True):
         for name in ("raw_observations", "observations", "outputs", "actions", "rewards"):
-            torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(
+                getattr(one, name), getattr(other, name), rtol=1e-3, atol=1e-3
+            )
         for name in ("terminated", "truncated", "valid"):
             assert torch.equal(getattr(one, name), getattr(other, name))
-        assert [episode.length for episode in episodes] == [episode.length for episode in same_episodes]
+        assert [episode.length for episode in episodes] == [
+            episode.length for episode in same_episodes
+        ]
     assert sum(len(episodes) for _, episodes, *_ in whole) > 0
 
 

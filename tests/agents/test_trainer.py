@@ -8,21 +8,23 @@ import pytest
 import torch
 
 import tests.worlds  # noqa: F401 registers environments
-from agents.config import LearnerConfig, TrainerConfig
-from agents.metrics import METRICS
-from agents.normalization import NormalizationConfig
-from agents.policies import PolicyConfig
-from agents.ppo import PpoConfig
-from agents.trainer import Trainer, TrainingError
-from agents.trpo import TrpoConfig
-from agents.value_function import ValueConfig
-from agents.vpg import OptimizerName, VpgConfig
-from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.agents.config import LearnerConfig, TrainerConfig
+from trpo.agents.metrics import METRICS
+from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.policies import PolicyConfig
+from trpo.agents.ppo import PpoConfig
+from trpo.agents.trainer import Trainer, TrainingError
+from trpo.agents.trpo import TrpoConfig
+from trpo.agents.value_function import ValueConfig
+from trpo.agents.vpg import OptimizerName, VpgConfig
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.trust_region import Status
 from trpo.validation import ConfigError
 
 
-def make_trainer(env_id="CartPole-v1", engine="auto", step_timeout=0.0, threads=1, **changes) -> Trainer:
+def make_trainer(
+    env_id="CartPole-v1", engine="auto", step_timeout=0.0, threads=1, **changes
+) -> Trainer:
     loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
     learner = LearnerConfig(
         trainer=replace(loop, **changes.pop("trainer", {})),
@@ -40,11 +42,18 @@ def run(trainer: Trainer, updates: int):
 
 
 def parameters(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([tensor.double().reshape(-1) for tensor in trainer.agent.state_dict().values()])
+    return torch.cat([
+        tensor.double().reshape(-1) for tensor in trainer.agent.state_dict().values()
+    ])
 
 
 def untimed(record):
-    return record.update, record.steps, record.status, {k: v for k, v in record.metrics.items() if not k.startswith("time/")}
+    return (
+        record.update,
+        record.steps,
+        record.status,
+        {k: v for k, v in record.metrics.items() if not k.startswith("time/")},
+    )
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
@@ -59,7 +68,9 @@ def test_same_seed_same_run_bit_for_bit(env_id, engine):
 
 def test_same_seed_same_run_with_environments_in_two_parts():
     one, other = (make_trainer("Hopper-v5", threads=2) for _ in range(2))
-    assert list(map(untimed, run(one, 3))) == list(map(untimed, run(other, 3)))  # the third after fresh environments
+    assert list(map(untimed, run(one, 3))) == list(
+        map(untimed, run(other, 3))
+    )  # the third after fresh environments
     assert torch.equal(parameters(one), parameters(other))
     assert len(one.collector.env.parts) == 2
 
@@ -68,7 +79,10 @@ LEARNERS = {
     "gauss-newton": {},
     "adam": {"value": {"fit": "adam"}},
     "ppo": {"algorithm": "ppo", "ppo": PpoConfig(epochs=2)},
-} | {f"vpg {optimizer}": {"algorithm": "vpg", "vpg": VpgConfig(optimizer)} for optimizer in get_args(OptimizerName)}
+} | {
+    f"vpg {optimizer}": {"algorithm": "vpg", "vpg": VpgConfig(optimizer)}
+    for optimizer in get_args(OptimizerName)
+}
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -88,7 +102,9 @@ def test_a_run_continued_at_a_boundary_equals_one_never_stopped(env_id, learner)
 
 
 def test_every_update_stays_within_the_limit_and_cartpole_is_learned():
-    trainer = make_trainer(trainer={"batch_size": 1024, "total_steps": 30_000, "checkpoint_interval": 50})
+    trainer = make_trainer(
+        trainer={"batch_size": 1024, "total_steps": 30_000, "checkpoint_interval": 50}
+    )
     records = list(trainer.updates())
     assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)
     assert sum(record.status is Status.ACCEPTED for record in records) > 0.9 * len(records)
@@ -100,7 +116,9 @@ def test_every_update_stays_within_the_limit_and_cartpole_is_learned():
 def test_metrics_are_registered_and_absent_without_a_value():
     endless = run(make_trainer("TestEndless-v0", "gymnasium"), 2)[-1].metrics
     assert set(endless) <= set(METRICS)
-    assert not {"episode/return", "episode/length", "episode/return_100", "policy/std"} & set(endless)
+    assert not {"episode/return", "episode/length", "episode/return_100", "policy/std"} & set(
+        endless
+    )
     ended = run(make_trainer("Pendulum-v1", trainer={"batch_size": 2048}), 1)[-1].metrics
     assert set(ended) == set(METRICS)
     assert all(value == value for metrics in (endless, ended) for value in metrics.values())
@@ -117,7 +135,9 @@ def test_reset_steps_are_no_environment_steps():
 def test_reported_returns_are_raw():
     trainer = make_trainer("Pendulum-v1", trainer={"batch_size": 2048})
     record = run(trainer, 2)[-1]
-    assert record.metrics["episode/return"] < -500  # Pendulum's own scale; scaled rewards would be near -10
+    assert (
+        record.metrics["episode/return"] < -500
+    )  # Pendulum's own scale; scaled rewards would be near -10
 
 
 def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
@@ -126,7 +146,9 @@ def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
     normalizer = trainer.agent.observation_normalizer
     shift = normalizer.shift.clone()
     seen = []
-    trainer.update_policy = spy(trainer.update_policy, lambda: seen.append(normalizer.shift.clone()))
+    trainer.update_policy = spy(
+        trainer.update_policy, lambda: seen.append(normalizer.shift.clone())
+    )
     run(trainer, 1)
     assert torch.equal(seen[0], shift)  # as it was when the batch was collected
     assert not torch.equal(normalizer.shift, shift)  # and updated after
@@ -147,7 +169,9 @@ def test_a_batch_of_another_policy_is_noticed():
 
     def collect_then_tamper(*arguments):
         episodes = collect(*arguments)
-        trainer.rollout.observations += 1.0  # as if the statistics had moved between acting and learning
+        trainer.rollout.observations += (
+            1.0  # as if the statistics had moved between acting and learning
+        )
         return episodes
 
     trainer.collector.collect = collect_then_tamper
@@ -167,7 +191,9 @@ def test_advantages_of_zero_variance_move_nothing():
 
 
 def test_without_normalisation_the_observations_are_raw():
-    trainer = make_trainer("Pendulum-v1", normalize=NormalizationConfig(observations=False, rewards=False))
+    trainer = make_trainer(
+        "Pendulum-v1", normalize=NormalizationConfig(observations=False, rewards=False)
+    )
     run(trainer, 2)
     assert torch.equal(trainer.rollout.observations, trainer.rollout.raw_observations)
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from agents.algorithms import UPDATE_RULES, make_update_rule
-from agents.config import Algorithm, LearnerConfig
-from agents.npg import Npg, NpgConfig
-from agents.ppo import Ppo, PpoConfig, clipped_surrogate
-from agents.trpo import Trpo, TrpoConfig
-from agents.update_rule import importance_weighted_advantage
-from agents.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
 from tests.conftest import flat_parameters
 from tests.test_layering import HOME
+from trpo.agents.algorithms import UPDATE_RULES, make_update_rule
+from trpo.agents.config import Algorithm, LearnerConfig
+from trpo.agents.npg import Npg, NpgConfig
+from trpo.agents.ppo import Ppo, PpoConfig, clipped_surrogate
+from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
 from trpo.fisher import dense_fisher
 from trpo.trust_region import Status
 
@@ -33,7 +33,9 @@ def gradient(loss, policy):
 
 
 def surrogate(policy, batch):
-    return importance_weighted_advantage(policy.distribution(policy.network(batch.observations)), batch).mean()
+    return importance_weighted_advantage(
+        policy.distribution(policy.network(batch.observations)), batch
+    ).mean()
 
 
 def test_the_registry_has_every_name():
@@ -44,15 +46,23 @@ def test_the_registry_has_every_name():
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_is_reported_is_what_happened(problem, algorithm):
     policy, batch = problem.policy, problem.batch
-    before, theta_old, g = copy.deepcopy(policy), flat_parameters(policy), gradient(surrogate(policy, batch), policy)
+    before, theta_old, g = (
+        copy.deepcopy(policy),
+        flat_parameters(policy),
+        gradient(surrogate(policy, batch), policy),
+    )
     report = make_update_rule(policy, LearnerConfig(algorithm=algorithm))(batch, generator())
     with torch.no_grad():
-        old, new = (each.distribution(each.network(batch.observations)) for each in (before, policy))
+        old, new = (
+            each.distribution(each.network(batch.observations)) for each in (before, policy)
+        )
         kl = kl_divergence(old, new)
         assert report.status is Status.ACCEPTED
         assert report.mean_kl == pytest.approx(kl.mean().item(), rel=1e-9, abs=1e-15)
         assert report.max_state_kl == pytest.approx(kl.max().item(), rel=1e-9)
-        assert report.mean_reverse_kl == pytest.approx(kl_divergence(new, old).mean().item(), rel=1e-9)
+        assert report.mean_reverse_kl == pytest.approx(
+            kl_divergence(new, old).mean().item(), rel=1e-9
+        )
         assert report.surrogate_before == pytest.approx(batch.advantages.mean().item(), abs=1e-12)
         assert report.surrogate_after == pytest.approx(surrogate(policy, batch).item(), rel=1e-9)
     step = flat_parameters(policy) - theta_old
@@ -73,7 +83,9 @@ def test_the_policy_gradient_is_that_of_the_plain_loss(problem, optimizer):
         plain.zero_grad()
         (-distribution.log_prob(problem.batch.actions) * problem.batch.advantages).mean().backward()
         plain.step()
-    torch.testing.assert_close(flat_parameters(problem.policy), flat_parameters(twin), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        flat_parameters(problem.policy), flat_parameters(twin), rtol=1e-10, atol=1e-12
+    )
 
 
 def test_the_first_step_of_all_is_along_one_gradient(problem):
@@ -83,7 +95,9 @@ def test_the_first_step_of_all_is_along_one_gradient(problem):
     g = gradient((distribution.log_prob(batch.actions) * batch.advantages).mean(), policy)
     torch.testing.assert_close(gradient(surrogate(policy, batch), policy), g)
     distribution = policy.distribution(policy.network(batch.observations))
-    torch.testing.assert_close(gradient(clipped_surrogate(distribution, batch, 0.2).mean(), policy), g)
+    torch.testing.assert_close(
+        gradient(clipped_surrogate(distribution, batch, 0.2).mean(), policy), g
+    )
 
 
 @pytest.mark.parametrize("scaling", ["kl", "fixed"])
@@ -94,9 +108,13 @@ def test_the_natural_step_solves_with_the_dense_fisher(problem, scaling):
     A += 0.1 * torch.eye(len(A), dtype=A.dtype)
     x = torch.linalg.solve(A, g)
     alpha = math.sqrt(2 * 0.01 / (x @ A @ x)) if scaling == "kl" else 0.3
-    report = Npg(policy, NpgConfig(scaling, target_kl=0.01, step_size=0.3, cg_iterations=300), CHUNK)(batch, generator())
+    report = Npg(
+        policy, NpgConfig(scaling, target_kl=0.01, step_size=0.3, cg_iterations=300), CHUNK
+    )(batch, generator())
     torch.testing.assert_close(flat_parameters(policy) - theta_old, alpha * x, rtol=1e-3, atol=3e-6)
-    assert report.curvature == pytest.approx((x @ (A - 0.1 * torch.eye(len(A), dtype=A.dtype)) @ x).item(), rel=1e-4)
+    assert report.curvature == pytest.approx(
+        (x @ (A - 0.1 * torch.eye(len(A), dtype=A.dtype)) @ x).item(), rel=1e-4
+    )
 
 
 def test_trpo_is_the_natural_step_with_its_length_checked(problem):
@@ -104,7 +122,10 @@ def test_trpo_is_the_natural_step_with_its_length_checked(problem):
     report = Trpo(problem.policy, TrpoConfig(max_kl=0.01), CHUNK)(problem.batch, generator())
     theta_old = flat_parameters(twin)
     Npg(twin, NpgConfig(target_kl=0.01), CHUNK)(problem.batch, generator())
-    natural, checked = flat_parameters(twin) - theta_old, flat_parameters(problem.policy) - theta_old
+    natural, checked = (
+        flat_parameters(twin) - theta_old,
+        flat_parameters(problem.policy) - theta_old,
+    )
     torch.testing.assert_close(checked, report.step_fraction * natural, rtol=1e-6, atol=1e-9)
 
 
@@ -121,11 +142,17 @@ def test_ppo_is_adam_on_the_clipped_surrogate_sample_by_sample(problem_of, actio
             terms = []
             for i in order[start : start + 16]:
                 sample = batch.rows(slice(i, i + 1))
-                log_prob = twin.distribution(twin.network(sample.observations)).log_prob(sample.actions)
+                log_prob = twin.distribution(twin.network(sample.observations)).log_prob(
+                    sample.actions
+                )
                 ratio, advantage = torch.exp(log_prob - sample.log_probs), sample.advantages.item()
                 outside = ratio.item() > 1.2 if advantage > 0 else ratio.item() < 0.8
                 clipped += outside
-                terms.append((1.2 if advantage > 0 else 0.8) * advantage + 0 * ratio if outside else ratio * advantage)
+                terms.append(
+                    (1.2 if advantage > 0 else 0.8) * advantage + 0 * ratio
+                    if outside
+                    else ratio * advantage
+                )
             adam.zero_grad()
             (-torch.cat(terms).mean()).backward()
             gradients = [parameter.grad for parameter in twin.parameters()]
@@ -134,14 +161,18 @@ def test_ppo_is_adam_on_the_clipped_surrogate_sample_by_sample(problem_of, actio
                 g *= min(1.0, 0.05 / (norm + 1e-6))
             adam.step()
     assert clipped > 0
-    torch.testing.assert_close(flat_parameters(problem.policy), flat_parameters(twin), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        flat_parameters(problem.policy), flat_parameters(twin), rtol=1e-8, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_is_not_finite_moves_nothing(problem, algorithm):
     before = flat_parameters(problem.policy)
     problem.batch.advantages[3] = math.nan
-    report = make_update_rule(problem.policy, LearnerConfig(algorithm=algorithm))(problem.batch, generator())
+    report = make_update_rule(problem.policy, LearnerConfig(algorithm=algorithm))(
+        problem.batch, generator()
+    )
     assert report.status is Status.NON_FINITE
     assert torch.equal(flat_parameters(problem.policy), before)
 
@@ -150,7 +181,9 @@ def test_what_is_not_finite_moves_nothing(problem, algorithm):
 def test_a_step_out_of_the_numbers_is_put_back(problem_of, action_space, rule):
     problem = problem_of(action_space, (6,))
     before = flat_parameters(problem.policy)
-    config = VpgConfig("sgd", learning_rate=1e308) if rule is Vpg else PpoConfig(learning_rate=1e308)
+    config = (
+        VpgConfig("sgd", learning_rate=1e308) if rule is Vpg else PpoConfig(learning_rate=1e308)
+    )
     problem.batch.advantages.mul_(1e3)
     report = rule(problem.policy, config, CHUNK)(problem.batch, generator())
     assert report.status is Status.NON_FINITE
@@ -158,9 +191,13 @@ def test_a_step_out_of_the_numbers_is_put_back(problem_of, action_space, rule):
     assert torch.equal(flat_parameters(problem.policy), before)
 
 
-@pytest.mark.parametrize("learner", [LearnerConfig(algorithm="ppo"), LearnerConfig(algorithm="vpg")])
+@pytest.mark.parametrize(
+    "learner", [LearnerConfig(algorithm="ppo"), LearnerConfig(algorithm="vpg")]
+)
 @pytest.mark.parametrize("before", [0, 2])
-def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(problem_of, action_space, learner, before):
+def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(
+    problem_of, action_space, learner, before
+):
     """Else its moments would be NaN from then on."""
     one, other = (problem_of(action_space, (6,)) for _ in range(2))
     rules = [make_update_rule(problem.policy, learner) for problem in (one, other)]
@@ -172,7 +209,9 @@ def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(problem_of, acti
     mild = [group["lr"] for group in rules[1].optimizer.param_groups]
     assert rules[0](one.batch, generator()).status is Status.NON_FINITE
     rules[0].optimizer.param_groups[0]["lr"] = mild[0]
-    reports = [rule(problem.batch, generator()) for rule, problem in zip(rules, (one, other), strict=True)]
+    reports = [
+        rule(problem.batch, generator()) for rule, problem in zip(rules, (one, other), strict=True)
+    ]
     assert reports[0] == reports[1]
     assert reports[0].status is Status.ACCEPTED
     assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
@@ -182,5 +221,8 @@ def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(problem_of, acti
 def test_the_natural_gradient_of_nothing_is_no_step(problem, config):
     before = flat_parameters(problem.policy)
     problem.batch.advantages.zero_()
-    assert Npg(problem.policy, config, CHUNK)(problem.batch, generator()).status is Status.ZERO_GRADIENT
+    assert (
+        Npg(problem.policy, config, CHUNK)(problem.batch, generator()).status
+        is Status.ZERO_GRADIENT
+    )
     assert torch.equal(flat_parameters(problem.policy), before)

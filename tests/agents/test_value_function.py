@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agents.value_function import ValueConfig, ValueFunction, make_fit
 from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from trpo.agents.value_function import ValueConfig, ValueFunction, make_fit
 from trpo.fisher import dense_fisher
 
 
@@ -32,7 +32,10 @@ def test_one_gauss_newton_step_solves_a_linear_problem():
 def test_its_fisher_matrix_is_gauss_newtons():
     value, batch = setup(ValueConfig(hidden=(4,)), size=20)
     rows = [
-        torch.cat([g.reshape(-1) for g in torch.autograd.grad(value(o[None]).sum(), list(value.parameters()))])
+        torch.cat([
+            g.reshape(-1)
+            for g in torch.autograd.grad(value(o[None]).sum(), list(value.parameters()))
+        ])
         for o in batch.observations
     ]
     J = torch.stack(rows)
@@ -64,7 +67,9 @@ def test_a_fit_goes_on_from_its_state(fit):
     first, second = make_fit(one, config, 10_000), make_fit(other, config, 10_000)
     first(batch, torch.Generator().manual_seed(0))
     other.load_state_dict(one.state_dict())
-    second.load_state_tensors({name: tensor.clone() for name, tensor in first.state_tensors().items()})
+    second.load_state_tensors({
+        name: tensor.clone() for name, tensor in first.state_tensors().items()
+    })
     first(batch, torch.Generator().manual_seed(1))
     second(batch, torch.Generator().manual_seed(1))
     assert torch.equal(one(batch.observations), other(batch.observations))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import tests.worlds
-from envs.errors import EnvError
-from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.errors import EnvError
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 ENVS = 3
 
@@ -41,9 +41,13 @@ def test_actions_arrive_in_the_action_space(name):
         gym.spaces.MultiBinary: np.arange(ENVS * size, dtype=np.float32) % 2,
     }[type(space)].reshape(ENVS, size)
     env.step(sent)
-    received = np.stack([np.asarray(single.unwrapped.actions[-1]) for single in env.unwrapped.envs]).reshape(ENVS, size)
+    received = np.stack([
+        np.asarray(single.unwrapped.actions[-1]) for single in env.unwrapped.envs
+    ]).reshape(ENVS, size)
     if isinstance(space, gym.spaces.Box):
-        np.testing.assert_allclose(received, np.clip(sent, space.low.flatten(), space.high.flatten()))
+        np.testing.assert_allclose(
+            received, np.clip(sent, space.low.flatten(), space.high.flatten())
+        )
         assert (received != sent).any()
     else:
         np.testing.assert_array_equal(received, sent + getattr(space, "start", 0))
@@ -59,7 +63,10 @@ def test_envpool_actions_are_clipped_too():
         np.testing.assert_array_equal(one[1], other[1])
 
 
-@pytest.mark.parametrize(("env_id", "message"), [("TestImage-v0", "is an image"), ("TestText-v0", "Text.* is not supported")])
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [("TestImage-v0", "is an image"), ("TestText-v0", "Text.* is not supported")],
+)
 def test_unsupported_observations_are_named(env_id, message):
     with pytest.raises(EnvError, match=rf"observation space .*{message}.*: expected"):
         make(env_id)

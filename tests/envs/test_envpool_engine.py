@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from envs.envpool_engine import EnvPoolVectorEnv
-from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.envpool_engine import EnvPoolVectorEnv
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 ENVS, SEED = 8, 3
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5"])
 def test_parts_do_what_the_whole_does(env_id):
-    whole, together, alternating = (EnvPoolVectorEnv(env_id, ENVS, SEED, threads=2, parts=parts) for parts in (1, 2, 2))
+    whole, together, alternating = (
+        EnvPoolVectorEnv(env_id, ENVS, SEED, threads=2, parts=parts) for parts in (1, 2, 2)
+    )
     observations, _ = whole.reset()
     for env in (together, alternating):
         np.testing.assert_array_equal(env.reset()[0], observations)

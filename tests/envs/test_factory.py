@@ -7,10 +7,10 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 import tests.worlds  # noqa: F401 registers environments
-from envs import envpool_engine, factory
-from envs.envpool_engine import EnvPoolVectorEnv
-from envs.errors import EnvError
-from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs import envpool_engine, factory
+from trpo.envs.envpool_engine import EnvPoolVectorEnv
+from trpo.envs.errors import EnvError
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 
 def make(env_id, engine="auto", num_envs=2):
@@ -45,7 +45,12 @@ def test_an_environments_own_vector_class_is_used():
 
 @pytest.mark.parametrize("engine", ["auto", "envpool", "gymnasium"])
 @pytest.mark.parametrize(
-    ("wrong", "near"), [("CartPoel-v1", "CartPole-v1"), ("cartpole-v1", "CartPole-v1"), ("HalfCheeta-v5", "HalfCheetah-v5")]
+    ("wrong", "near"),
+    [
+        ("CartPoel-v1", "CartPole-v1"),
+        ("cartpole-v1", "CartPole-v1"),
+        ("HalfCheeta-v5", "HalfCheetah-v5"),
+    ],
 )
 def test_unknown_id_suggests_near_ones(engine, wrong, near):
     with pytest.raises(EnvError, match=rf"^unknown environment '{wrong}': did you mean .*{near}"):
@@ -64,24 +69,34 @@ def test_unknown_module():
 
 def test_missing_extra_names_the_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(EnvError, match=r"ALE/Pong-v5 needs a package that is not installed: run pip install -e '\.\[atari\]'"):
+    with pytest.raises(
+        EnvError,
+        match=r"ALE/Pong-v5 needs a package that is not installed: run pip install -e '\.\[atari\]'",
+    ):
         make("ALE/Pong-v5", "gymnasium")
 
 
-@pytest.mark.parametrize(("env_id", "extra"), [("LunarLander-v3", "box2d"), ("Hopper-v5", "mujoco")])
+@pytest.mark.parametrize(
+    ("env_id", "extra"), [("LunarLander-v3", "box2d"), ("Hopper-v5", "mujoco")]
+)
 def test_missing_simulator_names_the_install(monkeypatch, env_id, extra):
     def fail(*arguments, **keywords):
         raise gym.error.DependencyNotInstalled("not installed")
 
     monkeypatch.setattr(gym, "make_vec", fail)
-    with pytest.raises(EnvError, match=rf"{env_id} needs a package that is not installed: run pip install -e '\.\[{extra}\]'"):
+    with pytest.raises(
+        EnvError,
+        match=rf"{env_id} needs a package that is not installed: run pip install -e '\.\[{extra}\]'",
+    ):
         make(env_id, "gymnasium")
 
 
 def test_without_envpool_gymnasium_serves(monkeypatch):
     monkeypatch.setattr(factory, "envpool_ids", frozenset)
     assert not isinstance(make("Pendulum-v1").unwrapped, EnvPoolVectorEnv)
-    with pytest.raises(EnvError, match="engine = 'envpool' is not installed: run pip install envpool"):
+    with pytest.raises(
+        EnvError, match="engine = 'envpool' is not installed: run pip install envpool"
+    ):
         make("Pendulum-v1", "envpool")
 
 
@@ -106,5 +121,8 @@ def test_a_dead_process_does_not_keep_the_others_from_being_closed():
 
 @pytest.mark.parametrize("engine", ["gymnasium", "gymnasium-async"])
 def test_an_environment_that_cannot_be_made_is_named(engine):
-    with pytest.raises(EnvError, match=r"^environment 'TestUnmakeable-v0' cannot be made: RuntimeError: no display$"):
+    with pytest.raises(
+        EnvError,
+        match=r"^environment 'TestUnmakeable-v0' cannot be made: RuntimeError: no display$",
+    ):
         make("TestUnmakeable-v0", engine)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import tests.worlds  # noqa: F401 registers environments
-from envs.errors import EnvError
-from envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.errors import EnvError
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 LIMIT = 0.5
 
@@ -57,5 +57,7 @@ def test_that_envpool_takes_too_long_is_told(threads):
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
 def test_the_limit_is_validated(seconds):
-    with pytest.raises(EnvError, match=r"step_timeout = .* is out of range: expected seconds in \[0, 1,000,000\]"):
+    with pytest.raises(
+        EnvError, match=r"step_timeout = .* is out of range: expected seconds in \[0, 1,000,000\]"
+    ):
         EnvironmentConfig(step_timeout=seconds)

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from scripts import __main__
 from tests.kill import SMALL
+from trpo.scripts import __main__
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,9 @@ def runs(tmp_path_factory):
 def test_a_trust_region_run_keeps_its_promises(runs, capsys):
     assert __main__.main(["audit", str(runs / "trpo")]) == 0
     out = capsys.readouterr().out
-    rows = list(csv.DictReader((runs / "trpo" / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    rows = list(
+        csv.DictReader((runs / "trpo" / "metrics.csv").read_text(encoding="utf-8").splitlines())
+    )
     largest = max(rows, key=lambda row: float(row["trust_region/mean_kl"]))
     assert f"{len(rows)} of {len(rows)} updates" in out
     assert f"{float(largest['trust_region/mean_kl']):.6g} nats" in out

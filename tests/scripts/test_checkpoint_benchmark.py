@@ -2,10 +2,10 @@
 
 import pytest
 
-from scripts import __main__
-from scripts.benchmarks.checkpoint import measure
-from scripts.options import parse_train_options
 from tests.kill import SMALL
+from trpo.scripts import __main__
+from trpo.scripts.benchmarks.checkpoint import measure
+from trpo.scripts.options import parse_train_options
 
 
 def test_the_cost_of_a_checkpoint():

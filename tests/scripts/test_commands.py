@@ -11,20 +11,44 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tests.worlds  # noqa: F401 registers environments
-from agents.metrics import METRICS
-from scripts import __main__
-from scripts.options import parse_train_options
-from scripts.presets import PRESETS
+from trpo.agents.metrics import METRICS
+from trpo.scripts import __main__
+from trpo.scripts.options import parse_train_options
+from trpo.scripts.presets import PRESETS
 
 HOME = Path(__file__).resolve().parents[2]
-SMALL = ["--total-steps", "1500", "--batch-size", "256", "--num-envs", "8", "--hidden", "8", "--checkpoint-interval", "2"]
+SMALL = [
+    "--total-steps",
+    "1500",
+    "--batch-size",
+    "256",
+    "--num-envs",
+    "8",
+    "--hidden",
+    "8",
+    "--checkpoint-interval",
+    "2",
+]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """A small run of CartPole, trained by the command."""
     runs = tmp_path_factory.mktemp("runs")
-    assert __main__.main(["train", "CartPole-v1", *SMALL, "--runs", str(runs), "--name", "small", "--threads", "1"]) == 0
+    assert (
+        __main__.main([
+            "train",
+            "CartPole-v1",
+            *SMALL,
+            "--runs",
+            str(runs),
+            "--name",
+            "small",
+            "--threads",
+            "1",
+        ])
+        == 0
+    )
     return runs / "CartPole-v1" / "small"
 
 
@@ -40,7 +64,11 @@ def test_a_run_folder_holds_what_it_should(run):
     assert config["versions"]["torch"].startswith("2.")
     assert "git_commit" in config
     names = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert names[:3] == ["best.safetensors", "update-000002.safetensors", "update-000004.safetensors"]
+    assert names[:3] == [
+        "best.safetensors",
+        "update-000002.safetensors",
+        "update-000004.safetensors",
+    ]
     assert names[-1] == f"update-{len(rows(run)):06d}.safetensors"
 
 
@@ -49,7 +77,9 @@ def test_metrics_table_has_a_row_an_update(run):
     assert list(table[0]) == ["update", "steps", "status", *METRICS]
     assert [int(row["update"]) for row in table] == list(range(1, len(table) + 1))
     assert int(table[-1]["steps"]) >= 1500 > int(table[-2]["steps"])
-    assert all(float(row["trust_region/mean_kl"]) <= float(row["trust_region/max_kl"]) for row in table)
+    assert all(
+        float(row["trust_region/mean_kl"]) <= float(row["trust_region/max_kl"]) for row in table
+    )
     assert not any(value in {"nan", "None", "inf"} for row in table for value in row.values())
 
 
@@ -63,7 +93,9 @@ def test_tensorboard_has_the_same_numbers_at_the_environment_step(run):
         expected = [(int(row["steps"]), float(row[name])) for row in table if row[name]]
         written = [(event.step, event.value) for event in board.Scalars(name)]
         assert [step for step, _ in written] == [step for step, _ in expected]
-        assert [value for _, value in written] == pytest.approx([value for _, value in expected], rel=1e-6)
+        assert [value for _, value in written] == pytest.approx(
+            [value for _, value in expected], rel=1e-6
+        )
     assert "custom_scalars__config__" in board.Tags()["tensors"]
     assert "config/text_summary" in board.Tags()["tensors"]
     assert "result/largest_kl" in board.Tags()["scalars"]
@@ -72,17 +104,47 @@ def test_tensorboard_has_the_same_numbers_at_the_environment_step(run):
 
 
 def test_training_says_where_the_run_is_and_what_it_came_to(tmp_path, capsys):
-    assert __main__.main(["train", "Pendulum-v1", *SMALL, "--runs", str(tmp_path), "--name", "x", "--threads", "1"]) == 0
+    assert (
+        __main__.main([
+            "train",
+            "Pendulum-v1",
+            *SMALL,
+            "--runs",
+            str(tmp_path),
+            "--name",
+            "x",
+            "--threads",
+            "1",
+        ])
+        == 0
+    )
     out = capsys.readouterr().out
-    for words in ("no episode has ended yet", "within the limit", "largest KL", "updates put back", "tensorboard --logdir"):
+    for words in (
+        "no episode has ended yet",
+        "within the limit",
+        "largest KL",
+        "updates put back",
+        "tensorboard --logdir",
+    ):
         assert words in out
     assert str(tmp_path / "Pendulum-v1" / "x") in out
 
 
 def test_same_seed_same_metrics(run, tmp_path):
-    __main__.main(["train", "CartPole-v1", *SMALL, "--runs", str(tmp_path), "--name", "again", "--threads", "1"])
+    __main__.main([
+        "train",
+        "CartPole-v1",
+        *SMALL,
+        "--runs",
+        str(tmp_path),
+        "--name",
+        "again",
+        "--threads",
+        "1",
+    ])
     untimed = [
-        [{k: v for k, v in row.items() if "time/" not in k} for row in rows(r)] for r in (run, tmp_path / "CartPole-v1/again")
+        [{k: v for k, v in row.items() if "time/" not in k} for row in rows(r)]
+        for r in (run, tmp_path / "CartPole-v1/again")
     ]
     assert untimed[0] == untimed[1]
 
@@ -100,7 +162,10 @@ def test_evaluate(run, capsys, stochastic):
 
 def test_evaluate_writes_a_video(run, tmp_path, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    assert __main__.main(["evaluate", str(run), "--episodes", "1", "--video", str(tmp_path / "video")]) == 0
+    assert (
+        __main__.main(["evaluate", str(run), "--episodes", "1", "--video", str(tmp_path / "video")])
+        == 0
+    )
     (video,) = (tmp_path / "video").glob("*.mp4")
     assert video.stat().st_size > 1000
 
@@ -122,39 +187,75 @@ def test_presets_are_where_training_starts(env_id, capsys):
     assert (options.env, options.learner.trainer.seed) == (env_id, 7)
     for word, value in zip(*[iter(PRESETS[env_id].split())] * 2, strict=True):
         name = word.removeprefix("--").replace("-", "_")
-        parts = (options.learner.trainer, options.learner.trpo, options.learner.policy, options.environment)
+        parts = (
+            options.learner.trainer,
+            options.learner.trpo,
+            options.learner.policy,
+            options.environment,
+        )
         (found,) = [getattr(part, name) for part in parts if hasattr(part, name)]
         assert float(found) == float(value)
-    assert parse_train_options([env_id, *PRESETS[env_id].split()[:1], "77"]).learner.trainer.total_steps == 77
+    assert (
+        parse_train_options([
+            env_id,
+            *PRESETS[env_id].split()[:1],
+            "77",
+        ]).learner.trainer.total_steps
+        == 77
+    )
     assert __main__.main(["presets"]) == 0
     assert env_id in capsys.readouterr().out
 
 
 BAD_INPUT = {
-    "unknown command": (["trian"], "unknown command 'trian': expected train, .* did you mean train"),
-    "unknown environment": (["train", "CartPole-v9"], "unknown environment 'CartPole-v9': did you mean CartPole-v"),
+    "unknown command": (
+        ["trian"],
+        "unknown command 'trian': expected train, .* did you mean train",
+    ),
+    "unknown environment": (
+        ["train", "CartPole-v9"],
+        "unknown environment 'CartPole-v9': did you mean CartPole-v",
+    ),
     "no environment": (["train"], "Missing"),
-    "unknown option": (["train", "CartPole-v1", "--max-kll", "1"], "Unrecognized options.*--max-kll"),
+    "unknown option": (
+        ["train", "CartPole-v1", "--max-kll", "1"],
+        "Unrecognized options.*--max-kll",
+    ),
     "not a number": (["train", "CartPole-v1", "--max-kl", "much"], "--max-kl.*much|much.*--max-kl"),
     "out of range": (
         ["train", "CartPole-v1", "--max-kl", "-1"],
         r"max_kl = -1.0 is out of range: expected a number of nats > 0",
     ),
-    "value out of range": (["train", "CartPole-v1", "--value.damping", "-1"], r"value.damping = -1.0 is out of range"),
+    "value out of range": (
+        ["train", "CartPole-v1", "--value.damping", "-1"],
+        r"value.damping = -1.0 is out of range",
+    ),
     "environments": (["train", "CartPole-v1", "--num-envs", "0"], "num_envs = 0 is out of range"),
-    "not a choice": (["train", "CartPole-v1", "--engine", "gym"], "invalid choice 'gym'.*--engine.*envpool"),
+    "not a choice": (
+        ["train", "CartPole-v1", "--engine", "gym"],
+        "invalid choice 'gym'.*--engine.*envpool",
+    ),
     "batch and environments": (
         ["train", "CartPole-v1", "--num-envs", "7"],
         "batch_size = 2048 is not a multiple of num_envs = 7",
     ),
     "image": (["train", "TestImage-v0"], "observation space .* is an image"),
     "text": (["train", "TestText-v0"], "observation space Text.* is not supported"),
-    "text action": (["train", "TestTextAction-v0"], "action space Text.* is not supported: expected Box"),
-    "not a run": (["evaluate", "/nowhere"], "/nowhere is not a run: expected a folder with config.json"),
+    "text action": (
+        ["train", "TestTextAction-v0"],
+        "action space Text.* is not supported: expected Box",
+    ),
+    "not a run": (
+        ["evaluate", "/nowhere"],
+        "/nowhere is not a run: expected a folder with config.json",
+    ),
     "not a run to plot": (["plot", "/nowhere"], "/nowhere is not a run"),
     "no episodes": (["evaluate", "/nowhere", "--episodes", "0"], "episodes = 0 is out of range"),
     "unknown benchmark": (["benchmark", "sped"], "unknown benchmark 'sped'"),
-    "name": (["train", "CartPole-v1", "--name", "a/b"], "name = 'a/b' is out of range: expected a file name"),
+    "name": (
+        ["train", "CartPole-v1", "--name", "a/b"],
+        "name = 'a/b' is out of range: expected a file name",
+    ),
     "resume": (["train", "CartPole-v1", "--resume"], "--resume needs --name"),
     "step timeout": (
         ["train", "CartPole-v1", "--step-timeout", "-1"],
@@ -164,7 +265,10 @@ BAD_INPUT = {
         ["train", "CartPole-v1", "--max-restarts", "-1"],
         "max_restarts = -1 is out of range: expected an integer ≥ 0",
     ),
-    "unmakeable": (["train", "TestUnmakeable-v0"], "'TestUnmakeable-v0' cannot be made: RuntimeError: no display"),
+    "unmakeable": (
+        ["train", "TestUnmakeable-v0"],
+        "'TestUnmakeable-v0' cannot be made: RuntimeError: no display",
+    ),
     "runs": (["train", "CartPole-v1", "--runs", "/dev/null"], "cannot make run folder /dev/null"),
 }
 
@@ -183,7 +287,18 @@ def test_bad_input_is_told_in_one_line(name, capsys, tmp_path, monkeypatch):
 
 def test_an_existing_run_is_not_overwritten(run, capsys):
     before = (run / "metrics.csv").read_bytes()
-    assert __main__.main(["train", "CartPole-v1", *SMALL, "--runs", str(run.parent.parent), "--name", "small"]) == 2
+    assert (
+        __main__.main([
+            "train",
+            "CartPole-v1",
+            *SMALL,
+            "--runs",
+            str(run.parent.parent),
+            "--name",
+            "small",
+        ])
+        == 2
+    )
     assert "exists: choose another --name" in capsys.readouterr().err
     assert (run / "metrics.csv").read_bytes() == before
 
@@ -196,12 +311,18 @@ def test_a_damaged_config_is_named(run, tmp_path, capsys, damage):
 
 
 def test_a_world_gone_wrong_ends_the_run_with_one_line(tmp_path, capsys):
-    assert __main__.main(["train", "TestNan-v0", *SMALL, "--runs", str(tmp_path), "--name", "x"]) == 1
+    assert (
+        __main__.main(["train", "TestNan-v0", *SMALL, "--runs", str(tmp_path), "--name", "x"]) == 1
+    )
     assert "returned an observation that is not finite, in update 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "command", [[sys.executable, "-m", "scripts", "--help"], [sys.executable, "scripts/train.py", "CartPole-v1", "--help"]]
+    "command",
+    [
+        [sys.executable, "-m", "trpo.scripts", "--help"],
+        [sys.executable, "scripts/train.py", "CartPole-v1", "--help"],
+    ],
 )
 def test_help_by_every_door(command):
     result = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True)

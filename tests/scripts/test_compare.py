@@ -11,13 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from scripts import __main__
-from scripts.comparison.methods import METHODS
-from scripts.options import parse_train_options
+from trpo.scripts import __main__
+from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.options import parse_train_options
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = "--options=--batch-size 128 --num-envs 8 --hidden 8 --value.hidden 8"
-GRID = ["MountainCar-v0", "--methods", "trpo", "vpg-sgd", "--step-sizes", "1", "30", "--seeds", "2", "--steps", "500", SMALL]
+GRID = [
+    "MountainCar-v0",
+    "--methods",
+    "trpo",
+    "vpg-sgd",
+    "--step-sizes",
+    "1",
+    "30",
+    "--seeds",
+    "2",
+    "--steps",
+    "500",
+    SMALL,
+]
 
 
 def read(out: Path) -> list[dict[str, str]]:
@@ -37,13 +50,21 @@ def test_a_grid_leaves_a_table_a_report_and_figures(whole):
     rows = read(whole)
     cells = {(row["method"], row["step_size"], row["seed"]) for row in rows[1:]}
     sizes = {"trpo": ("0.02", "0.6"), "vpg-sgd": ("1", "30")}
-    assert cells == {(method, size, seed) for method, both in sizes.items() for size in both for seed in "01"}
+    assert cells == {
+        (method, size, seed) for method, both in sizes.items() for size in both for seed in "01"
+    }
     assert rows[0]["method"] == "untrained"
-    assert float(rows[0]["episode_return"]) == -200.0  # of 100 episodes: nobody climbs that hill by chance
+    assert (
+        float(rows[0]["episode_return"]) == -200.0
+    )  # of 100 episodes: nobody climbs that hill by chance
     run = whole / "runs" / "MountainCar-v0" / "trpo 0.6 seed 1"
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         theirs = [row["trust_region/mean_kl"] for row in csv.DictReader(file)]
-    mine = [row["mean_kl"] for row in rows if (row["method"], row["step_size"], row["seed"]) == ("trpo", "0.6", "1")]
+    mine = [
+        row["mean_kl"]
+        for row in rows
+        if (row["method"], row["step_size"], row["seed"]) == ("trpo", "0.6", "1")
+    ]
     assert [float(kl) for kl in mine] == pytest.approx([float(kl) for kl in theirs], rel=1e-5)
     for figure in ("kl.png", "curves.png", "robustness.png"):
         assert (whole / figure).read_bytes().startswith(b"\x89PNG")
@@ -59,7 +80,10 @@ def test_a_grid_that_is_finished_runs_nothing_again(whole, capsys):
 
 def test_an_interrupted_grid_goes_on_where_it_stopped(whole, tmp_path, capsys):
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts", "compare", *GRID, "--out", str(tmp_path)], cwd=HOME, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "trpo.scripts", "compare", *GRID, "--out", str(tmp_path)],
+        cwd=HOME,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with process:
         while "[3/8]" not in process.stdout.readline():
@@ -88,7 +112,19 @@ def test_a_cell_that_fails_leaves_the_others(whole, tmp_path, capsys):
 
 
 def test_a_run_that_training_stopped_is_an_outcome(tmp_path, capsys):
-    words = ["compare", "Pendulum-v1", "--methods", "vpg-sgd", "--step-sizes", "1e35", "--seeds", "1", "--steps", "4000", SMALL]
+    words = [
+        "compare",
+        "Pendulum-v1",
+        "--methods",
+        "vpg-sgd",
+        "--step-sizes",
+        "1e35",
+        "--seeds",
+        "1",
+        "--steps",
+        "4000",
+        SMALL,
+    ]
     assert __main__.main([*words, "--out", str(tmp_path)]) == 0
     assert "1e+35 seed 0: " in (out := capsys.readouterr().out)
     assert ", stopped;" in out
@@ -96,19 +132,40 @@ def test_a_run_that_training_stopped_is_an_outcome(tmp_path, capsys):
 
 
 def test_runs_that_an_environment_stops_failed(tmp_path, capsys):
-    words = ["compare", "tests.worlds:TestRaises-v0", "--methods", "trpo", "--step-sizes", "1", "--seeds", "1"]
+    words = [
+        "compare",
+        "tests.worlds:TestRaises-v0",
+        "--methods",
+        "trpo",
+        "--step-sizes",
+        "1",
+        "--seeds",
+        "1",
+    ]
     assert __main__.main([*words, "--out", str(tmp_path)]) == 1
     assert "trpo 0.02 seed 0: FAILED with exit code 1" in capsys.readouterr().out
     assert not (tmp_path / "updates.csv.gz").exists()
 
 
 BAD_INPUT = {
-    "method": (["CartPole-v1", "--methods", "ppoo"], "methods: unknown method 'ppoo': expected trpo, .*; did you mean ppo?"),
+    "method": (
+        ["CartPole-v1", "--methods", "ppoo"],
+        "methods: unknown method 'ppoo': expected trpo, .*; did you mean ppo?",
+    ),
     "environment": (["CartPole-v9"], "unknown environment 'CartPole-v9'"),
-    "step size": (["CartPole-v1", "--step-sizes", "0"], r"step_sizes = \(0.0,\) is out of range: expected numbers > 0"),
+    "step size": (
+        ["CartPole-v1", "--step-sizes", "0"],
+        r"step_sizes = \(0.0,\) is out of range: expected numbers > 0",
+    ),
     "seeds": (["CartPole-v1", "--seeds", "0"], "seeds = 0 is out of range"),
-    "quotes": (["CartPole-v1", "--options='"], 'options = "\'" cannot be read: No closing quotation'),
-    "environments": (["CartPole-v1", "--options=--num-envs 7"], "batch_size = 2048 is not a multiple of num_envs = 7"),
+    "quotes": (
+        ["CartPole-v1", "--options='"],
+        'options = "\'" cannot be read: No closing quotation',
+    ),
+    "environments": (
+        ["CartPole-v1", "--options=--num-envs 7"],
+        "batch_size = 2048 is not a multiple of num_envs = 7",
+    ),
     "options": (["CartPole-v1", "--options=--max-kll 1"], "Unrecognized options.*--max-kll"),
 }
 
@@ -131,7 +188,12 @@ def test_a_folder_of_another_grid_is_refused(whole, capsys):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_options_of_training(name):
     method = METHODS[name]
-    options = parse_train_options(["CartPole-v1", *method.options.split(), method.step_option, "0.0625"])
+    options = parse_train_options([
+        "CartPole-v1",
+        *method.options.split(),
+        method.step_option,
+        "0.0625",
+    ])
     settings = getattr(options.learner, options.learner.algorithm)
     assert 0.0625 in vars(settings).values()
     assert name.startswith(options.learner.algorithm)

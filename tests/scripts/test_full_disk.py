@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.checkpoint_folder import CheckpointFolder
-from scripts import __main__
 from tests.kill import FORKS, SMALL, differences
+from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.scripts import __main__
 
 
 def limited(words: str, size: int, err: Path) -> None:
@@ -27,8 +27,16 @@ def limited(words: str, size: int, err: Path) -> None:
 @pytest.mark.parametrize(
     ("network", "size", "file"),
     [
-        ("--value.hidden 8", 22_000, r"events\.out\.tfevents\.[^:]*"),  # it grows beyond the size first
-        ("--value.hidden 128 128", 50_000, r"checkpoints/(best|update-\d{6})\.safetensors"),  # larger from the start
+        (
+            "--value.hidden 8",
+            22_000,
+            r"events\.out\.tfevents\.[^:]*",
+        ),  # it grows beyond the size first
+        (
+            "--value.hidden 128 128",
+            50_000,
+            r"checkpoints/(best|update-\d{6})\.safetensors",
+        ),  # larger from the start
     ],
 )
 def test_training_stops_in_one_line_and_goes_on_when_there_is_room(network, size, file, tmp_path):
@@ -42,7 +50,9 @@ def test_training_stops_in_one_line_and_goes_on_when_there_is_room(network, size
     process.start()
     process.join()
     assert process.exitcode == 1
-    assert re.fullmatch(rf"trpo: {full}/{file}: (File too large|No space left on device)\n", err.read_text())
+    assert re.fullmatch(
+        rf"trpo: {full}/{file}: (File too large|No space left on device)\n", err.read_text()
+    )
     assert not list(full.rglob("*.tmp"))
     assert CheckpointFolder(full / "checkpoints").newest(pytest.fail).state["update"] >= 9
 
@@ -55,7 +65,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs: one that goes on to 6000 steps, and one like it that ended before."""
     runs = tmp_path_factory.mktemp("runs")
     for name, more in (("full", []), ("whole", ["--total-steps", "6000"])):
-        assert __main__.main([*f"train CartPole-v1 {SMALL} --runs {runs} --name {name}".split(), *more]) == 0
+        assert (
+            __main__.main([
+                *f"train CartPole-v1 {SMALL} --runs {runs} --name {name}".split(),
+                *more,
+            ])
+            == 0
+        )
     return runs / "CartPole-v1"
 
 
@@ -67,7 +83,10 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
@@ -83,7 +102,9 @@ def fill(disk: Path, room: int) -> Path:
 
 
 @pytest.mark.parametrize("room", [0, 12_288, 65_536])
-def test_a_full_disk_stops_training_in_one_line_and_it_goes_on_when_there_is_room(room, runs, tiny_disk, capsys):
+def test_a_full_disk_stops_training_in_one_line_and_it_goes_on_when_there_is_room(
+    room, runs, tiny_disk, capsys
+):
     full = Path(shutil.copytree(runs / "full", tiny_disk / "full"))
     ballast = fill(tiny_disk, room)
     assert __main__.main(["resume", str(full), "--total-steps", "6000"]) == 1
@@ -97,9 +118,18 @@ def test_a_full_disk_stops_training_in_one_line_and_it_goes_on_when_there_is_roo
 
 
 def test_a_new_run_on_a_full_disk_can_be_started_again(tiny_disk, capsys):
-    words = [*f"train CartPole-v1 {SMALL}".split(), "--runs", str(tiny_disk), "--name", "x", "--resume"]
+    words = [
+        *f"train CartPole-v1 {SMALL}".split(),
+        "--runs",
+        str(tiny_disk),
+        "--name",
+        "x",
+        "--resume",
+    ]
     ballast = fill(tiny_disk, 0)
     assert __main__.main(words) == 1
-    assert re.fullmatch(rf"trpo: {tiny_disk}/[^:]*: No space left on device\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        rf"trpo: {tiny_disk}/[^:]*: No space left on device\n", capsys.readouterr().err
+    )
     ballast.unlink()
     assert __main__.main(words) == 0

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from scripts import __main__
+from trpo.scripts import __main__
 
 NUMBERS = {  # options, and numbers that they do not take
     "--total-steps": ("0", "-1"),
@@ -40,7 +40,25 @@ NUMBERS = {  # options, and numbers that they do not take
     "--normalize.observation-clip": ("0", "-1"),
     "--threads": ("-1",),
 }
-WORDS = ("", " ", "nan", "much", "1e", "0x10", "1,5", "--", "None", "True", "π", "1 2", "\t", "a\nb", "[1]", "1e400", "½")
+WORDS = (
+    "",
+    " ",
+    "nan",
+    "much",
+    "1e",
+    "0x10",
+    "1,5",
+    "--",
+    "None",
+    "True",
+    "π",
+    "1 2",
+    "\t",
+    "a\nb",
+    "[1]",
+    "1e400",
+    "½",
+)
 CHOICES = ("--engine", "--activation", "--value.activation", "--value.fit")
 ENVS = (
     "",
@@ -69,11 +87,18 @@ def bad_commands(random: Random, run: Path) -> Iterator[list[str]]:
         yield [*train, option, random.choice(NUMBERS[option])]
         yield [*train, option, word if word != "0x10" else "ten"]
         yield [*train, random.choice(CHOICES), word]
-        yield [*train, option if "hidden" not in option else "--seed"]  # without its value; hidden layers may be none
+        yield [
+            *train,
+            option if "hidden" not in option else "--seed",
+        ]  # without its value; hidden layers may be none
         yield [*train, f"--{random.choice(WORDS).strip()}{random.randrange(999)}", "1"]
         yield [*train, random.choice(WORDS) or "x", random.choice(WORDS) or "y"]
         yield ["train", random.choice(ENVS), *random.sample([option, "1"], 2)]
-        yield [*train, "--name", random.choice(("a/b", ".", "..", "../x", ".hidden", "\0", "x" * 300))]
+        yield [
+            *train,
+            "--name",
+            random.choice(("a/b", ".", "..", "../x", ".hidden", "\0", "x" * 300)),
+        ]
         yield [random.choice(("evaluate", "resume", "plot")), random.choice(PATHS)]
         yield ["evaluate", str(run), "--episodes", random.choice(("0", "-1", "x", "", "1.5"))]
         yield ["resume", str(run), "--total-steps", random.choice(("0", "-1", "x", "", "1", "inf"))]
@@ -87,7 +112,11 @@ def bad_configs(random: Random, config: dict) -> Iterator[str]:
     while True:
         start = random.randrange(text.index('"versions"'))  # whose values are free
         yield text[:start]
-        yield text[:start] + random.choice("{}[]") + text[start:].replace('"', random.choice(("", "'")), 1)
+        yield (
+            text[:start]
+            + random.choice("{}[]")
+            + text[start:].replace('"', random.choice(("", "'")), 1)
+        )
         damaged = json.loads(text)
         learner = damaged["learner"]
         parts = [part for part in learner.values() if isinstance(part, dict)]
@@ -114,7 +143,11 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture) -> str:
     except BaseException as error:
         return f"{words}: raised {error!r}"
     err = capsys.readouterr().err
-    return "" if code == 2 and len(err.splitlines()) == 1 and err.startswith("trpo: ") else f"{words}: {code}, {err!r}"
+    return (
+        ""
+        if code == 2 and len(err.splitlines()) == 1 and err.startswith("trpo: ")
+        else f"{words}: {code}, {err!r}"
+    )
 
 
 def test_bad_commands(run, tmp_path, monkeypatch, capsys):
@@ -133,5 +166,7 @@ def test_bad_configs(run, tmp_path, capsys):
     for number in range(100):
         text = next(texts)
         (folder / "config.json").write_text(text)
-        complaints.append(complaint([("evaluate", "resume", "plot")[number % 3], str(folder)], capsys) and text)
+        complaints.append(
+            complaint([("evaluate", "resume", "plot")[number % 3], str(folder)], capsys) and text
+        )
     assert not (found := list(filter(None, complaints))), "\n".join(found)

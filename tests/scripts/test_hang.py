@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from agents.checkpoint_folder import CheckpointFolder
 from tests.kill import SMALL, start
 from tests.scripts import test_resume
+from trpo.agents.checkpoint_folder import CheckpointFolder
 
 
 @pytest.mark.parametrize("env_id", ["TestHangs-v0", "TestSticks-v0", "TestHangingReset-v0"])
 def test_an_environment_that_hangs_ends_the_run_in_one_line(env_id, tmp_path):
     err = tmp_path / "err"
-    process = start(f"train tests.worlds:{env_id} {SMALL} --step-timeout 0.5 --runs {tmp_path}", err)
+    process = start(
+        f"train tests.worlds:{env_id} {SMALL} --step-timeout 0.5 --runs {tmp_path}", err
+    )
     process.join(60)
     assert process.exitcode == 1
     assert err.read_text() == f"trpo: {env_id} gave no answer within 0.5 s, in update 1\n"
@@ -34,13 +36,13 @@ def test_a_run_whose_environment_hangs_keeps_its_checkpoint(tmp_path):
         assert newest.state["update"] == 3
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="/proc tells which processes are the environments'")
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="/proc tells which processes are the environments'"
+)
 @pytest.mark.parametrize("max_restarts", [0, 2])
 def test_a_killed_environment_process_ends_the_run_or_is_replaced(max_restarts, tmp_path):
     run = tmp_path / "CartPole-v1" / "x"
-    options = (
-        f"{SMALL} --checkpoint-interval 99 --engine gymnasium-async --max-restarts {max_restarts} --runs {tmp_path} --name x"
-    )
+    options = f"{SMALL} --checkpoint-interval 99 --engine gymnasium-async --max-restarts {max_restarts} --runs {tmp_path} --name x"
     process = test_resume.start(["train", "CartPole-v1", *options.split()])
     for update in range(1, max_restarts + 2, 2):
         test_resume.wait_for_rows(process, run, update)

@@ -11,9 +11,9 @@ from statistics import fmean, median
 import pytest
 from scipy import stats
 
-from scripts.comparison.methods import METHODS
-from scripts.comparison.report import write_report
-from scripts.comparison.table import Results
+from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.report import write_report
+from trpo.scripts.comparison.table import Results
 
 HOME = Path(__file__).resolve().parents[2]
 REFERENCE = HOME / "runs" / "reference" / "collapse"
@@ -43,8 +43,17 @@ class Again:
         return [mean for mean in means if not math.isnan(mean)]
 
     def outcome(self, key):
-        gained, kept = max(self.windows[key]) - self.untrained, self.windows[key][-1] - self.untrained
-        return "never learned" if gained < self.scale / 10 else "collapsed" if kept < gained / 2 else "held"
+        gained, kept = (
+            max(self.windows[key]) - self.untrained,
+            self.windows[key][-1] - self.untrained,
+        )
+        return (
+            "never learned"
+            if gained < self.scale / 10
+            else "collapsed"
+            if kept < gained / 2
+            else "held"
+        )
 
     def keys(self, method, step_size=None):
         return [key for key in self.runs if key[0] == method and step_size in {None, key[1]}]
@@ -55,14 +64,18 @@ class Again:
         return f"{count} of {len(keys)} ({100 * interval.low:.0f} to {100 * interval.high:.0f} %)"
 
     def middle(self, method, step_size):
-        return float(stats.trim_mean([self.windows[key][-1] for key in self.keys(method, step_size)], 0.25))
+        return float(
+            stats.trim_mean([self.windows[key][-1] for key in self.keys(method, step_size)], 0.25)
+        )
 
     def step_sizes(self, method):
         return sorted({key[1] for key in self.keys(method)})
 
     def best(self, method):
         def merit(size):
-            return self.middle(method, size), fmean(fmean(self.windows[key]) for key in self.keys(method, size))
+            return self.middle(method, size), fmean(
+                fmean(self.windows[key]) for key in self.keys(method, size)
+            )
 
         return max(self.step_sizes(method), key=merit)
 
@@ -72,7 +85,11 @@ class Again:
 
 def table_after(text: str, title: str) -> list[dict[str, str]]:
     lines = text.partition(title)[2].lstrip().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")] if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines[: lines.index("")]
+        if line.startswith("|")
+    ]
     return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
 
 
@@ -114,7 +131,10 @@ def test_methods(grid):
         assert row["final return there"].startswith(f"{again.middle(method, best):.1f} (")
         decades = math.log10(sizes[high] / sizes[low])
         more = "at least " if low == 0 or high == len(sizes) - 1 else ""
-        assert row["within 20 % of its best"] == f"{sizes[low]:g} to {sizes[high]:g}: {more}{decades:.1f} decades"
+        assert (
+            row["within 20 % of its best"]
+            == f"{sizes[low]:g} to {sizes[high]:g}: {more}{decades:.1f} decades"
+        )
         assert row["collapsed, all step sizes"] == again.rate(again.keys(method), "collapsed")
         assert row["never learned"] == again.rate(again.keys(method), "never learned")
 
@@ -128,13 +148,18 @@ def test_kl(grid):
         kl = again.kl(again.keys(method))
         assert row["updates"] == f"{len(kl):,}"
         assert row["largest KL, nats"] == f"{max(kl):.3g}"
-        assert row["largest at its best step size"] == f"{max(again.kl(again.keys(method, again.best(method)))):.3g}"
+        assert (
+            row["largest at its best step size"]
+            == f"{max(again.kl(again.keys(method, again.best(method)))):.3g}"
+        )
         assert row["above 0.02 nats"] == f"{100 * sum(x > 0.02 for x in kl) / len(kl):.1f} %"
 
 
 def test_every_update_of_trpo_is_within_its_limit(grid):
     _, text, again = grid
-    kept = [float(row["mean_kl"]) <= key[1] for key in again.keys("trpo") for row in again.runs[key]]
+    kept = [
+        float(row["mean_kl"]) <= key[1] for key in again.keys("trpo") for row in again.runs[key]
+    ]
     assert all(kept)
     (row,) = [row for row in table_after(text, "## KL") if row["method"] == "trpo"]
     assert row["within its own δ"] == f"{len(kept):,} of {len(kept):,}"
@@ -144,7 +169,9 @@ def test_every_step_size(grid):
     _, text, again = grid
     for method in dict.fromkeys(key[0] for key in again.runs):
         rows = table_after(text, f"**{method}**, {METHODS[method].scale}\n")
-        assert [row["step size"] for row in rows] == [f"{size:g}" for size in again.step_sizes(method)]
+        assert [row["step size"] for row in rows] == [
+            f"{size:g}" for size in again.step_sizes(method)
+        ]
         for row, size in zip(rows, again.step_sizes(method), strict=True):
             keys = again.keys(method, size)
             low, high = map(float, re.search(r"\((.*) to (.*)\)", row["final return"]).groups())
@@ -172,13 +199,21 @@ def test_a_first_order_collapse_is_caught_with_its_update(grid):
     assert f"{median(kl[: update - 1]):.3g}" == said[7]
     assert f"{kl[update - 1] / median(kl[: update - 1]):.3g}" == said[6]
     assert float(said[6]) >= 10
-    assert (f"{max(again.windows[key]):.1f}", f"{again.windows[key][-1]:.1f}") == (said[10], said[11])
+    assert (f"{max(again.windows[key]):.1f}", f"{again.windows[key][-1]:.1f}") == (
+        said[10],
+        said[11],
+    )
     returns = [float(row["episode_return"] or "nan") for row in again.runs[key]]
     before = [x for x in returns[:update] if not math.isnan(x)][-1]
     after = next(x for x in returns[update:] if not math.isnan(x))
     assert (f"{before:.1f}", f"{after:.1f}") == (said[8], said[9])
     collapsed = sum(again.outcome(each) == "collapsed" for each in again.runs)
-    assert text.partition("## A collapse in close-up")[2].strip().startswith(f"{collapsed} runs collapsed.")
+    assert (
+        text
+        .partition("## A collapse in close-up")[2]
+        .strip()
+        .startswith(f"{collapsed} runs collapsed.")
+    )
 
 
 def test_on_cartpole_the_others_are_no_straw_men():
@@ -188,7 +223,10 @@ def test_on_cartpole_the_others_are_no_straw_men():
     with (REFERENCE.parent / "ppo" / "results.csv").open(newline="", encoding="utf-8") as file:
         returns = [float(row["deterministic_return"]) for row in csv.DictReader(file)]
     readme = (HOME / "README.md").read_text(encoding="utf-8")
-    assert f"{fmean(returns):,.1f} ({min(returns):,.1f} to {max(returns):,.1f}, {len(returns)} seeds" in readme
+    assert (
+        f"{fmean(returns):,.1f} ({min(returns):,.1f} to {max(returns):,.1f}, {len(returns)} seeds"
+        in readme
+    )
 
 
 def test_the_readme_tells_the_same():
@@ -207,7 +245,8 @@ def test_the_readme_tells_the_same():
         assert f"{cheetah.middle(method, tenfold):,.0f}" in readme
         assert f"{cheetah.middle(method, best):,.0f}" in readme
     large = [key for key in pole.keys("trpo") if key[1] >= 0.2]
-    assert f"{sum(pole.outcome(key) == 'collapsed' for key in large)} of {len(large)} runs with δ ≥ 0.2" in readme.replace(
-        "\n", " "
+    assert (
+        f"{sum(pole.outcome(key) == 'collapsed' for key in large)} of {len(large)} runs with δ ≥ 0.2"
+        in readme.replace("\n", " ")
     )
     assert all(pole.outcome(key) != "collapsed" for key in pole.keys("trpo") if key[1] < 0.2)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import tests.worlds  # noqa: F401 registers environments
-from agents.checkpoint import load_checkpoint
-from scripts import __main__
 from tests import kill
 from tests.kill import SMALL, differences
+from trpo.agents.checkpoint import load_checkpoint
+from trpo.scripts import __main__
 
 HOME = Path(__file__).resolve().parents[2]
 TRAIN = ["train", "CartPole-v1", *SMALL.split()]
@@ -37,14 +37,21 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def start(words: list[str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "scripts", *words]
+    command = [sys.executable, "-m", "trpo.scripts", *words]
     return subprocess.Popen(
-        command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=HOME,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
 def wait_for_rows(process: subprocess.Popen, run: Path, count: int) -> None:
-    while process.poll() is None and not ((run / "metrics.csv").exists() and len(rows(run)) > count):
+    while process.poll() is None and not (
+        (run / "metrics.csv").exists() and len(rows(run)) > count
+    ):
         time.sleep(0.005)
 
 
@@ -62,7 +69,9 @@ def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
         r"trpo: run .*short is finished: it took [\d,]+ steps; to go on, give a larger --total-steps",
         capsys.readouterr().err.strip(),
     )
-    total_steps = json.loads((whole / "config.json").read_text())["learner"]["trainer"]["total_steps"]
+    total_steps = json.loads((whole / "config.json").read_text())["learner"]["trainer"][
+        "total_steps"
+    ]
     assert __main__.main(["resume", str(short), "--total-steps", str(total_steps)]) == 0
     assert "going on after update 3," in capsys.readouterr().out
     assert not differences(whole, short)
@@ -83,7 +92,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(whole, copy, capsys
     newest = sorted((copy / "checkpoints").glob("update-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:-1])
     assert __main__.main(["evaluate", str(copy), "--episodes", "1"]) == 0
-    assert re.fullmatch(rf"trpo: warning: .*{newest.name} is damaged.*; trying the one before it\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        rf"trpo: warning: .*{newest.name} is damaged.*; trying the one before it\n",
+        capsys.readouterr().err,
+    )
     assert __main__.main(["resume", str(copy)]) == 0
     assert newest.name in capsys.readouterr().err
     assert not differences(whole, copy)
@@ -104,7 +116,9 @@ def test_a_table_that_lacks_rows_is_named(copy, capsys):
     lines = rows(copy)
     (copy / "metrics.csv").write_bytes(b"".join(lines[:2] + lines[3:]))
     assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
-    assert re.search(r"cannot go on: .*metrics.csv lacks some of the first \d+ updates", capsys.readouterr().err)
+    assert re.search(
+        r"cannot go on: .*metrics.csv lacks some of the first \d+ updates", capsys.readouterr().err
+    )
 
 
 def test_networks_that_do_not_fit_are_named(copy, capsys):
@@ -112,7 +126,10 @@ def test_networks_that_do_not_fit_are_named(copy, capsys):
     config["learner"]["policy"]["hidden"] = [9]
     (copy / "config.json").write_text(json.dumps(config))
     assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
-    assert capsys.readouterr().err == "trpo: the checkpoint's networks are not those of the configuration\n"
+    assert (
+        capsys.readouterr().err
+        == "trpo: the checkpoint's networks are not those of the configuration\n"
+    )
 
 
 def test_other_versions_are_remarked_on(copy, capsys):
@@ -123,9 +140,21 @@ def test_other_versions_are_remarked_on(copy, capsys):
     assert "trpo: warning: the run was started with" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "engine"), [(signal.SIGINT, "gymnasium-async"), (signal.SIGTERM, "envpool")])
+@pytest.mark.parametrize(
+    ("number", "engine"), [(signal.SIGINT, "gymnasium-async"), (signal.SIGTERM, "envpool")]
+)
 def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_path):
-    words = [*TRAIN, "--total-steps", "1000000", "--engine", engine, "--runs", str(tmp_path), "--name", "x"]
+    words = [
+        *TRAIN,
+        "--total-steps",
+        "1000000",
+        "--engine",
+        engine,
+        "--runs",
+        str(tmp_path),
+        "--name",
+        "x",
+    ]
     run = tmp_path / "CartPole-v1" / "x"
     process = start(words)
     wait_for_rows(process, run, 2)
@@ -141,7 +170,17 @@ def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_
 
 
 def test_a_second_signal_ends_at_once(tmp_path):
-    words = [*TRAIN, "--total-steps", "100000000", "--batch-size", "400000", "--runs", str(tmp_path), "--name", "x"]
+    words = [
+        *TRAIN,
+        "--total-steps",
+        "100000000",
+        "--batch-size",
+        "400000",
+        "--runs",
+        str(tmp_path),
+        "--name",
+        "x",
+    ]
     process = start(words)
     while process.poll() is None and not (tmp_path / "CartPole-v1" / "x" / "metrics.csv").exists():
         time.sleep(0.01)
@@ -165,7 +204,9 @@ def test_a_second_process_on_the_same_run_is_refused(copy, capsys, request):
     assert (copy / "config.json").read_bytes() == before
     process.kill()
     process.join()
-    assert __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2  # refused for another reason: the lock is gone
+    assert (
+        __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2
+    )  # refused for another reason: the lock is gone
     assert "is finished" in capsys.readouterr().err
 
 
@@ -201,6 +242,11 @@ def test_train_resume_goes_on_with_the_same_configuration_only(words, said, whol
     before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
     again = [*TRAIN, "--runs", str(whole.parent.parent), "--name", "whole", "--resume"]
     assert __main__.main([*again, *words.split()]) == 2
-    assert re.fullmatch(rf"trpo: run {whole} was started with {said}: choose another --name\n", capsys.readouterr().err)
-    assert __main__.main([*again, "--threads", "0"]) == 0  # whatever this machine has: the run keeps its own
+    assert re.fullmatch(
+        rf"trpo: run {whole} was started with {said}: choose another --name\n",
+        capsys.readouterr().err,
+    )
+    assert (
+        __main__.main([*again, "--threads", "0"]) == 0
+    )  # whatever this machine has: the run keeps its own
     assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before

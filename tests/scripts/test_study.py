@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from scripts import __main__
-from scripts.studies.findings import judge, told
-from scripts.study import STUDIES
+from trpo.scripts import __main__
+from trpo.scripts.studies.findings import judge, told
+from trpo.scripts.study import STUDIES
 
 HOME = Path(__file__).resolve().parents[2]
 QUICK = {
@@ -35,11 +35,15 @@ def test_a_study_prints_its_verdict_and_leaves_its_numbers(name, tmp_path, capsy
     printed = capsys.readouterr().out
     (verdict,) = table(folder / "verdicts.csv")
     assert verdict["claim"] == QUICK[name]
-    assert verdict["holds"] == "holds"  # identities of mathematics: were one refuted, the code would be wrong
+    assert (
+        verdict["holds"] == "holds"
+    )  # identities of mathematics: were one refuted, the code would be wrong
     assert f"verdict: {verdict['holds']}" in printed
     assert verdict["measured"] in printed
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
-    assert {"command", "git_commit", "versions", "machine"} <= set(json.loads((folder / "provenance.json").read_text())[-1])
+    assert {"command", "git_commit", "versions", "machine"} <= set(
+        json.loads((folder / "provenance.json").read_text())[-1]
+    )
     rows = table(folder / "results.csv")
     assert len(rows) > 5
     board = EventAccumulator(str(folder)).Reload()
@@ -50,10 +54,18 @@ def test_a_verdict_can_be_computed_again_from_the_table(tmp_path):
     assert __main__.main(["study", "kl-asymmetry", "--out", str(tmp_path)]) == 0
     rows = table(tmp_path / "kl-asymmetry" / "results.csv")
     for row in rows:
-        assert float(row["ratio"]) == pytest.approx(float(row["kl"]) / float(row["reverse_kl"]), rel=1e-4)
+        assert float(row["ratio"]) == pytest.approx(
+            float(row["kl"]) / float(row["reverse_kl"]), rel=1e-4
+        )
     nearest = [float(row["ratio"]) for row in rows if float(row["distance"]) == 1e-3]
     assert max(abs(ratio - 1) for ratio in nearest) < 0.01
-    assert {row["seed"] for row in rows if row["pair"].startswith("ten-way")} == {"0", "1", "2", "3", "4"}
+    assert {row["seed"] for row in rows if row["pair"].startswith("ten-way")} == {
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+    }
 
 
 def test_a_verdict_has_three_values():
@@ -75,7 +87,9 @@ def test_the_studies_are_listed(capsys):
 
 def test_an_unknown_study_is_told_in_one_line(capsys):
     assert __main__.main(["study", "entropy"]) == 2
-    assert capsys.readouterr().err.startswith("trpo: unknown study 'entropy': expected euclidean-vs-kl,")
+    assert capsys.readouterr().err.startswith(
+        "trpo: unknown study 'entropy': expected euclidean-vs-kl,"
+    )
 
 
 def test_a_missing_scikit_learn_is_told_in_one_line(tmp_path, monkeypatch, capsys):
@@ -97,4 +111,8 @@ def test_a_reference_result_is_kept_and_shown(name):
     assert not provenance["git_commit"].endswith("-dirty")
     page = (HOME / "scripts" / "studies" / "README.md").read_text(encoding="utf-8")
     assert f"(../../runs/reference/studies/{name}/figure.png)" in page
-    assert {row["holds"] for row in table(folder / "verdicts.csv")} <= {"holds", "holds in part", "refuted"}
+    assert {row["holds"] for row in table(folder / "verdicts.csv")} <= {
+        "holds",
+        "holds in part",
+        "refuted",
+    }

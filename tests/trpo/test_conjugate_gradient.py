@@ -9,12 +9,21 @@ from trpo.conjugate_gradient import conjugate_gradient
 def spd(size: int, condition: float, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     Q, _ = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
-    return Q @ torch.diag(torch.logspace(0, -torch.tensor(condition).log10().item(), size, dtype=torch.float64)) @ Q.T
+    return (
+        Q
+        @ torch.diag(
+            torch.logspace(0, -torch.tensor(condition).log10().item(), size, dtype=torch.float64)
+        )
+        @ Q.T
+    )
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4])
 def test_equals_direct_solver(condition):
-    A, b = spd(12, condition), torch.randn(12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    A, b = (
+        spd(12, condition),
+        torch.randn(12, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
+    )
     solution = conjugate_gradient(lambda v: A @ v, b, max_iterations=200, tolerance=1e-13)
     expected = torch.linalg.solve(A, b)
     assert torch.allclose(solution.x, expected, rtol=1e-8, atol=1e-10 * expected.norm().item())
@@ -23,8 +32,14 @@ def test_equals_direct_solver(condition):
 
 def test_stops_on_the_relative_residual():
     A, b = spd(30, 1e2), torch.ones(30, dtype=torch.float64)
-    for scale in (2.0**-30, 1.0, 2.0**30):  # an absolute tolerance would stop at different iterations
-        solution = conjugate_gradient(lambda v: A @ v, scale * b, max_iterations=100, tolerance=1e-3)
+    for scale in (
+        2.0**-30,
+        1.0,
+        2.0**30,
+    ):  # an absolute tolerance would stop at different iterations
+        solution = conjugate_gradient(
+            lambda v: A @ v, scale * b, max_iterations=100, tolerance=1e-3
+        )
         residual = (scale * b - A @ solution.x).norm() / (scale * b).norm()
         assert solution.relative_residual == pytest.approx(residual.item(), rel=1e-6)
         assert residual < 1e-3
@@ -33,14 +48,20 @@ def test_stops_on_the_relative_residual():
 
 def test_ritz_values_are_the_eigenvalues_once_the_space_is_spanned():
     A = spd(8, 50.0)
-    solution = conjugate_gradient(lambda v: A @ v, torch.ones(8, dtype=torch.float64), max_iterations=8, tolerance=0.0)
-    assert torch.allclose(torch.tensor(solution.ritz_values, dtype=torch.float64), torch.linalg.eigvalsh(A), rtol=1e-6)
+    solution = conjugate_gradient(
+        lambda v: A @ v, torch.ones(8, dtype=torch.float64), max_iterations=8, tolerance=0.0
+    )
+    assert torch.allclose(
+        torch.tensor(solution.ritz_values, dtype=torch.float64), torch.linalg.eigvalsh(A), rtol=1e-6
+    )
 
 
 def test_ritz_values_lie_within_the_spectrum_before_that():
     A = spd(40, 1e4)
     eigenvalues = torch.linalg.eigvalsh(A)
-    ritz = conjugate_gradient(lambda v: A @ v, torch.ones(40, dtype=torch.float64), max_iterations=6).ritz_values
+    ritz = conjugate_gradient(
+        lambda v: A @ v, torch.ones(40, dtype=torch.float64), max_iterations=6
+    ).ritz_values
     assert len(ritz) == 6
     assert eigenvalues[0] <= ritz[0] <= ritz[-1] <= eigenvalues[-1] * (1 + 1e-12)
 
@@ -48,7 +69,11 @@ def test_ritz_values_lie_within_the_spectrum_before_that():
 def test_zero_right_hand_side():
     solution = conjugate_gradient(lambda v: v, torch.zeros(3))
     assert torch.equal(solution.x, torch.zeros(3))
-    assert (solution.iterations, solution.relative_residual, solution.quadratic_form) == (0, 0.0, 0.0)
+    assert (solution.iterations, solution.relative_residual, solution.quadratic_form) == (
+        0,
+        0.0,
+        0.0,
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-20, 1e18, 1e30])
@@ -60,7 +85,9 @@ def test_squares_neither_vanish_nor_overflow_in_float32(scale):
 
 def test_stops_where_there_is_no_curvature():
     A = torch.diag(torch.tensor([1.0, 0.0]))
-    assert torch.equal(conjugate_gradient(lambda v: A @ v, torch.tensor([0.0, 1.0])).x, torch.zeros(2))
+    assert torch.equal(
+        conjugate_gradient(lambda v: A @ v, torch.tensor([0.0, 1.0])).x, torch.zeros(2)
+    )
     assert conjugate_gradient(lambda v: -v, torch.ones(2)).iterations == 0
     assert conjugate_gradient(lambda v: v * torch.nan, torch.ones(2)).x.isfinite().all()
     mixed = conjugate_gradient(lambda v: A @ v, torch.tensor([1.0, 1.0]), 10)

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch.distributions import Categorical
 
-from trpo.curvature import empirical_fisher_product, hessian_vector_product, materialize, score_moments
+from trpo.curvature import (
+    empirical_fisher_product,
+    hessian_vector_product,
+    materialize,
+    score_moments,
+)
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.measurement import mean_kl, measure_from_here
 from trpo.model import Model, surrogate_gradient
@@ -16,8 +21,14 @@ STATES, CLASSES = 12, 4
 def make_model(seed: int) -> tuple[Model, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
     """A categorical network, states with targets that the model did not draw, and θ."""
     torch.manual_seed(seed)
-    network = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, CLASSES)).double()
-    model = Model(list(network.parameters()), lambda chunk: (network(chunk[0]),), lambda logits: Categorical(logits=logits))
+    network = torch.nn.Sequential(
+        torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, CLASSES)
+    ).double()
+    model = Model(
+        list(network.parameters()),
+        lambda chunk: (network(chunk[0]),),
+        lambda logits: Categorical(logits=logits),
+    )
     chunk = (torch.randn(STATES, 3, dtype=torch.float64), torch.randint(CLASSES, (STATES,)))
     return model, chunk, flatten(model.parameters).detach()
 
@@ -28,8 +39,12 @@ def log_likelihood(distribution, chunk):
 
 def dense_empirical_fisher(model, log_likelihood, chunks):
     """`empirical_fisher_product`'s slow twin: the mean outer product of the scores, a backward pass a sample."""
-    terms = torch.cat([log_likelihood(model.family(*model.outputs(chunk)), chunk) for chunk in chunks])
-    scores = torch.stack([flatten(torch.autograd.grad(term, model.parameters, retain_graph=True)) for term in terms])
+    terms = torch.cat([
+        log_likelihood(model.family(*model.outputs(chunk)), chunk) for chunk in chunks
+    ])
+    scores = torch.stack([
+        flatten(torch.autograd.grad(term, model.parameters, retain_graph=True)) for term in terms
+    ])
     return scores.T @ scores / len(scores)
 
 
@@ -49,7 +64,9 @@ def test_mean_score_is_zero_and_its_covariance_is_fisher(seed):
     model, chunk, _ = make_model(seed)
     mean, second_moment = score_moments(model, [chunk])
     assert mean.abs().max() < 1e-14
-    assert (second_moment - torch.outer(mean, mean) - dense_fisher(model, [chunk])).abs().max() < 1e-10
+    assert (
+        second_moment - torch.outer(mean, mean) - dense_fisher(model, [chunk])
+    ).abs().max() < 1e-10
     _, loss_gradient = surrogate_gradient(model, log_likelihood, [chunk])
     assert loss_gradient.norm() > 1e-2  # the other gradient, which knows the targets
 
@@ -71,7 +88,9 @@ def test_half_the_quadratic_form_is_kl_to_first_order_in_d():
 def test_fisher_is_semi_definite_and_the_loss_hessian_is_not():
     model, chunk, theta = make_model(0)
     F = torch.linalg.eigvalsh(materialize(fisher_vector_product(model, [chunk]), theta))
-    H = torch.linalg.eigvalsh(-materialize(hessian_vector_product(model, log_likelihood, [chunk]), theta))
+    H = torch.linalg.eigvalsh(
+        -materialize(hessian_vector_product(model, log_likelihood, [chunk]), theta)
+    )
     assert F[0] > -1e-12
     assert F[-1] > 0.1
     assert H[0] < -1e-2
@@ -84,8 +103,14 @@ def test_empirical_fisher_equals_its_slow_twin_and_is_not_fisher():
     product = empirical_fisher_product(model, log_likelihood, [chunk])
     assert torch.allclose(materialize(product, theta), empirical, atol=1e-12)
     halves = [tuple(x[:5] for x in chunk), tuple(x[5:] for x in chunk)]
-    assert torch.allclose(materialize(empirical_fisher_product(model, log_likelihood, halves), theta), empirical, atol=1e-12)
-    assert torch.allclose(dense_empirical_fisher(model, log_likelihood, halves), empirical, atol=1e-12)
+    assert torch.allclose(
+        materialize(empirical_fisher_product(model, log_likelihood, halves), theta),
+        empirical,
+        atol=1e-12,
+    )
+    assert torch.allclose(
+        dense_empirical_fisher(model, log_likelihood, halves), empirical, atol=1e-12
+    )
     assert (empirical - dense_fisher(model, [chunk])).abs().max() > 1e-2
 
 
@@ -98,7 +123,9 @@ def test_empirical_fisher_is_fisher_on_average_when_the_model_draws_the_targets(
     for first in range(CLASSES):
         for second in range(CLASSES):
             weight = probabilities[0, first] * probabilities[1, second]
-            expected += weight * dense_empirical_fisher(model, log_likelihood, [(states, torch.tensor([first, second]))])
+            expected += weight * dense_empirical_fisher(
+                model, log_likelihood, [(states, torch.tensor([first, second]))]
+            )
     assert torch.allclose(expected, dense_fisher(model, [(states,)]), atol=1e-12)
 
 
@@ -108,19 +135,29 @@ def test_hessian_product_equals_autograd_in_full():
 
     def loss(flat):
         shapes = [p.shape for p in model.parameters]
-        w1, b1, w2, b2 = (x.view(s) for x, s in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True))
+        w1, b1, w2, b2 = (
+            x.view(s) for x, s in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
+        )
         logits = torch.tanh(chunk[0] @ w1.T + b1) @ w2.T + b2
         return log_likelihood(Categorical(logits=logits), chunk).mean()
 
-    assert torch.allclose(materialize(product, theta), torch.autograd.functional.hessian(loss, theta), atol=1e-12)
+    assert torch.allclose(
+        materialize(product, theta), torch.autograd.functional.hessian(loss, theta), atol=1e-12
+    )
     halves = [tuple(x[:5] for x in chunk), tuple(x[5:] for x in chunk)]
     v = torch.randn(len(theta), dtype=torch.float64)
-    assert torch.allclose(hessian_vector_product(model, log_likelihood, halves)(v), product(v), atol=1e-12)
+    assert torch.allclose(
+        hessian_vector_product(model, log_likelihood, halves)(v), product(v), atol=1e-12
+    )
 
 
 def test_a_parameter_that_nothing_uses_has_no_curvature():
     model, chunk, theta = make_model(4)
-    larger = Model([*model.parameters, torch.zeros(2, dtype=torch.float64, requires_grad=True)], model.outputs, model.family)
+    larger = Model(
+        [*model.parameters, torch.zeros(2, dtype=torch.float64, requires_grad=True)],
+        model.outputs,
+        model.family,
+    )
     v = torch.ones(len(theta) + 2, dtype=torch.float64)
     for product in (
         hessian_vector_product(larger, log_likelihood, [chunk])(v),

@@ -4,11 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.distributions import Beta, Categorical, Dirichlet, Gamma, Independent, MultivariateNormal, Normal
+from torch.distributions import (
+    Beta,
+    Categorical,
+    Dirichlet,
+    Gamma,
+    Independent,
+    MultivariateNormal,
+    Normal,
+)
 
-from agents.policies import Policy
-from agents.rollout import Batch
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from trpo.agents.policies import Policy
+from trpo.agents.rollout import Batch
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.model import Model, keep_linearizations
 
@@ -32,7 +40,9 @@ def test_product_by_hand_equals_autograds(problem):
     by_hand = problem.policy.model()
     by_autograd = replace(by_hand, linearize=None, family_fisher=None)
     v = random_vector(len(flat_parameters(problem.policy)))
-    products = [fisher_vector_product(model, [problem.batch])(v) for model in (by_hand, by_autograd)]
+    products = [
+        fisher_vector_product(model, [problem.batch])(v) for model in (by_hand, by_autograd)
+    ]
     assert torch.allclose(*products, rtol=1e-12, atol=1e-12)
 
 
@@ -41,8 +51,12 @@ def test_kept_linearizations_are_of_theta_and_chunks(problem):
     here = keep_linearizations(model, chunks)
     assert here.here(chunks[0]) is here.here(chunks[0])
     v = random_vector(len(flat_parameters(problem.policy)))
-    assert torch.equal(fisher_vector_product(here, chunks)(v), fisher_vector_product(model, chunks)(v))
-    assert keep_linearizations(model, 2 * chunks) is model  # more than one a worker: only as many as work is done on
+    assert torch.equal(
+        fisher_vector_product(here, chunks)(v), fisher_vector_product(model, chunks)(v)
+    )
+    assert (
+        keep_linearizations(model, 2 * chunks) is model
+    )  # more than one a worker: only as many as work is done on
 
 
 def test_fisher_is_symmetric_and_positive_semi_definite(problem):
@@ -57,9 +71,15 @@ def test_chunks_make_no_difference(action_space):
     v = random_vector(len(flat_parameters(problem.policy)))
     whole = fisher_vector_product(model, [batch])(v)
     for size in (7, 16, 39):
-        assert torch.allclose(fisher_vector_product(model, batch.chunks(size))(v), whole, rtol=1e-12, atol=1e-14)
-        assert torch.allclose(double_backward_product(model, batch.chunks(size))(v), whole, rtol=1e-12, atol=1e-14)
-        assert torch.allclose(dense_fisher(model, batch.chunks(size)) @ v, whole, rtol=1e-12, atol=1e-12)
+        assert torch.allclose(
+            fisher_vector_product(model, batch.chunks(size))(v), whole, rtol=1e-12, atol=1e-14
+        )
+        assert torch.allclose(
+            double_backward_product(model, batch.chunks(size))(v), whole, rtol=1e-12, atol=1e-14
+        )
+        assert torch.allclose(
+            dense_fisher(model, batch.chunks(size)) @ v, whole, rtol=1e-12, atol=1e-12
+        )
 
 
 def test_fisher_is_the_expected_outer_product_of_scores():
@@ -72,7 +92,10 @@ def test_fisher_is_the_expected_outer_product_of_scores():
         distribution = policy.distribution(policy.network(batch.observations[s : s + 1]))
         for action in range(4):
             log_prob = distribution.log_prob(torch.tensor([[action]]))
-            score = torch.cat([g.reshape(-1) for g in torch.autograd.grad(log_prob.sum(), parameters, retain_graph=True)])
+            score = torch.cat([
+                g.reshape(-1)
+                for g in torch.autograd.grad(log_prob.sum(), parameters, retain_graph=True)
+            ])
             F += log_prob.exp().item() * torch.outer(score, score) / len(batch)
     assert torch.allclose(dense_fisher(policy.model(), [batch]), F, atol=1e-12)
 
@@ -81,8 +104,12 @@ def test_log_std_is_among_the_parameters_and_its_block_is_2_per_dimension():
     problem = make_problem(ACTION_SPACES["box"], (6,))
     names = [name for name, _ in problem.policy.named_parameters()]
     assert "log_std" in names
-    where = sum(p.numel() for n, p in list(problem.policy.named_parameters())[: names.index("log_std")])
-    block = dense_fisher(problem.policy.model(), [problem.batch])[where : where + 3, where : where + 3]
+    where = sum(
+        p.numel() for n, p in list(problem.policy.named_parameters())[: names.index("log_std")]
+    )
+    block = dense_fisher(problem.policy.model(), [problem.batch])[
+        where : where + 3, where : where + 3
+    ]
     assert torch.allclose(block, 2 * torch.eye(3, dtype=torch.float64), atol=1e-12)
 
 
@@ -90,9 +117,19 @@ def test_kl_is_summed_over_action_dimensions():
     """One state, unit variance, mean = θ: F is the identity; averaging over dimensions would give I/3."""
     theta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     problem = make_problem(ACTION_SPACES["box"], ())
-    model = Model([theta], lambda chunk: (theta.expand(1, 3), torch.zeros(3, dtype=torch.float64)), problem.policy.family)
-    assert torch.allclose(dense_fisher(model, [None]), torch.eye(3, dtype=torch.float64), atol=1e-12)
-    assert torch.allclose(fisher_vector_product(model, [None])(torch.ones(3).double()), torch.ones(3).double(), atol=1e-12)
+    model = Model(
+        [theta],
+        lambda chunk: (theta.expand(1, 3), torch.zeros(3, dtype=torch.float64)),
+        problem.policy.family,
+    )
+    assert torch.allclose(
+        dense_fisher(model, [None]), torch.eye(3, dtype=torch.float64), atol=1e-12
+    )
+    assert torch.allclose(
+        fisher_vector_product(model, [None])(torch.ones(3).double()),
+        torch.ones(3).double(),
+        atol=1e-12,
+    )
 
 
 def positive(x: torch.Tensor) -> torch.Tensor:
@@ -104,7 +141,10 @@ FAMILIES = {
     "gamma": (2, lambda e: Gamma(positive(e[:, 0]), positive(e[:, 1]))),
     "dirichlet": (3, lambda e: Dirichlet(positive(e))),
     "categorical": (3, lambda e: Categorical(logits=e)),
-    "correlated normal": (2, lambda e: MultivariateNormal(e, scale_tril=torch.tensor([[1.0, 0.0], [0.7, 0.5]]).double())),
+    "correlated normal": (
+        2,
+        lambda e: MultivariateNormal(e, scale_tril=torch.tensor([[1.0, 0.0], [0.7, 0.5]]).double()),
+    ),
     "state-dependent deviation": (4, lambda e: Independent(Normal(e[:, :2], e[:, 2:].exp()), 1)),
 }
 
@@ -113,7 +153,9 @@ FAMILIES = {
 def test_any_torch_family_with_a_registered_kl(name):
     outputs, family = FAMILIES[name]
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, outputs)).double()
+    network = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, outputs)
+    ).double()
     model = Model(list(network.parameters()), lambda states: (network(states),), family)
     states = torch.randn(9, 3, dtype=torch.float64)
     F = dense_fisher(model, [states])
@@ -137,7 +179,10 @@ def test_a_parameter_that_the_policy_does_not_use_has_no_curvature():
 def test_half_the_quadratic_form_is_kl_to_second_order(problem):
     """½ dᵀFd / KL → 1, its error shrinking with the first power of d at least."""
     policy, batch = problem.policy, problem.batch
-    F, d = fisher_vector_product(policy.model(), [batch]), random_vector(len(flat_parameters(policy)))
+    F, d = (
+        fisher_vector_product(policy.model(), [batch]),
+        random_vector(len(flat_parameters(policy))),
+    )
     quadratic = 0.5 * (d @ F(d)).item()
     theta = flat_parameters(policy)
     errors = []

@@ -12,7 +12,11 @@ NAN, INF = math.nan, math.inf
 
 def search(measure, max_kl=0.01, max_backtracks=10):
     return backtracking_line_search(
-        measure, surrogate_before=1.0, max_kl=max_kl, backtrack_ratio=0.5, max_backtracks=max_backtracks
+        measure,
+        surrogate_before=1.0,
+        max_kl=max_kl,
+        backtrack_ratio=0.5,
+        max_backtracks=max_backtracks,
     )
 
 
@@ -38,7 +42,16 @@ def test_shrinks_until_the_surrogate_improves():
 
 @pytest.mark.parametrize(
     "never",
-    [at(2.0, 0.011), at(1.0, 0.0), at(0.5, 0.0), at(NAN, 0.0), at(2.0, NAN), at(INF, 0.0), at(2.0, INF), at(NAN, NAN)],
+    [
+        at(2.0, 0.011),
+        at(1.0, 0.0),
+        at(0.5, 0.0),
+        at(NAN, 0.0),
+        at(2.0, NAN),
+        at(INF, 0.0),
+        at(2.0, INF),
+        at(NAN, NAN),
+    ],
     ids=str,
 )
 def test_refuses(never):

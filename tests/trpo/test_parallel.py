@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agents.update_rule import importance_weighted_advantage
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.parallel import map_chunks, set_workers, side_by_side, workers
 from trpo.trust_region import Status, TrustRegionConfig, trust_region_step
 
@@ -28,8 +28,15 @@ def test_a_step_is_the_same_with_any_number_of_workers(action_space, chunk_size)
     for count in (1, 2, 4):
         set_workers(count)
         problem = make_problem(action_space, (6,))
-        chunks = [problem.batch.rows(slice(start, start + chunk_size)) for start in range(0, 40, chunk_size)]
-        reports.append(trust_region_step(problem.policy.model(), importance_weighted_advantage, chunks, TrustRegionConfig()))
+        chunks = [
+            problem.batch.rows(slice(start, start + chunk_size))
+            for start in range(0, 40, chunk_size)
+        ]
+        reports.append(
+            trust_region_step(
+                problem.policy.model(), importance_weighted_advantage, chunks, TrustRegionConfig()
+            )
+        )
         parameters.append(flat_parameters(problem.policy))
     assert reports[0].status is Status.ACCEPTED
     assert reports[0] == reports[1] == reports[2]
@@ -51,7 +58,10 @@ def test_a_step_has_one_chunk_a_worker_in_memory(count):
 
     chunks = [problem.batch.rows(slice(start, start + 4)) for start in range(0, 40, 4)]
     report = trust_region_step(
-        replace(model, linearize=linearize), importance_weighted_advantage, chunks, TrustRegionConfig(cg_tolerance=0.0)
+        replace(model, linearize=linearize),
+        importance_weighted_advantage,
+        chunks,
+        TrustRegionConfig(cg_tolerance=0.0),
     )
     assert len(most) == len(chunks) * (1 + report.cg_iterations + 1)  # gradient, products, π_old
     assert max(most) <= 2 * count  # a worker's last one is there until it has its next
@@ -59,7 +69,9 @@ def test_a_step_has_one_chunk_a_worker_in_memory(count):
 
 def test_results_come_in_order_from_several_threads():
     set_workers(3)
-    barrier = threading.Barrier(3, timeout=10)  # passed only if three chunks are worked on at a time
+    barrier = threading.Barrier(
+        3, timeout=10
+    )  # passed only if three chunks are worked on at a time
 
     def work(chunk: int) -> tuple[int, int]:
         barrier.wait()
@@ -82,7 +94,9 @@ def test_an_error_in_a_chunk_is_raised():
 @pytest.mark.parametrize(("count", "each"), [(1, 1), (2, 1), (5, 2)])
 def test_side_by_side_shares_the_workers(count, each):
     set_workers(count)
-    barrier = threading.Barrier(2 if count > 1 else 1, timeout=10)  # passed only if both run at a time
+    barrier = threading.Barrier(
+        2 if count > 1 else 1, timeout=10
+    )  # passed only if both run at a time
 
     def work(number: int) -> list[int]:
         barrier.wait()

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from agents.update_rule import importance_weighted_advantage
 from tests import sweep
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.fisher import dense_fisher
 from trpo.model import surrogate_gradient
 from trpo.trust_region import Status, TrustRegionConfig, trust_region_step
@@ -19,7 +19,9 @@ CONFIG = TrustRegionConfig(max_kl=0.01, damping=0.1, cg_iterations=50, cg_tolera
 
 
 def step(problem, config=CONFIG, surrogate=importance_weighted_advantage, fisher_chunks=None):
-    return trust_region_step(problem.policy.model(), surrogate, [problem.batch], config, fisher_chunks)
+    return trust_region_step(
+        problem.policy.model(), surrogate, [problem.batch], config, fisher_chunks
+    )
 
 
 def test_kl_is_within_the_limit_and_is_what_the_report_says(problem):
@@ -40,9 +42,14 @@ def test_surrogate_improves_and_is_what_the_report_says(problem):
     report = step(problem)
     batch = problem.batch
     ratio = (
-        problem.policy.distribution(problem.policy.network(batch.observations)).log_prob(batch.actions) - batch.log_probs
+        problem.policy.distribution(problem.policy.network(batch.observations)).log_prob(
+            batch.actions
+        )
+        - batch.log_probs
     ).exp()
-    assert report.surrogate_after == pytest.approx((ratio * batch.advantages).mean().item(), rel=1e-10)
+    assert report.surrogate_after == pytest.approx(
+        (ratio * batch.advantages).mean().item(), rel=1e-10
+    )
     assert report.surrogate_before == pytest.approx(batch.advantages.mean().item(), rel=1e-10)
     assert report.surrogate_after > report.surrogate_before
 
@@ -57,14 +64,21 @@ def test_step_is_the_scaled_natural_gradient(problem):
     theta_old = flat_parameters(problem.policy)
     report = step(problem, replace(CONFIG, cg_iterations=500))
     expected = report.step_fraction * math.sqrt(2 * CONFIG.max_kl / (x @ A @ x).item()) * x
-    assert torch.allclose(flat_parameters(problem.policy) - theta_old, expected, rtol=1e-6, atol=1e-9)
+    assert torch.allclose(
+        flat_parameters(problem.policy) - theta_old, expected, rtol=1e-6, atol=1e-9
+    )
     assert report.step_norm == pytest.approx(expected.norm().item(), rel=1e-6)
     assert report.curvature == pytest.approx((x @ F @ x).item(), rel=1e-6)
     assert report.predicted_gain == pytest.approx((g @ expected).item(), rel=1e-6)
     gain = report.surrogate_after - report.surrogate_before
     assert report.gain_ratio == pytest.approx(gain / (g @ expected).item(), rel=1e-6)
     eigenvalues = torch.linalg.eigvalsh(A)
-    assert eigenvalues[0] * (1 - 1e-9) <= report.smallest_ritz <= report.largest_ritz <= eigenvalues[-1] * (1 + 1e-9)
+    assert (
+        eigenvalues[0] * (1 - 1e-9)
+        <= report.smallest_ritz
+        <= report.largest_ritz
+        <= eigenvalues[-1] * (1 + 1e-9)
+    )
 
 
 def test_undamped_small_step_moves_kl_by_the_limit():
@@ -82,15 +96,26 @@ def test_step_does_not_depend_on_the_advantages_scale(problem, scale):
     space, hidden = ACTION_SPACES["discrete"], (6,)
     one, other = make_problem(space, hidden), make_problem(space, hidden)
     step(one)
-    trust_region_step(other.policy.model(), lambda d, b: scale * importance_weighted_advantage(d, b), [other.batch], CONFIG)
-    assert torch.allclose(flat_parameters(one.policy), flat_parameters(other.policy), rtol=1e-6, atol=1e-10)
+    trust_region_step(
+        other.policy.model(),
+        lambda d, b: scale * importance_weighted_advantage(d, b),
+        [other.batch],
+        CONFIG,
+    )
+    assert torch.allclose(
+        flat_parameters(one.policy), flat_parameters(other.policy), rtol=1e-6, atol=1e-10
+    )
 
 
 def test_chunks_make_no_difference(action_space):
     whole, cut = make_problem(action_space, (6,)), make_problem(action_space, (6,))
     report = step(whole)
-    chunked = trust_region_step(cut.policy.model(), importance_weighted_advantage, cut.batch.chunks(7), CONFIG)
-    assert torch.allclose(flat_parameters(whole.policy), flat_parameters(cut.policy), rtol=1e-9, atol=1e-12)
+    chunked = trust_region_step(
+        cut.policy.model(), importance_weighted_advantage, cut.batch.chunks(7), CONFIG
+    )
+    assert torch.allclose(
+        flat_parameters(whole.policy), flat_parameters(cut.policy), rtol=1e-9, atol=1e-12
+    )
     assert chunked.mean_kl == pytest.approx(report.mean_kl, rel=1e-9)
     assert chunked.max_state_kl == pytest.approx(report.max_state_kl, rel=1e-9)
 
@@ -114,7 +139,9 @@ FAILURES = {
     # Its value only falls, whatever its gradient says.
     "never improves": (
         Status.LINE_SEARCH_FAILED,
-        lambda d, b: (s := importance_weighted_advantage(d, b)) - 2 * (s - b.advantages).detach().abs(),
+        lambda d, b: (
+            (s := importance_weighted_advantage(d, b)) - 2 * (s - b.advantages).detach().abs()
+        ),
     ),
 }
 
@@ -140,7 +167,9 @@ def test_no_curvature_is_a_status():
         problem.policy.network[-1].weight.zero_()
         problem.policy.network[-1].bias.copy_(torch.tensor([1e4, 0.0, 0.0, 0.0]))
     before = flat_parameters(problem.policy)
-    report = step(problem, replace(CONFIG, damping=0.0), surrogate=lambda d, b: d.base_dist.logits[:, 0, 1])
+    report = step(
+        problem, replace(CONFIG, damping=0.0), surrogate=lambda d, b: d.base_dist.logits[:, 0, 1]
+    )
     assert report.status is Status.NO_CURVATURE
     assert torch.equal(flat_parameters(problem.policy), before)
 
