@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.rollout import Batch
 from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product

@@ -9,8 +9,8 @@ from torch.distributions import Distribution
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.rollout import Batch
 from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
 from trpo.model import surrogate_gradient
 from trpo.trust_region import StepReport

@@ -1,6 +1,5 @@
 """Rollouts: T steps of N environments, written into storage that is allocated once."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,6 @@ from torch import Tensor
 
 from trpo.agents.normalization import ObservationNormalizer
 from trpo.agents.policies import Policy
-from trpo.parallel import workers
-
-SAMPLES_WORTH_A_WORKER = 512  # fewer, and handing them over costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -226,52 +222,3 @@ class Collector:
             self.returns[ended] = 0.0
             self.lengths[ended] = 0
         return episodes
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The B valid steps of a rollout, as the update rules take them: flat, with advantages and returns.
-
-    Args:
-        observations: (B, O), normalised.
-        actions: (B, A).
-        log_probs: (B,), log π_old(a|s).
-        advantages: (B,), zero mean and unit deviation.
-        returns: (B,), TD(λ) targets of the value function.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    log_probs: Tensor
-    advantages: Tensor
-    returns: Tensor
-
-    def __len__(self) -> int:
-        """Return B."""
-        return len(self.observations)
-
-    def rows(self, index: slice | Tensor) -> "Batch":
-        """Return the samples at `index`, as a batch.
-
-        Args:
-            index: a slice, or indices of any order.
-
-        Returns:
-            A view for a slice, a copy for indices.
-        """
-        return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
-
-    def chunks(self, size: int) -> list["Batch"]:
-        """Cut the batch into even chunks, of at most `size` samples, and one a worker if each has enough to do.
-
-        Args:
-            size: samples, ≥ 1.
-
-        Returns:
-            Views that make up the batch.
-        """
-        count = max(
-            math.ceil(len(self) / size), min(workers(), len(self) // SAMPLES_WORTH_A_WORKER)
-        )
-        even = math.ceil(len(self) / max(count, 1))
-        return [self.rows(slice(start, start + even)) for start in range(0, len(self), even)]

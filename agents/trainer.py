@@ -13,12 +13,13 @@ from torch import Tensor
 from trpo.agents.advantages import generalized_advantages
 from trpo.agents.agent import Agent
 from trpo.agents.algorithms import make_update_rule
+from trpo.agents.batch import Batch
 from trpo.agents.config import LearnerConfig
 from trpo.agents.policies import GaussianPolicy
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.rollout import Batch, Collector, Episode, Rollout, World, WorldError
+from trpo.agents.rollout import Collector, Episode, Rollout, World, WorldError
 from trpo.agents.stopwatch import Stopwatch
-from trpo.agents.value_function import make_fit
+from trpo.agents.value_fit import make_fit
 from trpo.parallel import side_by_side
 from trpo.trust_region import Status, StepReport
 from trpo.validation import ConfigError

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.rollout import Batch
 from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.trust_region import StepReport, TrustRegionConfig, trust_region_step
 from trpo.validation import require

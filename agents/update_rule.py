@@ -11,8 +11,8 @@ from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from trpo.agents import optimizer_state
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.rollout import Batch
 from trpo.measurement import measure_from_here
 from trpo.model import Model
 from trpo.parameters import assign, flatten

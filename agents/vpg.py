@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.rollout import Batch
 from trpo.agents.update_rule import UpdateRule, measured_update
 from trpo.model import surrogate_gradient
 from trpo.parameters import unflatten

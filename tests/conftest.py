@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
-from trpo.agents.rollout import Batch
 from trpo.parallel import set_workers
 
 torch.set_num_threads(1)  # tests share their cores with one another

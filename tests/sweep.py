@@ -15,8 +15,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.conftest import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
-from trpo.agents.rollout import Batch
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
 

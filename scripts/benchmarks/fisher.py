@@ -14,8 +14,8 @@ import torch
 import tyro
 from torch import Tensor
 
+from trpo.agents.batch import Batch
 from trpo.agents.policies import PolicyConfig, make_policy
-from trpo.agents.rollout import Batch
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.model import surrogate_gradient

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
-from trpo.agents.value_function import ValueConfig, ValueFunction, make_fit
+from trpo.agents.value_fit import make_fit
+from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.fisher import dense_fisher
 
 

@@ -15,8 +15,8 @@ from torch.distributions import (
 )
 
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.rollout import Batch
 from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
 from trpo.model import Model, keep_linearizations
 
