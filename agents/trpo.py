@@ -46,3 +46,6 @@ class Trpo(UpdateRule):
         return trust_region_step(
             self.model, importance_weighted_advantage, chunks, self.config, fisher_chunks
         )
+
+    def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102
+        return super().metrics(report) | {"trust_region/max_kl": self.config.max_kl}

@@ -4,6 +4,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -45,6 +46,21 @@ class UpdateRule(ABC):
         Returns:
             What the update measured.
         """
+
+    def metrics(self, report: StepReport) -> dict[str, float]:
+        """Return what an update measured, as it is logged.
+
+        Args:
+            report: of the update.
+
+        Returns:
+            By name, of `trpo.agents.metrics.METRICS`; numbers without a value are absent.
+        """
+        measured = {name: value for name, value in asdict(report).items() if value is not None}
+        del measured["status"]
+        metrics = {f"trust_region/{name}": float(value) for name, value in measured.items()}
+        metrics["trust_region/accepted"] = float(report.status is Status.ACCEPTED)
+        return metrics
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return what the rule carries from batch to batch."""
