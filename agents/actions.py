@@ -26,10 +26,11 @@ class ActionAdapter:
         self.start: np.ndarray | int = 0
         match space:
             case gym.spaces.Box(low=low, high=high):
-                self.bounds = (low, high)
+                self.bounds = low, high
                 self.scaled = bool(max(np.abs(low).max(), np.abs(high).max()) <= LARGEST_BOUND)
-                self.middle = (low / 2 + high / 2).astype(np.float32)
-                self.half = (high / 2 - low / 2).astype(np.float32)
+                if self.scaled:
+                    self.middle = (low / 2 + high / 2).astype(np.float32)
+                    self.half = (high / 2 - low / 2).astype(np.float32)
             case gym.spaces.Discrete(start=start) | gym.spaces.MultiDiscrete(start=start):
                 self.start = start
 

@@ -1,72 +1,80 @@
-"""The door: flat observations by Gymnasium's own flattening, actions as the environment wants them."""
+"""Vector environments in groups: the environment's own spaces, stepped whole or by themselves."""
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import tests.worlds
+from trpo.agents.observations import leaves
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 ENVS = 3
 
 
-def make(env_id, engine="gymnasium"):
-    return make_vector_env(env_id, EnvironmentConfig(engine, ENVS), seed=0, threads=1)
-
-
 @pytest.mark.parametrize("name", tests.worlds.SPACES)
-def test_observations_are_flattened_as_gymnasium_flattens_them(name):
+def test_observations_keep_their_shape(name):
     space, _ = tests.worlds.SPACES[name]
-    env = make(f"Test{name.capitalize()}-v0")
+    env = make_vector_env(
+        f"Test{name.capitalize()}-v0", EnvironmentConfig("gymnasium", ENVS), seed=0
+    )
     observations, _ = env.reset(seed=3)
-    assert observations.shape == (ENVS, gym.spaces.flatdim(space)) == env.observation_space.shape
-    assert env.single_observation_space.shape == (gym.spaces.flatdim(space),)
+    assert env.single_observation_space == space
     for n, single in enumerate(env.unwrapped.envs):
         plain, _ = single.unwrapped.reset(seed=3 + n)
-        np.testing.assert_allclose(observations[n], gym.spaces.flatten(space, plain))
+        for batched, leaf in zip(leaves(observations), leaves(plain), strict=True):
+            np.testing.assert_array_equal(batched[n], leaf)
+    env.close()
 
 
-@pytest.mark.parametrize("name", tests.worlds.SPACES)
-def test_actions_arrive_in_the_action_space(name):
-    """The environments of these tests refuse an action that is not in their space; here the actions' values are checked."""
-    _, space = tests.worlds.SPACES[name]
-    env = make(f"Test{name.capitalize()}-v0")
+class Corridor(gym.Env):
+    """Walk to the end."""
+
+    observation_space = gym.spaces.Box(0, 10, (1,))
+    action_space = gym.spaces.Discrete(2)
+    closed = False
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = self.np_random.integers(0, 3)
+        return np.array([self.at], np.float32), {}
+
+    def step(self, action):
+        self.at += int(action)
+        return np.array([self.at], np.float32), 0.0, self.at >= 10, False, {}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("engine", ["auto", "gymnasium", "gymnasium-async"])
+def test_environments_are_made_by_a_function(engine):
+    env = make_vector_env(Corridor, EnvironmentConfig(engine, ENVS), seed=0)
+    observations, _ = env.reset(seed=7)
+    plain = [Corridor().reset(seed=7 + n)[0] for n in range(ENVS)]
+    np.testing.assert_array_equal(observations, np.stack(plain))
+    env.close()
+
+
+def test_one_environment_is_stepped_and_left_open():
+    mine = Corridor()
+    env = make_vector_env(mine, EnvironmentConfig(num_envs=1), seed=0)
     env.reset(seed=0)
-    size = int(np.prod(space.shape)) if space.shape else 1
-    sent = {
-        gym.spaces.Box: np.linspace(-5, 5, ENVS * size, dtype=np.float32),
-        gym.spaces.Discrete: np.array([0, 1, 2]),
-        gym.spaces.MultiDiscrete: np.array([0, 0, 1, 4, 0, 3]),
-        gym.spaces.MultiBinary: np.arange(ENVS * size, dtype=np.float32) % 2,
-    }[type(space)].reshape(ENVS, size)
-    env.step(sent)
-    received = np.stack([
-        np.asarray(single.unwrapped.actions[-1]) for single in env.unwrapped.envs
-    ]).reshape(ENVS, size)
-    if isinstance(space, gym.spaces.Box):
-        np.testing.assert_allclose(
-            received, np.clip(sent, space.low.flatten(), space.high.flatten())
-        )
-        assert (received != sent).any()
-    else:
-        np.testing.assert_array_equal(received, sent + getattr(space, "start", 0))
+    before = mine.at
+    env.step(np.array([1]))
+    assert mine.at == before + 1
+    env.close()
+    assert not mine.closed
 
 
-def test_envpool_actions_are_clipped_too():
-    env, twin = make("Pendulum-v1", "envpool"), make("Pendulum-v1", "envpool")
-    env.reset(seed=0), twin.reset(seed=0)
-    beyond = [env.step(np.full((ENVS, 1), 50.0, np.float32)) for _ in range(5)]
-    at_bound = [twin.step(np.full((ENVS, 1), 2.0, np.float32)) for _ in range(5)]
-    for one, other in zip(beyond, at_bound, strict=True):
-        np.testing.assert_array_equal(one[0], other[0])
-        np.testing.assert_array_equal(one[1], other[1])
+def test_one_environment_cannot_be_many():
+    with pytest.raises(EnvError, match=r"^num_envs = 3: expected 1 .* give a function"):
+        make_vector_env(Corridor(), EnvironmentConfig(num_envs=3), seed=0)
 
 
-@pytest.mark.parametrize(
-    ("env_id", "message"),
-    [("TestImage-v0", "is an image"), ("TestText-v0", "Text.* is not supported")],
-)
-def test_unsupported_observations_are_named(env_id, message):
-    with pytest.raises(EnvError, match=rf"observation space .*{message}.*: expected"):
-        make(env_id)
+def test_a_function_that_fails_is_named():
+    def broken() -> gym.Env:
+        raise RuntimeError("no display\nDISPLAY is not set")
+
+    with pytest.raises(EnvError, match=r"broken' cannot be made: RuntimeError: no display$"):
+        make_vector_env(broken, EnvironmentConfig(num_envs=1), seed=0)
