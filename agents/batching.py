@@ -28,7 +28,7 @@ def make_batch(
     """
     steps, envs = rewards.shape
     flat = map_leaves(lambda leaf: leaf.flatten(0, 1), rollout.observations)  # ((T + 1)·N, …)
-    values = agent.values(flat, config.chunk_size).view(steps + 1, envs)
+    values = agent.values(flat, config.microbatch_size).view(steps + 1, envs)
     advantages = generalized_advantages(  # (T, N)
         rewards,
         values,

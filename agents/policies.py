@@ -136,13 +136,13 @@ class Policy(nn.Module, ABC):
         return self.family(*self.eta(output))
 
     def model(self) -> Model:
-        """Return this policy as the mathematics sees it; its batches have `observations`."""
+        """Return this policy as the mathematics sees it; its microbatches have `observations`."""
 
-        def outputs(batch: HasObservations) -> tuple[Tensor, ...]:
-            return self.eta(self.network(batch.observations))
+        def outputs(microbatch: HasObservations) -> tuple[Tensor, ...]:
+            return self.eta(self.network(microbatch.observations))
 
-        def linearize(batch: HasObservations) -> Linearization:
-            return self.linearize_eta(self.network.linearize(batch.observations))
+        def linearize(microbatch: HasObservations) -> Linearization:
+            return self.linearize_eta(self.network.linearize(microbatch.observations))
 
         by_hand = linearize if self.network.features.is_fixed else None
         return Model(list(self.parameters()), outputs, self.family, by_hand, self.family_fisher)

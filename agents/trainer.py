@@ -21,8 +21,8 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.value_fit import make_fit
-from trpo.parallel import side_by_side
-from trpo.trust_region import Status, StepReport
+from trpo.reducer import ThreadReducer
+from trpo.report import Status, StepReport
 from trpo.validation import ConfigError
 
 
@@ -53,6 +53,7 @@ class Trainer:
     Args:
         make_env: seed ↦ N environments, as `trpo.envs.make_vector_env` makes them.
         config: the learner.
+        threads: of the CPU, for the updates.
         make_encoder: from the observation space to an encoder; by default all numbers in a row.
 
     Raises:
@@ -65,8 +66,10 @@ class Trainer:
         self,
         make_env: MakeEnvironments,
         config: LearnerConfig,
+        threads: int = 1,
         make_encoder: MakeEncoder = FlatEncoder,
     ) -> None:
+        self.reducer = ThreadReducer(threads)
         self.config = config
         self.update = 0
         self.steps = 0
@@ -82,9 +85,10 @@ class Trainer:
             raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
         spaces = env.single_observation_space, env.single_action_space
         self.agent = Agent(*spaces, config, self.randomness, make_encoder)
-        self.update_policy = make_update_rule(self.agent.policy, config)
+        policy_reducer, value_reducer = self.reducer.halves()
+        self.update_policy = make_update_rule(self.agent.policy, config, policy_reducer)
         self.fit_value = make_fit(
-            self.agent.value_function, config.value, config.trainer.chunk_size
+            self.agent.value_function, config.value, config.trainer.microbatch_size, value_reducer
         )
         self.rollout = Rollout(batch_size // env.num_envs, env, self.agent.policy)
 
@@ -100,7 +104,7 @@ class Trainer:
         """
         while not self.finished:
             if self.at_resume_point and self.update:
-                self.close()
+                self.environments.close()
                 self._start_environments()
             yield self._next_update()
             if self.non_finite >= self.config.trainer.max_non_finite:
@@ -111,8 +115,9 @@ class Trainer:
         self.close()
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments, and end the threads."""
         self.environments.close()
+        self.reducer.close()
 
     @property
     def mean_return(self) -> float | None:
@@ -188,7 +193,7 @@ class Trainer:
         batch, values = make_batch(rollout, self._rewards(), agent, self.config.trainer)
         self._check_on_policy(batch)
         watch.lap("advantages")
-        (report, policy_metrics), value_metrics = side_by_side(
+        (report, policy_metrics), value_metrics = self.reducer.side_by_side(
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
@@ -236,8 +241,9 @@ class Trainer:
 
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)
-        self.fit_value(batch, generator)
-        return self.agent.value_function.metrics(batch.observations, batch.returns, values)
+        report = self.fit_value(batch, generator)
+        metrics = self.agent.value_function.metrics(batch.observations, batch.returns, values)
+        return report.metrics() | metrics
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

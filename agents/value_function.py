@@ -93,14 +93,14 @@ class ValueFunction(nn.Module):
         Its Fisher matrix is E[JᵀJ], Gauss–Newton's.
         """
 
-        def outputs(batch: HasObservations) -> tuple[Tensor, ...]:
-            return (self.network(batch.observations),)  # (B, 1)
+        def outputs(microbatch: HasObservations) -> tuple[Tensor, ...]:
+            return (self.network(microbatch.observations),)  # (b, 1)
 
         def family(*eta: Tensor) -> Distribution:
             return Normal(eta[0].squeeze(-1), torch.ones_like(eta[0][:, 0]), validate_args=False)
 
-        def linearize(batch: HasObservations) -> Linearization:
-            return self.network.linearize(batch.observations)
+        def linearize(microbatch: HasObservations) -> Linearization:
+            return self.network.linearize(microbatch.observations)
 
         def family_fisher(_: Tensor) -> Callable[[Tensors], Tensors]:
             return lambda u: u  # at unit variance, M = I
@@ -123,9 +123,12 @@ class ValueFunction(nn.Module):
             By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
             have none.
         """
-        metrics, variance = {"value/mean_return": returns.mean().item()}, returns.var()
+        fitted, variance = self(observations), returns.var()
+        metrics = {
+            "value/mean_return": returns.mean().item(),
+            "value/mean_squared_change": (fitted - values).square().mean().item(),
+        }
         if variance > 0:
-            fitted = self(observations)
             metrics["value/explained_variance"] = (1 - (returns - values).var() / variance).item()
             metrics["value/explained_variance_after"] = (
                 1 - (returns - fitted).var() / variance

@@ -12,7 +12,6 @@ from torch import Tensor
 from trpo.agents.batch import Batch
 from trpo.agents.encoders import flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
-from trpo.parallel import set_workers
 
 torch.set_num_threads(1)  # tests share their cores with one another
 
@@ -65,12 +64,6 @@ def make_problem(
             environments=torch.zeros(size, dtype=torch.int64),
         )
     return Problem(policy, batch)
-
-
-@pytest.fixture(autouse=True)
-def _one_worker() -> None:
-    """Whatever the command of an earlier test has set."""
-    set_workers(1)
 
 
 @pytest.fixture(params=ACTION_SPACES)

@@ -19,7 +19,7 @@ from trpo.agents.trpo import Trpo, TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import OptimizerName, VpgConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
-from trpo.trust_region import Status
+from trpo.report import Status
 from trpo.validation import ConfigError
 
 
@@ -152,7 +152,9 @@ def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
             return super().__call__(batch, generator)
 
     loop = trainer.config.trainer
-    trainer.update_policy = Watching(trainer.agent.policy, trainer.config.trpo, loop.chunk_size)
+    trainer.update_policy = Watching(
+        trainer.agent.policy, trainer.config.trpo, loop.microbatch_size
+    )
     run(trainer, 1)
     assert torch.equal(seen[0], shift)  # as it was when the batch was collected
     assert not torch.equal(normalizer.shift, shift)  # and updated after
@@ -195,9 +197,9 @@ def test_without_normalisation_the_observations_are_raw():
     assert torch.equal(trainer.agent.preprocessor(observations), observations)
 
 
-def test_fisher_stride_and_chunks_run_through_the_loop():
+def test_fisher_stride_and_microbatches_run_through_the_loop():
     whole = make_trainer("Pendulum-v1")
-    cut = make_trainer("Pendulum-v1", trainer={"chunk_size": 50})
+    cut = make_trainer("Pendulum-v1", trainer={"microbatch_size": 50})
     strided = make_trainer("Pendulum-v1", trpo=TrpoConfig(fisher_stride=4))
     kl = [run(trainer, 1)[0].metrics["trust_region/mean_kl"] for trainer in (whole, cut, strided)]
     assert kl[0] == pytest.approx(kl[1], rel=1e-3)
@@ -232,7 +234,7 @@ def test_any_encoder_is_trained_within_the_limit():
 
     def make():
         return Trainer(
-            lambda seed: make_vector_env("TestCamera-v0", config, seed), learner, Convolutional
+            lambda seed: make_vector_env("TestCamera-v0", config, seed), learner, 1, Convolutional
         )
 
     trainer = make()
