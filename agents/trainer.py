@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from trpo.agents.agent import Agent
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.batch import Batch
 from trpo.agents.config import LearnerConfig
+from trpo.agents.metrics import UpdateRecord
 from trpo.agents.policies import GaussianPolicy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import Collector, Episode, Rollout, World, WorldError
@@ -27,24 +28,6 @@ from trpo.validation import ConfigError
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message is one line, fit to print to a user."""
-
-
-@dataclass(frozen=True)
-class UpdateRecord:
-    """One update, as it is logged.
-
-    Args:
-        update: its number, from 1.
-        steps: environment steps since the run began.
-        status: how the policy's step ended.
-        metrics: names of `trpo.agents.metrics.METRICS` to values; those without a value yet are
-            absent.
-    """
-
-    update: int
-    steps: int
-    status: Status
-    metrics: dict[str, float]
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from trpo.scripts.command import run_command  # what follows imports torch; --help does not
+    from trpo.scripts.cli.command import run_command  # what follows imports torch; --help does not
 
     return run_command(importlib.import_module(f"trpo.scripts.{command}").main, options)
 

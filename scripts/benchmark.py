@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 
-from trpo.scripts.command import UsageError
+from trpo.scripts.cli.command import UsageError
 
 BENCHMARKS = {
     "learning": "train and evaluate over seeds: what every environment's preset reaches",

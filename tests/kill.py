@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from trpo.agents.checkpoint import load_checkpoint
+from trpo.agents.runs.checkpoint import load_checkpoint
 from trpo.scripts import __main__
 
 FORKS = multiprocessing.get_context(
@@ -111,13 +111,11 @@ def differences(one: Path, other: Path) -> list[str]:
     if files[0] != files[1] or len(files[0]) < 3:
         return [f"checkpoints {files[0]}, {files[1]}"]
     for name in files[0]:
-        (tensors, state), (others, other_state) = (
-            load_checkpoint(run / "checkpoints" / name) for run in (one, other)
+        mine, theirs = (load_checkpoint(run / "checkpoints" / name) for run in (one, other))
+        same = mine.tensors.keys() == theirs.tensors.keys() and all(
+            torch.equal(mine.tensors[key], theirs.tensors[key]) for key in mine.tensors
         )
-        same = tensors.keys() == others.keys() and all(
-            torch.equal(tensors[key], others[key]) for key in tensors
-        )
-        if not same or state != other_state:
+        if not same or mine.state != theirs.state:
             found.append(name)
     if untimed_rows(one) != untimed_rows(other):
         found.append("metrics.csv")

@@ -21,7 +21,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from trpo.scripts.tables import write_provenance
+from trpo.scripts.cli.tables import write_provenance
 
 HOME = Path(__file__).resolve().parent.parent
 WARM_UP = 0.1  # of the samples

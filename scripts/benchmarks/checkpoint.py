@@ -8,14 +8,14 @@ from typing import Any
 
 import tyro
 
-from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.stopwatch import Stopwatch
-from trpo.agents.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
 from trpo.parallel import set_workers
-from trpo.scripts.command import parse
-from trpo.scripts.options import TrainOptions, parse_train_options
-from trpo.scripts.tables import print_rows, write_provenance, write_rows
+from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 
@@ -33,8 +33,8 @@ class CheckpointOptions:
     """Folder for cost.csv."""
 
     def __post_init__(self) -> None:
-        require(self.boundaries >= 1, "boundaries", self.boundaries, "an integer ≥ 1")
-        require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
+        require(self, "boundaries", self.boundaries >= 1, "an integer ≥ 1")
+        require(self, "threads", self.threads >= 0, "an integer ≥ 0")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,10 +77,8 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
         run.make_env, replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
     )
     with tempfile.TemporaryDirectory() as folder:
-        telemetry, checkpoints = (
-            Telemetry(Path(folder), {"learner": {}}),
-            CheckpointFolder(Path(folder)),
-        )
+        telemetry = Telemetry(Path(folder), run.config(None, None))
+        checkpoints = CheckpointFolder(Path(folder))
         watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
         for record in trainer.updates():
             watch.lap(

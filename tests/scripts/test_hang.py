@@ -9,7 +9,7 @@ import pytest
 
 from tests.kill import SMALL, start
 from tests.scripts import test_resume
-from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 
 
 @pytest.mark.parametrize("env_id", ["TestHangs-v0", "TestSticks-v0", "TestHangingReset-v0"])

@@ -1,29 +1,19 @@
 """Which checkpoints a run keeps, and which of them can be used."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from trpo.agents.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trpo.agents.runs.errors import CheckpointError
+from trpo.agents.runs.files import remove_drafts
 
-from trpo.agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from trpo.agents.trainer import Trainer
+if TYPE_CHECKING:  # which an agent that loads itself from a checkpoint has no need of
+    from trpo.agents.trainer import Trainer
 
 BEST = "best.safetensors"
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint that was read.
-
-    Args:
-        tensors: by name.
-        state: everything else.
-    """
-
-    tensors: dict[str, Tensor]
-    state: dict[str, Any]
 
 
 class CheckpointFolder:
@@ -37,7 +27,7 @@ class CheckpointFolder:
         self.path = path
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint of the run as it is now; at a boundary, also if it is the best, and delete what is too many.
+        """Write a checkpoint of the run as it is now; at a resume point, also if it is the best, and delete what is too many.
 
         Args:
             trainer: at rest between updates.
@@ -49,18 +39,25 @@ class CheckpointFolder:
         ):  # first: killed between the two, a run goes on from a checkpoint before both
             save_checkpoint(self.path / BEST, tensors, state | {"mean_return": trainer.mean_return})
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
-        if not trainer.at_boundary:
-            # and delete none, so that a boundary stays even where only one checkpoint is kept
-            return
-        for old in self._updates()[: -trainer.config.trainer.keep_checkpoints]:
-            old.unlink()
+        self._delete_superseded(trainer)
 
-    def newest(self, warn: Callable[[str], None], boundary: bool = False) -> Checkpoint | None:
+    def best(self) -> Checkpoint:
+        """Read the checkpoint with the best mean return of 100 training episodes.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            CheckpointError: if there is none, or it cannot be used.
+        """
+        return load_checkpoint(self.path / BEST)
+
+    def newest(self, warn: Callable[[str], None], resumable: bool = False) -> Checkpoint | None:
         """Read the newest checkpoint that can be read.
 
         Args:
             warn: called with one line about each newer one that cannot.
-            boundary: whether it has to be one that training can be continued from exactly.
+            resumable: whether it has to be one that training can be continued from exactly.
 
         Returns:
             The checkpoint; `None` if the folder holds none.
@@ -71,25 +68,38 @@ class CheckpointFolder:
         damaged = False
         for path in reversed(self._updates()):
             try:
-                checkpoint = Checkpoint(*load_checkpoint(path))
+                checkpoint = load_checkpoint(path)
             except CheckpointError as error:
                 damaged = True
                 warn(f"{error}; trying the one before it")
                 continue
-            if checkpoint.state["at_boundary"] or not boundary:
+            if checkpoint.state["at_boundary"] or not resumable:
                 return checkpoint
         if damaged:
             raise CheckpointError(f"{self.path} holds no checkpoint that can be used")
         return None
 
-    def delete_after(self, update: int) -> None:
-        """Delete the checkpoints of later updates, which are about to be made again.
+    def remove_drafts(self) -> None:
+        """Remove what killed processes left of checkpoints that they were writing."""
+        for name in (BEST, "update-*"):
+            remove_drafts(self.path, name)
 
-        Args:
-            update: the last to keep.
+    def _delete_superseded(self, trainer: Trainer) -> None:
+        """Delete all but the newest few resume points and this checkpoint.
+
+        An earlier process may have left checkpoints of later updates: they stay until training has
+        come to them, or to its end.
         """
+        config = trainer.config.trainer
+        resume_points = [
+            number
+            for number in map(_update, self._updates())
+            if number <= trainer.update and number % config.checkpoint_interval == 0
+        ]
+        kept = {*resume_points[-config.keep_checkpoints :], trainer.update}
         for path in self._updates():
-            if _update(path) > update:
+            number = _update(path)
+            if number not in kept and (number < trainer.update or trainer.finished):
                 path.unlink()
 
     def _updates(self) -> list[Path]:
@@ -97,7 +107,7 @@ class CheckpointFolder:
 
     def _best_return(self) -> float:
         try:
-            return float(load_checkpoint(self.path / BEST)[1]["mean_return"])
+            return float(self.best().state["mean_return"])
         except CheckpointError:  # there is none yet, or it is damaged and gives way to the next
             return float("-inf")
 

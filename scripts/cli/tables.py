@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trpo.scripts.options import cpu_count
-from trpo.scripts.run_folder import git_commit, versions
+from trpo.agents.runs.provenance import git_commit, versions
+from trpo.scripts.cli.options import cpu_count
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import sys
 
 from trpo.agents.trainer import Trainer
-from trpo.scripts.interrupt import exit_at_once
+from trpo.scripts.cli.interrupt import exit_at_once
 
 
 class Hang:
