@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
@@ -47,14 +48,17 @@ class Telemetry:
         later: Sequence[UpdateRecord] = (),
     ) -> None:
         self._learner = config.learner
-        self._table = TableWriter(folder / TABLE, earlier, later)
-        stale = list(folder.glob("events.out.tfevents.*"))
-        self._events = EventFile(folder)
-        self._events.add(custom_scalars(CHARTS))
-        self._events.add(text("config", f"```json\n{json.dumps(to_json(config), indent=2)}\n```"))
         self._described: set[str] = set()
-        for record in earlier:
-            self._add_scalars(record)
+        stale = list(folder.glob("events.out.tfevents.*"))
+        with ExitStack() as opened:
+            self._table = opened.enter_context(closing(TableWriter(folder / TABLE, earlier, later)))
+            self._events = opened.enter_context(closing(EventFile(folder)))
+            self._events.add(custom_scalars(CHARTS))
+            configuration = json.dumps(to_json(config), indent=2)
+            self._events.add(text("config", f"```json\n{configuration}\n```"))
+            for record in earlier:
+                self._add_scalars(record)
+            self._opened = opened.pop_all()  # what an exception above would have closed
         for path in stale:
             path.unlink()
 
@@ -101,8 +105,7 @@ class Telemetry:
 
     def close(self) -> None:
         """Close the files."""
-        self._events.close()
-        self._table.close()
+        self._opened.close()
 
 
 def _flat(content: Mapping[str, object], prefix: str = "") -> dict[str, str | float | bool]:

@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
 
 import gymnasium as gym
 import msgspec
 
 from trpo.agents.runs.spaces import space_from_json, space_to_json
 
-Kind = TypeVar("Kind")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Kind = TypeVar("Kind", bound="DataclassInstance")
 
 
-def to_json(value: object) -> dict[str, object]:
+def to_json(value: "DataclassInstance") -> dict[str, object]:
     """Return a dataclass as JSON can hold it.
 
     Args:
@@ -21,7 +25,8 @@ def to_json(value: object) -> dict[str, object]:
     Returns:
         Its fields by name, nested.
     """
-    builtins = msgspec.to_builtins(value, enc_hook=space_to_json)
+    # asdict: msgspec alone leaves out defaults that stand in for what it did not find
+    builtins = msgspec.to_builtins(asdict(value), enc_hook=space_to_json)
     content: dict[str, object] = json.loads(json.dumps(builtins))  # its tuples as lists
     return content
 
