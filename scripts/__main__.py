@@ -1,4 +1,4 @@
-"""`trpo COMMAND …`: finds the command, runs it, and turns every foreseen failure into one line and an exit code."""
+"""`trpo COMMAND …`: finds the command and runs it; a foreseen failure is one line and a code."""
 
 import difflib
 import importlib
@@ -14,7 +14,7 @@ COMMANDS = {
     "presets": "list the environments with tuned settings",
     "compare": "train update rules over step sizes and seeds, and see which collapse",
     "study": "run a natural-gradient study: a claim, its experiment, its verdict",
-    "benchmark": "measure learning, speed and Fisher products: the commands behind the published numbers",
+    "benchmark": "measure learning, speed and Fisher products, as the published numbers were",
 }
 
 

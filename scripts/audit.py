@@ -1,4 +1,4 @@
-"""`trpo audit RUN`: whether every update of a run kept its promise; exit code 1 when one did not."""
+"""`trpo audit RUN`: whether every update of a run kept its promise; exit code 1 if not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,10 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Check every update of a run: KL within δ, surrogate not worse, failed steps put back; exit code 1 if one was broken."""
+    """Check every update of a run; exit code 1 if one broke a promise.
+
+    KL within δ, surrogate not worse, failed steps put back, numbered without a gap.
+    """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it, of any algorithm."""
@@ -44,7 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     max_kl = options.max_kl or learner.max_kl
     if max_kl is None:
         raise UsageError(
-            f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it against, --max-kl"
+            f"run {options.run} is of {learner.algorithm}, which has no δ: "
+            "give one to hold it against, --max-kl"
         )
     columns = run.metrics()
     broken = broken_promises(columns, max_kl)
@@ -62,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     print_facts(
         {promise: told(flags) for promise, flags in broken.items()}
         | {
-            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, in update {update[worst]:,}"
+            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, "
+            f"in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
     )

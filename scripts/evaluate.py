@@ -24,7 +24,7 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Play a trained policy: whole episodes, raw rewards, the deterministic policy unless told otherwise."""
+    """Play a trained policy: whole episodes, raw rewards, deterministic unless told otherwise."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     print_facts(
         {
             "policy": f"{policy}, {len(episodes)} episodes",
-            "return": f"{returns.mean():,.1f} ± {returns.std():,.1f}, from {returns.min():,.1f} to {returns.max():,.1f}",
+            "return": f"{returns.mean():,.1f} ± {returns.std():,.1f}, "
+            f"from {returns.min():,.1f} to {returns.max():,.1f}",
             "length": f"{lengths.mean():,.1f} steps",
         }
         | ({"video": str(options.video)} if options.video else {})

@@ -1,4 +1,4 @@
-"""`trpo plot RUN`: one figure of a run: what it learned, and how far each update moved the policy."""
+"""`trpo plot RUN`: one figure: what a run learned, and how far each update moved the policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`trpo resume RUN`: goes on with a run, from its last boundary checkpoint, as if it had never stopped."""
+"""`trpo resume RUN`: goes on with a run, as if it had never stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """Go on with a run that was interrupted or killed, or for longer. What results equals, bit for bit, a run never stopped."""
+    """Go on with a run, bit for bit as if it had never stopped; or for longer."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""

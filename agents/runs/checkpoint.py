@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with every tensor of the run, its counters as JSON, and a checksum. No code runs."""
+"""Checkpoints: one safetensors file of tensors, counters as JSON, and a checksum. No code runs."""
 
 import hashlib
 import json

@@ -27,7 +27,9 @@ class CheckpointFolder:
         self.path = path
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint of the run as it is now; at a resume point, also if it is the best, and delete what is too many.
+        """Write a checkpoint of the run as it is now, and delete what is too many.
+
+        At a resume point, also write it as the best, if it is.
 
         Args:
             trainer: at rest between updates.

@@ -1,4 +1,4 @@
-"""A TensorBoard event file that is written at once: no thread, no queue, so that a killed process loses no point."""
+"""A TensorBoard event file without thread or queue: a killed process loses no point."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and that are no links: a stranger's run folder may hold anything.
+"""Files that are whole or not there, and no links: a stranger's run folder may hold anything.
 
 A full disk or a killed process leaves the old content, never half of the new. Nothing is read or
 written through a link: it may lead out of the folder.
@@ -74,7 +74,7 @@ def _open_new(path: str, flags: int) -> int:
 
 
 class AppendedFile:
-    """A file that grows record by record, each handed to the system at once: a killed process loses none that it wrote.
+    """A file that grows record by record; a killed process loses none that it wrote.
 
     Args:
         path: the file; made if it is not there.

@@ -1,4 +1,4 @@
-"""One process a run folder: a lock that the system gives back when its owner dies, however it dies."""
+"""One process a run folder: a lock that the system gives back however its owner dies."""
 
 import fcntl
 import os

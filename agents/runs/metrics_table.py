@@ -114,7 +114,7 @@ class TableWriter:
         self._replace([*self._made, *map(_row, self._later)])
 
     def forget_later(self) -> None:
-        """Drop what is left of the rows that were to be made again: training has ended before them."""
+        """Drop the rows that were to be made again and are not: training has ended before them."""
         if self._later:
             self._later = []
             self._replace(self._made)

@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Return the commit of this project's checkout, marked if it has changes; `None` where it is installed otherwise."""
+    """Return the commit of this project's checkout, marked if it has changes; `None` elsewhere."""
     this = Path(__file__).resolve()
     # installed inside another project's repository, it is no file of that repository
     if _git(this.parent, "ls-files", this.name) is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """Yields a trainer's updates, each when its row is written, and its checkpoint where one is due.
+    """Yields a trainer's updates, each with its row and any checkpoint that is due on disk.
 
     A loop over it that ends early, but not by an exception, saves where it is.
 

@@ -47,7 +47,7 @@ class Run:
 
     @staticmethod
     def exists(folder: Path) -> bool:
-        """Return whether a run was begun in a folder; one that was killed before it had a config.json was not.
+        """Return whether a run was begun in a folder: it has a config.json.
 
         Args:
             folder: any path.
@@ -156,7 +156,7 @@ class Run:
         replace_file(self.folder / EVALUATION, text.encode("utf-8"))
 
     def remove_drafts(self) -> None:
-        """Remove what killed processes left of files that they were writing; under the run's lock."""
+        """Remove what killed processes left of files that they were writing; needs the lock."""
         for name in (CONFIG, TABLE):
             remove_drafts(self.folder, name)
         self.checkpoints.remove_drafts()

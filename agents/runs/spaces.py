@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as JSON, so that a saved agent knows what it sees and does without its environment. No code runs."""
+"""Gymnasium's spaces as JSON: a saved agent needs no environment to know them. No code runs."""
 
 import math
 from typing import TypeAlias

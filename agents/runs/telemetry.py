@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: one row an update in metrics.csv, the same numbers in TensorBoard."""
+"""What a run writes down as it trains: a row an update in metrics.csv, the same in TensorBoard."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Telemetry:
             path.unlink()
 
     def write(self, record: UpdateRecord) -> None:
-        """Write one update; metrics without a value are left empty in the table and out of TensorBoard.
+        """Write one update; metrics without a value are left empty, and out of TensorBoard.
 
         Args:
             record: the update.
@@ -100,7 +100,7 @@ class Telemetry:
         self._events.add(Summary(value=values))
 
     def forget_later(self) -> None:
-        """Drop what is left of the updates that were to be made again: training has ended before them."""
+        """Drop the rows that were to be made again and are not: training has ended before them."""
         self._table.forget_later()
 
     def close(self) -> None:

@@ -2,21 +2,25 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import Field, asdict
+from typing import ClassVar, Protocol, TypeVar
 
 import gymnasium as gym
 import msgspec
 
 from trpo.agents.runs.spaces import space_from_json, space_to_json
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Kind = TypeVar("Kind", bound="DataclassInstance")
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field]]
 
 
-def to_json(value: "DataclassInstance") -> dict[str, object]:
+Kind = TypeVar("Kind", bound=Dataclass)
+
+
+def to_json(value: Dataclass) -> dict[str, object]:
     """Return a dataclass as JSON can hold it.
 
     Args:

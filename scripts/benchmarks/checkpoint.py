@@ -1,4 +1,4 @@
-"""`trpo benchmark checkpoint`: what the boundaries of a run cost, where it is saved and environments start afresh."""
+"""`trpo benchmark checkpoint`: what a run's resume points cost."""
 
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Seconds that a boundary takes, as a share of all, and the steps in episodes that it cuts off; at the default interval."""
+    """Share of time that resume points take, and of steps in episodes that they cut off."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5")
     """Environments."""

@@ -1,4 +1,4 @@
-"""`trpo benchmark learning`: trains and evaluates, and keeps every result as a row with what produced it."""
+"""`trpo benchmark learning`: trains, evaluates, and keeps every result as a row."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Train with each environment's preset, evaluate the final policy, add a row to OUT/results.csv; rows there are kept."""
+    """Train with each preset, evaluate the final policy, add a row to OUT/results.csv."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = tuple(PRESETS)
     """Environments to train on."""
@@ -81,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
             rows.append(row)
             write_rows(results, rows)
             print(
-                f"[{number}/{len(cells)}] {env} seed {seed}: {row['deterministic_return']:,.1f} in {row['seconds']:.0f} s",
+                f"[{number}/{len(cells)}] {env} seed {seed}: "
+                f"{row['deterministic_return']:,.1f} in {row['seconds']:.0f} s",
                 flush=True,
             )
     print_rows(summarize(read_rows(results)))

@@ -61,7 +61,7 @@ def parse(
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what an exception comes from: tyro ends the process for what a configuration class raises."""
+    """Return what an exception comes from: tyro exits for what a configuration class raises."""
     while error.__context__:
         error = error.__context__
     return error

@@ -1,4 +1,4 @@
-"""What `trpo train` shows: a live panel on a terminal, plain lines elsewhere, and a summary at the end."""
+"""What `trpo train` shows: a live panel on a terminal, lines elsewhere, a summary at the end."""
 
 import time
 from pathlib import Path

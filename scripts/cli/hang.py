@@ -1,4 +1,4 @@
-"""What happens when an environment in this process hangs: nothing can interrupt it, so the process ends, after one line."""
+"""An environment in this process that hangs: nothing can interrupt it, so the process ends."""
 
 import sys
 

@@ -25,7 +25,7 @@ from trpo.validation import require
 
 
 def cpu_count() -> int:
-    """Return the cores that this process may use, where the system tells; else those of the machine."""
+    """Return the cores that this process may use, where the system tells; else the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

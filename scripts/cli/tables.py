@@ -46,7 +46,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:
-    """Write what produces the results beside them: command, versions, commit, machine; after what earlier commands wrote.
+    """Write what produced results: command, versions, commit, machine; after what is there.
 
     Args:
         path: a JSON file, or none yet.

@@ -1,4 +1,4 @@
-"""What `trpo train` and `trpo resume` share: the loop, and going on with a run as if it had never stopped."""
+"""What `trpo train` and `trpo resume` share: the loop, and going on with a run."""
 
 from contextlib import closing
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The learning benchmark: each kind of return is what its name says, and finished cells are kept."""
+"""The learning benchmark: each return is what its name says, and finished cells are kept."""
 
 from trpo.scripts import __main__
 from trpo.scripts.cli.tables import read_rows

@@ -1,4 +1,4 @@
-"""Going on with a run: exactly, by the command, after signals; and what it says when that cannot be."""
+"""Going on with a run: exactly, by the command, after signals; and what is said if it cannot be."""
 
 import json
 import os
@@ -66,7 +66,8 @@ def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
     before = json.loads((short / "config.json").read_text())
     assert __main__.main(["resume", str(short)]) == 2
     assert re.fullmatch(
-        r"trpo: run .*short is finished: it took [\d,]+ steps; to go on, give a larger --total-steps",
+        r"trpo: run .*short is finished: it took [\d,]+ steps; "
+        r"to go on, give a larger --total-steps",
         capsys.readouterr().err.strip(),
     )
     total_steps = json.loads((whole / "config.json").read_text())["learner"]["trainer"][

@@ -1,4 +1,4 @@
-"""Checkpoints come back as they went; what is no checkpoint is named and refused, and runs no code."""
+"""Checkpoints come back as they went; what is none is named and refused, and runs no code."""
 
 import errno
 import pickle

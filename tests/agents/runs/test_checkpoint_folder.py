@@ -1,4 +1,4 @@
-"""A run keeps its newest checkpoints and its best; a damaged one is named, and gives way to the one before it."""
+"""A run keeps its newest checkpoints and its best; a damaged one gives way to the one before."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 
 
 def trained(path: Path, updates: int, **loop) -> CheckpointFolder:
-    """A folder of the checkpoints of a run, saved at every boundary, which is every other update, and at the end."""
+    """The checkpoints of a run, saved at every other update, its resume points, and at the end."""
     folder = CheckpointFolder(path)
     trainer = make_trainer(trainer=loop)
     for _ in range(updates):
