@@ -77,7 +77,7 @@ def step(seed: int) -> tuple[StepReport, str]:
     # in float64, by torch's own formula, where no probability underflows
     old, new = (policy.family(*(e.double() for e in eta)) for eta in (eta_old, eta_new))
     kl = kl_divergence(old, new).mean().item()
-    if not report.mean_kl <= config.max_kl or kl > config.max_kl * (1 + 1e-9) and kl < math.inf:
+    if not report.mean_kl <= config.max_kl or (kl > config.max_kl * (1 + 1e-9) and kl < math.inf):
         return report, f"KL {report.mean_kl}, or {kl}, > {config.max_kl}"
     return report, ""
 

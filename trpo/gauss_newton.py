@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import measure_from_here
 from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
+from trpo.trust_region import natural_direction
 
 
 def gauss_newton_step(

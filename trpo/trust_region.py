@@ -4,10 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from trpo.conjugate_gradient import Solution, conjugate_gradient
+from trpo.fisher import fisher_vector_product
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import measure_from_here
 from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
 from trpo.validation import require
@@ -42,6 +45,33 @@ class TrustRegionConfig:
             "a number in (0, 1)",
         )
         require(self.max_backtracks >= 0, "max_backtracks", self.max_backtracks, "an integer ≥ 0")
+
+
+def natural_direction(
+    model: Model[Microbatch],
+    g: Tensor,
+    microbatches: Sequence[Microbatch],
+    damping: float,
+    max_iterations: int = 10,
+    tolerance: float = 1e-10,
+    reducer: Reducer = SERIAL,
+) -> Solution:
+    """Solve (F + βI) x = g by conjugate gradient (Amari 1998; Kakade 2001; Schulman et al. 2015, appendix C).
+
+    Args:
+        model: the distribution, at the θ of F.
+        g: (P,), the surrogate's gradient there, finite.
+        microbatches: the states that F is averaged over, the same ones for the whole solve.
+        damping: β ≥ 0.
+        max_iterations: products with F to spend at most.
+        tolerance: relative residual ‖g − (F + βI)x‖ / ‖g‖ to stop at.
+        reducer: brings the microbatches together.
+
+    Returns:
+        x, (P,), and what the solve tells of F.
+    """
+    product = fisher_vector_product(model, microbatches, reducer)
+    return conjugate_gradient(product, g, max_iterations, tolerance, damping)
 
 
 def trust_region_step(
