@@ -12,7 +12,7 @@ SAMPLES_WORTH_A_THREAD = 512  # fewer, and handing them over costs more than it 
 
 @dataclass(frozen=True)
 class Batch:
-    """The B valid steps of a rollout, as the update rules take them: flat, with advantages and returns.
+    """The B valid steps of a rollout: flat, with advantages and returns.
 
     Args:
         observations: (B, O), normalised.
@@ -44,7 +44,7 @@ class Batch:
         return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     def microbatches(self, size: int, reducer: Reducer) -> list["Batch"]:
-        """Cut the batch into even pieces, of at most `size` samples, one a thread if each has enough to do.
+        """Cut the batch evenly: at most `size` samples each, and one a thread if that pays.
 
         Args:
             size: samples, ≥ 1.

@@ -1,4 +1,4 @@
-"""The natural policy gradient (Kakade 2001) as an update rule: TRPO's direction, with nothing to check where it leads."""
+"""The natural policy gradient (Kakade 2001) as an update rule: TRPO's direction, unchecked."""
 
 import math
 from dataclasses import dataclass

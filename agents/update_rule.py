@@ -1,4 +1,4 @@
-"""What update rules share: an interface, the surrogate, and one measurement of what an update did to the policy."""
+"""What update rules share: an interface, the surrogate, and the measurement of an update."""
 
 import math
 from abc import ABC, abstractmethod
@@ -50,7 +50,14 @@ class UpdateRule(ABC):
         """
 
     def microbatches(self, batch: Batch) -> list[Batch]:
-        """Cut a batch for this rule's reducer."""
+        """Cut a batch for this rule's reducer.
+
+        Args:
+            batch: B samples.
+
+        Returns:
+            Views that make up the batch.
+        """
         return batch.microbatches(self.microbatch_size, self.reducer)
 
     def measured_update(

@@ -67,3 +67,9 @@ def test_from_the_command_to_conjugate_gradient_and_to_its_product_in_five_hops(
             f"trpo/{there}".replace("trpo/trpo/", "trpo/").removesuffix(".py").replace("/", ".")
         )
         assert f"from {module} import" in (HOME / here).read_text(encoding="utf-8"), (here, there)
+
+
+def test_training_imports_nothing_of_the_reference_curvature():
+    for folder in ("trpo", "agents", "envs"):
+        for path in (HOME / folder).glob("*.py"):
+            assert "trpo.reference" not in path.read_text(encoding="utf-8"), path

@@ -1,4 +1,4 @@
-"""The trust-region step: natural gradient, scaled to the KL limit, backtracked until measurements agree, or undone."""
+"""The trust-region step: the natural gradient scaled to the KL limit, measured, backtracked."""
 
 import math
 from collections.abc import Sequence
@@ -56,7 +56,9 @@ def natural_direction(
     tolerance: float = 1e-10,
     reducer: Reducer = SERIAL,
 ) -> Solution:
-    """Solve (F + βI) x = g by conjugate gradient (Amari 1998; Kakade 2001; Schulman et al. 2015, appendix C).
+    """Solve (F + βI) x = g by conjugate gradient: the direction of most gain for its KL.
+
+    Amari 1998; Kakade 2001; Schulman et al. 2015, appendix C.
 
     Args:
         model: the distribution, at the θ of F.
@@ -82,11 +84,11 @@ def trust_region_step(
     fisher_microbatches: Sequence[Microbatch] | None = None,
     reducer: Reducer = SERIAL,
 ) -> StepReport:
-    """Maximise L(θ) subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ, to second order, then by measurement (Schulman et al. 2015).
+    """Maximise L(θ) subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ (Schulman et al. 2015).
 
-    x ≈ (F + βI)⁻¹g by conjugate gradient; full step √(2δ / xᵀ(F + βI)x) · x; then a backtracking
-    line search on the measured KL and the measured surrogate. θ is left at the accepted point, else
-    bit for bit where it was.
+    To second order, then by measurement: x ≈ (F + βI)⁻¹g by conjugate gradient; full step
+    √(2δ / xᵀ(F + βI)x) · x; then a backtracking line search on the measured KL and the measured
+    surrogate. θ is left at the accepted point, else bit for bit where it was.
 
     Args:
         model: the distribution; its θ is changed in place.

@@ -1,4 +1,4 @@
-"""KL in float32 against float64, where torch's own is infinite; and within the dtype's resolution, where δ is small."""
+"""KL in float32 against float64, where torch's own is infinite, and where δ is small."""
 
 import math
 
@@ -181,7 +181,7 @@ def test_a_leap_measures_what_it_is_in_float32(name):
 ])  # fmt: skip
 @pytest.mark.parametrize("name", EVENTS)
 def test_small_limits_hold_in_every_dtype(name, dtype, max_kl):
-    """The KL of the numbers that the network puts out, taken in float64, is within δ, and is what is reported."""
+    """KL of the network's outputs, taken in float64, is within δ, and is what is reported."""
     model, states = classifier(EVENTS[name], 4, dtype)
     advantages = torch.randn(64, generator=torch.Generator().manual_seed(1)).to(dtype)
     eta_old = model.outputs(states)[0].detach()
