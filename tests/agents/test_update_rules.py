@@ -217,6 +217,34 @@ def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(
     assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
 
 
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_interrupted_update_is_put_back(problem_of, action_space, algorithm, error, monkeypatch):
+    """Policy and optimizer: raised at the measurement of what the update did."""
+    one, other = (problem_of(action_space, (6,)) for _ in range(2))
+    learner = LearnerConfig(algorithm=algorithm)
+    rules = [make_update_rule(problem.policy, learner) for problem in (one, other)]
+    before, family = flat_parameters(one.policy), one.policy.family
+
+    def interrupted(*eta):
+        if not torch.equal(flat_parameters(one.policy), before):
+            raise error
+        return family(*eta)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.policy, "family", interrupted)
+        rules[0].model = one.policy.model()
+        with pytest.raises(error):
+            rules[0](one.batch, generator())
+    assert torch.equal(flat_parameters(one.policy), before)
+    rules[0].model = one.policy.model()
+    reports = [
+        rule(problem.batch, generator()) for rule, problem in zip(rules, (one, other), strict=True)
+    ]
+    assert reports[0] == reports[1]
+    assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
+
+
 @pytest.mark.parametrize("config", [NpgConfig(), NpgConfig("fixed")])
 def test_the_natural_gradient_of_nothing_is_no_step(problem, config):
     before = flat_parameters(problem.policy)
