@@ -51,6 +51,7 @@ def _gae(
     baseline: float = 1.0,
     backwards: bool = True,
     mask_resets: bool = True,
+    reset_running: bool = False,
     finish: Callable[[Tensor, Tensor], Tensor] = lambda advantages, values: advantages,
 ) -> Tensor:
     """GAE; `ends` is where no future is added, `cuts` where the sum stops."""
@@ -60,6 +61,8 @@ def _gae(
     advantages, running = torch.zeros_like(delta), torch.zeros_like(delta[0])
     for t in reversed(range(len(delta))) if backwards else range(len(delta)):
         running = delta[t] + decay(gamma, gae_lambda) * goes_on[t] * running
+        if reset_running and t > 0:
+            running = running * ~(terminated | truncated)[t - 1]
         advantages[t] = running
     if mask_resets:
         advantages[1:] *= ~(terminated | truncated)[:-1]
@@ -98,7 +101,7 @@ GAE = {
     ),
     "cut-one-step-early": Mistake(
         "your sum is cut one step early: whether step t ended the episode decides about δ_{t+1}, not step t + 1",
-        (partial(_gae, cuts=_shifted),),
+        tuple(partial(_gae, cuts=_shifted, reset_running=reset) for reset in (False, True)),
     ),
     "bootstraps-own-state": Mistake(
         "your δ_t bootstraps from V(s_t), where V(s_{t+1}) belongs: r_t leads to s_{t+1}",
@@ -133,7 +136,7 @@ GAE = {
     ),
     "loops-forwards": Mistake(
         "your loop runs forwards in time: Â_t is made of what follows t, so begin at the last step",
-        (partial(_gae, backwards=False),),
+        tuple(partial(_gae, backwards=False, reset_running=reset) for reset in (False, True)),
     ),
     "resets-not-masked": Mistake(
         "your reset steps have an advantage: the step after an episode's end is no step of any episode, so 0",
@@ -507,16 +510,17 @@ def _cg(
     residual_sign: float = -1.0,
     aliased: bool = False,
     own_b: bool = True,
+    own_length: bool = True,
     fewer: int = 0,
     small: Callable[[Tensor, Tensor, float], Tensor] = lambda rr, b, tol: rr.sqrt() <= tol * b.norm(),
     guard_zero: bool = True,
     result: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda x, r, p: x,
 ) -> Tensor:
     """Nocedal & Wright's algorithm 5.2."""
-    length, bb = b.clone(), b @ b
     x, r = start(b), b.clone() if own_b else b
+    length = b.clone() if own_length else b  # what a small residual is measured by
     p = r if aliased else r.clone()
-    rr = bb
+    rr = r @ r
     for iteration in range(max_iterations - fewer):
         if small(rr, length, tolerance) and (iteration or guard_zero):
             break
@@ -589,11 +593,13 @@ CONJUGATE_GRADIENT = {
     ),
     "b-overwritten": Mistake(
         "you change the caller's b: `r = b` copies nothing, and `r -= …` changes it; take b.clone()",
-        (partial(_cg, own_b=False),),
+        tuple(partial(_cg, own_b=False, own_length=own) for own in (True, False)),
     ),
     "p-and-b-overwritten": Mistake(
         "p, r and the caller's b are one tensor: `=` copies nothing, and `r -= …` changes all three; take clones",
-        (partial(_cg, own_b=False, aliased=True),),
+        tuple(
+            partial(_cg, own_b=False, aliased=True, own_length=own) for own in (True, False)
+        ),
     ),
     "x-along-r": Mistake(
         "your x moves along r: it moves along p", (partial(_cg, along=lambda p, r: r.clone()),)
