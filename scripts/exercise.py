@@ -16,8 +16,8 @@ FOLDER = Path(__file__).parent / "exercises"
 HANDED_OUT = {
     "exercise.py": "stubs/exercise.py",
     "test_exercise.py": "stubs/test_exercise.py",
-
-
+    "answers.json": "stubs/answers.json",
+    "LAB.md": "LAB.md",
 }
 USAGE = """usage: trpo exercise COMMAND DIR [OPTIONS]
 
