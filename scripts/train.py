@@ -12,6 +12,7 @@ from trpo.agents.trainer import Trainer
 from trpo.scripts import run_folder
 from trpo.scripts.command import UsageError, run_command
 from trpo.scripts.display import Display
+from trpo.scripts.exercises.student import use_exercise
 from trpo.scripts.hang import Hang
 from trpo.scripts.interrupt import Interrupt
 from trpo.scripts.lock import locked
@@ -60,6 +61,8 @@ def train(options: TrainOptions) -> tuple[Path, int]:
         hang.trainer = trainer = Trainer(
             partial(options.make_env, on_hang=hang), options.learner, options.threads
         )
+        if options.exercise:
+            use_exercise(trainer, Path(options.exercise))
         run_folder.create(folder, again=options.resume)
         with locked(folder):
             telemetry = Telemetry(folder, run_folder.write_config(folder, options))
