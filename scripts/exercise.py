@@ -1,4 +1,4 @@
-"""`trpo exercise`: hands out TRPO in six functions to write, and says what is right, and which mistake the rest is."""
+"""`trpo exercise`: hands out TRPO in six functions to write, and names the mistakes."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ USAGE = """usage: trpo exercise COMMAND DIR [OPTIONS]
   check DIR    compares them with a dense oracle, and names the mistake where there is one
   quiz DIR     asks the lab sheet's questions, or marks the answers in answers.json by running code
 
-trpo exercise check --help lists its options; trpo train CartPole-v1 --exercise DIR trains with them."""
+trpo exercise check --help lists options; trpo train CartPole-v1 --exercise DIR trains with it."""
 
 
 @dataclass(frozen=True)

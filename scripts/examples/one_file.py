@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import gymnasium as gym
 import torch
+from gymnasium.spaces import flatdim
 from torch import Tensor, nn
 from torch.autograd import grad
 from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
@@ -28,6 +29,7 @@ CG_ITERATIONS, CG_TOLERANCE, BACKTRACKS, BACKTRACK_RATIO = 10, 1e-5, 10, 0.8
 
 
 def mlp(inputs: int, outputs: int, last_gain: float) -> nn.Sequential:
+    """Two hidden layers of 64, orthogonal at first (Andrychowicz et al. 2021)."""
     layers = [nn.Linear(inputs, 64), nn.Linear(64, 64), nn.Linear(64, outputs)]
     for layer, gain in zip(layers, (2**0.5, 2**0.5, last_gain), strict=True):
         nn.init.orthogonal_(layer.weight, gain)
@@ -41,8 +43,8 @@ class Policy(nn.Module):
     def __init__(self, env: gym.Env) -> None:
         super().__init__()
         self.discrete = isinstance(env.action_space, gym.spaces.Discrete)
-        size = int(env.action_space.n) if self.discrete else env.action_space.shape[0]
-        self.network = mlp(env.observation_space.shape[0], size, last_gain=0.01)
+        size = flatdim(env.action_space)  # choices, or dimensions
+        self.network = mlp(flatdim(env.observation_space), size, last_gain=0.01)
         if not self.discrete:
             self.log_std = nn.Parameter(torch.full((size,), -0.5))  # part of θ like any other
 
@@ -53,11 +55,13 @@ class Policy(nn.Module):
         return Independent(Normal(output, self.log_std.exp()), 1)  # log π sums over the actions
 
 
-def gae(rewards, values, next_values, terminated, truncated):  # (T,) each
+def gae(
+    rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor
+) -> Tensor:  # (T,) each
     """Â_t = Σ_l (γλ)ˡ δ_{t+l}, δ_t = r_t + γ V(s_{t+1}) − V(s_t) (Schulman et al. 2016, eq. 16)."""
     delta = rewards + GAMMA * next_values * ~terminated - values  # after a terminal state V is 0;
     decay = GAMMA * LAMBDA * ~(terminated | truncated)  # after a time limit it is not; both cut Σ
-    advantages, following = torch.zeros_like(delta), 0.0
+    advantages, following = torch.zeros_like(delta), torch.tensor(0.0)
     for t in reversed(range(len(delta))):
         advantages[t] = following = delta[t] + decay[t] * following
     return advantages
@@ -80,7 +84,7 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor) -> Tensor
 
 
 def trpo_step(policy: nn.Module, states: Tensor, actions: Tensor, advantages: Tensor) -> str:
-    """Maximise L(θ) = E[π_θ(a|s)/π_old(a|s) Â] subject to E_s[KL(π_old ‖ π_θ)] ≤ δ; say how it went."""
+    """Maximise L(θ) = E[π_θ(a|s)/π_old(a|s) Â] subject to E_s[KL(π_old ‖ π_θ)] ≤ δ; say how."""
     parameters = list(policy.parameters())
     theta_old = flatten(parameters).detach().clone()  # (P,)
     with torch.no_grad():
@@ -125,24 +129,27 @@ def train(env_id: str, total_steps: int, seed: int = 0) -> float:
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # networks this small gain nothing from more
     env = gym.make(env_id)
-    policy, value = Policy(env), mlp(env.observation_space.shape[0], 1, last_gain=1.0)
+    policy, value = Policy(env), mlp(flatdim(env.observation_space), 1, last_gain=1.0)
+    if not policy.discrete:
+        env = gym.wrappers.ClipAction(env)  # log π stays that of the action before
     adam = torch.optim.Adam(value.parameters(), lr=1e-3)
-    state, episode_return, returns = env.reset(seed=seed)[0], 0.0, deque(maxlen=20)
+    state, episode_return, returns = env.reset(seed=seed)[0], 0.0, deque([0.0], maxlen=20)
     for update in range(1, -(-total_steps // BATCH) + 1):
         batch = []
         for _ in range(BATCH):
             before = torch.as_tensor(state, dtype=torch.float32)
             with torch.no_grad():
                 action = policy(before).sample()
-            state, reward, terminated, truncated, _ = env.step(action.numpy())
+            state, reward, end, cut, _ = env.step(action.numpy())
             after = torch.as_tensor(state, dtype=torch.float32)
-            batch.append((before, action, torch.tensor(reward).float(), after, terminated, truncated))
+            batch.append((before, action, float(reward), after, end, cut))
             episode_return += float(reward)
-            if terminated or truncated:
+            if end or cut:
                 returns.append(episode_return)
                 state, episode_return = env.reset()[0], 0.0
-        states, actions, rewards, next_states = (torch.stack(c) for c in list(zip(*batch))[:4])
-        terminated, truncated = (torch.tensor(c) for c in list(zip(*batch))[4:])
+        columns = list(zip(*batch, strict=True))
+        states, actions, next_states = (torch.stack(columns[i]) for i in (0, 1, 3))
+        rewards, terminated, truncated = (torch.tensor(columns[i]) for i in (2, 4, 5))
         truncated[-1] |= ~terminated[-1]  # the batch's end cuts the sum, and V goes on, too
 
         with torch.no_grad():
@@ -156,7 +163,7 @@ def train(env_id: str, total_steps: int, seed: int = 0) -> float:
             adam.zero_grad()
             error.square().mean().backward()
             adam.step()
-        mean_return = sum(returns) / max(len(returns), 1)
+        mean_return = sum(returns) / len(returns)
         print(f"update {update:4d}  steps {update * BATCH:8,d}  return {mean_return:7.1f}  {said}")
     return mean_return
 

@@ -1,5 +1,6 @@
-"""Marks for a student's exercise.py: right, or which mistake it is, or what went wrong, in a line a function."""
+"""Marks for a student's exercise.py: right, or which mistake it is, in a line a function."""
 
+import contextlib
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from trpo.scripts.exercises import oracle
 from trpo.scripts.exercises.mistakes import MISTAKES, SUBSAMPLE_REDRAWN
-from trpo.scripts.exercises.probes import CASES, FUNCTIONS, Outcome, observe
+from trpo.scripts.exercises.probes import CASES, FUNCTIONS, Implementation, Outcome, observe
 
 MARKS = 10  # for each function
 START_LIMIT = 120.0  # seconds for Python and torch to start, on a machine however busy
@@ -54,7 +55,7 @@ def check(
     time_limit: float = 20.0,
     show_prints: bool = False,
 ) -> list[Result]:
-    """Try the functions of a folder's exercise.py in a process of their own, and judge what they gave.
+    """Try the functions of a folder's exercise.py in a process of their own, and judge them.
 
     A process that hangs or dies is ended, and a new one goes on with the functions that are left.
 
@@ -77,7 +78,7 @@ def check(
 def _play(
     folder: Path, functions: Sequence[str], time_limit: float, show_prints: bool
 ) -> dict[str, dict[str, Outcome] | str]:
-    """Outcomes of the functions in turn, up to the first that hangs or ends the process: a sentence in its place."""
+    """Return outcomes, up to the first function that hangs or ends the process: a sentence."""
     command = [sys.executable, "-m", "trpo.scripts.exercises.play", str(folder), *functions]
     process = subprocess.Popen(
         command,
@@ -98,7 +99,9 @@ def _play(
             limit = time_limit
             if not line:
                 code = process.wait()
-                died = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                died = (
+                    f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                )
                 said = f"the process {died}"
             else:
                 message = json.loads(line)
@@ -123,7 +126,7 @@ def _with_failure(
     said: str,
     imported: bool,
 ) -> dict[str, dict[str, Outcome] | str]:
-    """Blame the function that is next; all that are left, if exercise.py could not be imported."""
+    """Return outcomes with the blame on the next function, or, before the import, on all."""
     if imported:
         return outcomes | {functions[len(outcomes)]: said}
     return dict.fromkeys(functions, f"importing exercise.py: {said}")
@@ -138,17 +141,15 @@ def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 
 def _end(process: subprocess.Popen[str]) -> None:
     """End the process and those that it has started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     assert process.stdout
     process.stdout.close()
 
 
 def judge(function: str, outcomes: dict[str, Outcome] | str) -> Result:
-    """Hold outcomes against the oracle's; where they differ, look for the mistake that explains every one of them.
+    """Hold outcomes against the oracle's, or find the mistake that explains all of them.
 
     Args:
         function: of `FUNCTIONS`.
@@ -183,7 +184,7 @@ def right_outcomes(function: str) -> dict[str, Outcome]:
     Returns:
         An outcome a case.
     """
-    implementations = {
+    implementations: dict[str, Implementation] = {
         "gae": oracle.gae,
         "surrogate": oracle.surrogate,
         "fisher_vector_product": oracle.fisher_vector_product,
@@ -238,7 +239,7 @@ def _differ_when_repeated(outcomes: dict[str, Outcome]) -> bool:
 def _first_difference(
     outcomes: dict[str, Outcome], right: dict[str, Outcome], cases: dict[str, bool]
 ) -> str:
-    """Say where an unknown mistake shows first, and its factor if it has one."""
+    """Return where an unknown mistake shows first, and its factor if it has one."""
     case = next(name for name, fits in cases.items() if not fits)
     got, expected = outcomes[case], right[case]
     assert not isinstance(got, str)
@@ -247,4 +248,5 @@ def _first_difference(
     ratio = got[place] / expected[place] if expected[place] else math.nan
     if same(got, [ratio * number for number in expected]):
         return f"is {ratio:.4g} times the right one ({case})"
-    return f"is wrong where {case}: {got[place]:.6g}, expected {expected[place]:.6g} (number {place} of {len(expected)})"
+    wrong = f"{got[place]:.6g}, expected {expected[place]:.6g}"
+    return f"is wrong ({case}): {wrong}, as number {place} of {len(expected)}"

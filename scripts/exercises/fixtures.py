@@ -1,4 +1,4 @@
-"""What solutions are tried on: small policies and batches in float64, and a symmetric matrix with chosen spectrum."""
+"""What solutions are tried on: small policies and batches, a matrix of known spectrum."""
 
 from typing import NamedTuple
 
@@ -104,9 +104,8 @@ def moved(policy: FixturePolicy, distance: float = 0.2) -> FixturePolicy:
     """
     generator = torch.Generator().manual_seed(9)
     for parameter in policy.parameters():
-        parameter += distance * torch.randn(
-            parameter.shape, generator=generator, dtype=torch.float64
-        )
+        move = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.add_(move, alpha=distance)
     return policy
 
 

@@ -1,4 +1,4 @@
-"""The mistakes that the checker knows by name: each an implementation that makes it, and a sentence that says so.
+"""The mistakes that the checker knows by name: implementations of each, and a sentence.
 
 Each family of mistakes is one implementation with its choices as arguments; a mistake is the wrong
 value of one of them.
@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 from torch.autograd import grad
-from torch.distributions import Distribution, Normal, kl_divergence
+from torch.distributions import Categorical, Distribution, Normal, kl_divergence
 from torch.nn.utils import parameters_to_vector as flatten
 from torch.nn.utils import vector_to_parameters as assign
 
@@ -54,7 +54,7 @@ def _gae(
     reset_running: bool = False,
     finish: Callable[[Tensor, Tensor], Tensor] = lambda advantages, values: advantages,
 ) -> Tensor:
-    """GAE; `ends` is where no future is added, `cuts` where the sum stops."""
+    """Return GAE; `ends` is where no future is added, `cuts` where the sum stops."""
     future = following(values, truncated) * ~ends(terminated, truncated)
     delta = rewards + discount(gamma, gae_lambda) * future - baseline * values[:-1]
     goes_on = ~cuts(terminated, truncated)
@@ -80,7 +80,8 @@ def _own_state_if_truncated(values: Tensor, truncated: Tensor) -> Tensor:
 
 GAE = {
     "truncation-as-termination": Mistake(
-        "your truncated steps drop V(s_{t+1}): a time limit is no end, only a cut, so bootstrap there",
+        "your truncated steps drop V(s_{t+1}): a time limit is no end, only a cut, so bootstrap "
+        "there",
         (partial(_gae, ends=torch.logical_or),),
     ),
     "termination-as-truncation": Mistake(
@@ -88,11 +89,13 @@ GAE = {
         (partial(_gae, ends=lambda terminated, truncated: torch.zeros_like(terminated)),),
     ),
     "runs-past-the-end": Mistake(
-        "your sum runs past an episode's end: both kinds of end cut it, else one episode's advantages hold another's δ",
+        "your sum runs past an episode's end: both kinds of end cut it, else one episode's "
+        "advantages hold another's δ",
         (partial(_gae, cuts=lambda terminated, truncated: torch.zeros_like(terminated)),),
     ),
     "runs-past-truncation": Mistake(
-        "your sum stops at terminated steps alone: a truncated step cuts it, too, though it bootstraps",
+        "your sum stops at terminated steps alone: a truncated step cuts it, too, though it "
+        "bootstraps",
         (partial(_gae, cuts=lambda terminated, truncated: terminated),),
     ),
     "runs-past-termination": Mistake(
@@ -100,7 +103,8 @@ GAE = {
         (partial(_gae, cuts=lambda terminated, truncated: truncated),),
     ),
     "cut-one-step-early": Mistake(
-        "your sum is cut one step early: whether step t ended the episode decides about δ_{t+1}, not step t + 1",
+        "your sum is cut one step early: whether step t ended the episode decides about δ_{t+1}, "
+        "not step t + 1",
         tuple(partial(_gae, cuts=_shifted, reset_running=reset) for reset in (False, True)),
     ),
     "bootstraps-own-state": Mistake(
@@ -108,7 +112,8 @@ GAE = {
         (partial(_gae, following=lambda values, truncated: values[:-1]),),
     ),
     "bootstraps-own-state-if-truncated": Mistake(
-        "your truncated steps bootstrap from V(s_t), the last state acted in: take V(s_{t+1}), the final observation's",
+        "your truncated steps bootstrap from V(s_t), the last state acted in: take V(s_{t+1}), "
+        "the final observation's",
         (partial(_gae, following=_own_state_if_truncated),),
     ),
     "lambda-forgotten": Mistake(
@@ -139,7 +144,8 @@ GAE = {
         tuple(partial(_gae, backwards=False, reset_running=reset) for reset in (False, True)),
     ),
     "resets-not-masked": Mistake(
-        "your reset steps have an advantage: the step after an episode's end is no step of any episode, so 0",
+        "your reset steps have an advantage: the step after an episode's end is no step of any "
+        "episode, so 0",
         (partial(_gae, mask_resets=False),),
     ),
     "baseline-forgotten": Mistake(
@@ -179,7 +185,7 @@ def _surrogate(
     over_actions: Callable[[Tensor], Tensor] = lambda log_prob: log_prob.sum(-1),
     mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> Tensor:
-    """`combine` makes terms of log π_θ, log π_old and Â."""
+    """Return the mean of the terms that `combine` makes of log π_θ, log π_old and Â."""
     new = over_actions(policy(batch.observations).log_prob(batch.actions))
     old = over_actions(policy_old(batch.observations).log_prob(batch.actions))
     return mean(combine(new, old.detach() if detach else old, batch.advantages))
@@ -204,7 +210,8 @@ def _by_dimension(new: Tensor, old: Tensor, advantages: Tensor) -> Tensor:
 
 SURROGATE = {
     "log-prob-for-ratio": Mistake(
-        "yours is E[log π(a|s) · Â]: at θ_old its gradient is the same, but its value is no estimate of return, "
+        "yours is E[log π(a|s) · Â]: at θ_old its gradient is the same, but its value is no "
+        "estimate of return, "
         "and the line search compares values",
         (partial(_surrogate, combine=lambda new, old, a: new * a),),
     ),
@@ -217,7 +224,8 @@ SURROGATE = {
         (partial(_surrogate, combine=lambda new, old, a: torch.exp(old - new) * a),),
     ),
     "old-policy-not-detached": Mistake(
-        "π_old moves with θ: where policy_old is policy, the ratio is 1 for every θ and the gradient is 0; detach it",
+        "π_old moves with θ: where policy_old is policy, the ratio is 1 for every θ and the "
+        "gradient is 0; detach it",
         (partial(_surrogate, combine=_weighted, detach=False),),
     ),
     "old-policy-forgotten": Mistake(
@@ -225,7 +233,8 @@ SURROGATE = {
         (partial(_surrogate, combine=_probability),),
     ),
     "actions-not-summed": Mistake(
-        "you have a ratio for each action dimension: log π(a|s) is the sum over the A dimensions, π their product",
+        "you have a ratio for each action dimension: log π(a|s) is the sum over the A dimensions, "
+        "π their product",
         (
             partial(_surrogate, combine=_by_dimension, over_actions=lambda log_prob: log_prob),
             partial(
@@ -248,11 +257,13 @@ SURROGATE = {
         ),
     ),
     "broadcast-advantages": Mistake(
-        "you multiply ratios (B, 1) with advantages (B,): that is (B, B), every ratio with every Â; squeeze first",
+        "you multiply ratios (B, 1) with advantages (B,): that is (B, B), every ratio with every "
+        "Â; squeeze first",
         (partial(_surrogate, combine=lambda new, old, a: torch.exp(new - old)[:, None] * a),),
     ),
     "broadcast-old-policy": Mistake(
-        "you subtract (B,) from (B, 1): that is (B, B), every new log π minus every old one; squeeze first",
+        "you subtract (B,) from (B, 1): that is (B, B), every new log π minus every old one; "
+        "squeeze first",
         (
             partial(_surrogate, combine=lambda new, old, a: torch.exp(new[:, None] - old) * a),
             partial(
@@ -283,7 +294,8 @@ SURROGATE = {
         ),
     ),
     "graph-lost": Mistake(
-        "your L does not know how it depends on θ (an `.item()`, a `.detach()` or a `no_grad` too many): no gradient",
+        "your L does not know how it depends on θ (an `.item()`, a `.detach()` or a `no_grad` too "
+        "many): no gradient",
         (partial(_surrogate, combine=lambda new, old, a: _weighted(new, old, a).detach()),),
     ),
 }
@@ -310,6 +322,7 @@ def _hessian_product(value: Tensor, policy: FixturePolicy, v: Tensor) -> Tensor:
 def _constant(pi: Distribution) -> Distribution:
     if isinstance(pi, Normal):
         return type(pi)(pi.loc.detach(), pi.scale.detach())
+    assert isinstance(pi, Categorical)
     return type(pi)(logits=pi.logits.detach())
 
 
@@ -326,7 +339,7 @@ def _fisher(
         lambda policy, Fv, v, damping: Fv + damping * v
     ),
 ) -> Tensor:
-    """The Hessian of KL times v."""
+    """Return the Hessian of KL times v."""
     pi = policy(batch.observations)
     kl = kl_divergence(pi, constant(pi)) if reverse else kl_divergence(constant(pi), pi)
     return finish(policy, _hessian_product(mean(kl), policy, v), v, damping)
@@ -369,7 +382,10 @@ def _surrogate_hessian(
 
 
 def _outputs(pi: Distribution) -> Tensor:
-    return torch.cat([pi.loc, pi.scale.log()], -1) if isinstance(pi, Normal) else pi.logits
+    if isinstance(pi, Normal):
+        return torch.cat([pi.loc, pi.scale.log()], -1)
+    assert isinstance(pi, Categorical)
+    return pi.logits
 
 
 def _gauss_newton(policy: FixturePolicy, batch: Batch, v: Tensor, damping: float) -> Tensor:
@@ -416,7 +432,8 @@ FISHER = {
         (partial(_fisher, constant=lambda pi: pi),),
     ),
     "one-backward": Mistake(
-        "your product is 0: you took KL's gradient, which is 0 at θ_old; F is its Hessian, a second backward pass",
+        "your product is 0: you took KL's gradient, which is 0 at θ_old; F is its Hessian, a "
+        "second backward pass",
         (_one_backward,),
     ),
     "sum-for-mean": Mistake(
@@ -424,7 +441,8 @@ FISHER = {
         (partial(_fisher, mean=torch.sum),),
     ),
     "actions-averaged": Mistake(
-        "your Fisher product is 1/A of the right one: KL is averaged over action dimensions instead of summed",
+        "your Fisher product is 1/A of the right one: KL is averaged over action dimensions "
+        "instead of summed",
         (partial(_fisher, mean=torch.mean),),
     ),
     "first-action-only": Mistake(
@@ -435,7 +453,8 @@ FISHER = {
         ),
     ),
     "empirical-fisher": Mistake(
-        "yours is the empirical Fisher, E[∇log π ∇log πᵀ] at the batch's actions: F averages over all actions of π",
+        "yours is the empirical Fisher, E[∇log π ∇log πᵀ] at the batch's actions: F averages over "
+        "all actions of π",
         (partial(_outer_products, weights=torch.ones_like),),
     ),
     "advantage-weighted": Mistake(
@@ -447,7 +466,8 @@ FISHER = {
         ),
     ),
     "hessian-of-log-prob": Mistake(
-        "yours is the Hessian of −log π at the batch's actions: only its mean over actions drawn from π is F",
+        "yours is the Hessian of −log π at the batch's actions: only its mean over actions drawn "
+        "from π is F",
         (partial(_log_prob_hessian, sign=-1.0),),
     ),
     "hessian-of-surrogate": Mistake(
@@ -455,14 +475,16 @@ FISHER = {
         (partial(_surrogate_hessian, sign=1.0), partial(_surrogate_hessian, sign=-1.0)),
     ),
     "log-std-left-out": Mistake(
-        "log_std is left out of θ: its part of the product is missing, so the step would not know what σ costs",
+        "log_std is left out of θ: its part of the product is missing, so the step would not know "
+        "what σ costs",
         (
             partial(_fisher, finish=partial(_without_log_std, damped=True)),
             partial(_fisher, finish=partial(_without_log_std, damped=False)),
         ),
     ),
     "log-std-once": Mistake(
-        "your log_std block is half of the right one: a Gaussian's Fisher matrix in log σ is 2, not 1",
+        "your log_std block is half of the right one: a Gaussian's Fisher matrix in log σ is 2, "
+        "not 1",
         (partial(_fisher, finish=_log_std_once),),
     ),
     "family-forgotten": Mistake(
@@ -481,7 +503,8 @@ FISHER = {
         (partial(_fisher, finish=lambda policy, Fv, v, d: Fv + d),),
     ),
     "kl-reversed": Mistake(
-        "the numbers are right, the KL is not: KL(π_θ ‖ π_old) has the same Hessian at θ_old, but TRPO bounds KL(π_old ‖ π_θ)",
+        "the numbers are right, the KL is not: KL(π_θ ‖ π_old) has the same Hessian at θ_old, but "
+        "TRPO bounds KL(π_old ‖ π_θ)",
         (partial(_fisher, reverse=True),),
     ),
     "sign": Mistake(
@@ -491,7 +514,8 @@ FISHER = {
     "diagonal": Mistake("you multiply by F's diagonal alone", (_diagonal,)),
 }
 SUBSAMPLE_REDRAWN = (
-    "two products with the same v differ: a subsample is redrawn between products, and conjugate gradient needs one F"
+    "two products with the same v differ: a subsample is redrawn between products, "
+    "and conjugate gradient needs one F"
 )
 
 # --- conjugate gradient --------------------------------------------------------------------------
@@ -505,18 +529,20 @@ def _cg(
     *,
     start: Callable[[Tensor], Tensor] = torch.zeros_like,
     alpha: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda rr, p, Ap: rr / (p @ Ap),
-    beta: Callable[[Tensor, Tensor], Tensor] = lambda rr, rr_before: rr / rr_before,
+    beta: Callable[[Tensor, Tensor], Tensor | float] = lambda rr, rr_before: rr / rr_before,
     along: Callable[[Tensor, Tensor], Tensor] = lambda p, r: p,
     residual_sign: float = -1.0,
     aliased: bool = False,
     own_b: bool = True,
     own_length: bool = True,
     fewer: int = 0,
-    small: Callable[[Tensor, Tensor, float], Tensor] = lambda rr, b, tol: rr.sqrt() <= tol * b.norm(),
+    small: Callable[[Tensor, Tensor, float], Tensor] = lambda rr, b, tol: (
+        rr.sqrt() <= tol * b.norm()
+    ),
     guard_zero: bool = True,
     result: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda x, r, p: x,
 ) -> Tensor:
-    """Nocedal & Wright's algorithm 5.2."""
+    """Return the result of Nocedal & Wright's algorithm 5.2."""
     x, r = start(b), b.clone() if own_b else b
     length = b.clone() if own_length else b  # what a small residual is measured by
     p = r if aliased else r.clone()
@@ -592,14 +618,14 @@ CONJUGATE_GRADIENT = {
         (partial(_cg, aliased=True),),
     ),
     "b-overwritten": Mistake(
-        "you change the caller's b: `r = b` copies nothing, and `r -= …` changes it; take b.clone()",
+        "you change the caller's b: `r = b` copies nothing, and `r -= …` changes it; take "
+        "b.clone()",
         tuple(partial(_cg, own_b=False, own_length=own) for own in (True, False)),
     ),
     "p-and-b-overwritten": Mistake(
-        "p, r and the caller's b are one tensor: `=` copies nothing, and `r -= …` changes all three; take clones",
-        tuple(
-            partial(_cg, own_b=False, aliased=True, own_length=own) for own in (True, False)
-        ),
+        "p, r and the caller's b are one tensor: `=` copies nothing, and `r -= …` changes all "
+        "three; take clones",
+        tuple(partial(_cg, own_b=False, aliased=True, own_length=own) for own in (True, False)),
     ),
     "x-along-r": Mistake(
         "your x moves along r: it moves along p", (partial(_cg, along=lambda p, r: r.clone()),)
@@ -614,7 +640,8 @@ CONJUGATE_GRADIENT = {
         (partial(_cg, result=lambda x, r, p: r), partial(_cg, result=lambda x, r, p: p)),
     ),
     "absolute-tolerance": Mistake(
-        "you stop at an absolute tolerance: a small b would not be solved at all; compare ‖r‖ with tolerance · ‖b‖",
+        "you stop at an absolute tolerance: a small b would not be solved at all; compare ‖r‖ "
+        "with tolerance · ‖b‖",
         (
             partial(_cg, small=lambda rr, b, tol: rr.sqrt() <= tol),
             partial(_cg, small=lambda rr, b, tol: rr.sqrt() <= tol, guard_zero=False),
@@ -650,7 +677,7 @@ def _full_step(
     scale: Callable[[float, Tensor], Tensor] = lambda delta, form: (2 * delta / form).sqrt(),
     along: Callable[[Tensor, Tensor], Tensor] = lambda g, x: x,
 ) -> Tensor:
-    """`scale` times `along`, from δ and a quadratic `form`."""
+    """Return `scale` times `along`, from δ and a quadratic `form`."""
     return scale(max_kl, form(product, g, x, damping)) * along(g, x)
 
 
@@ -683,11 +710,13 @@ FULL_STEP = {
         (partial(_full_step, form=lambda A, g, x, beta: g @ g),),
     ),
     "euclidean-square": Mistake(
-        "you have xᵀx in place of xᵀFx: that bounds a distance between parameters, not between distributions",
+        "you have xᵀx in place of xᵀFx: that bounds a distance between parameters, not between "
+        "distributions",
         (partial(_full_step, form=lambda A, g, x, beta: x @ x),),
     ),
     "gradient-times-x": Mistake(
-        "you have xᵀg in place of xᵀFx: they are equal where x solves Fx = g exactly, and here it does not",
+        "you have xᵀg in place of xᵀFx: they are equal where x solves Fx = g exactly, and here it "
+        "does not",
         (partial(_full_step, form=lambda A, g, x, beta: x @ g),),
     ),
     "fisher-of-gradient": Mistake(
@@ -695,7 +724,8 @@ FULL_STEP = {
         (partial(_full_step, form=lambda A, g, x, beta: g @ A(g, beta)),),
     ),
     "undamped": Mistake(
-        "your quadratic form is undamped, xᵀFx: here it is xᵀ(F + βI)x, which errs on the safe side",
+        "your quadratic form is undamped, xᵀFx: here it is xᵀ(F + βI)x, which errs on the safe "
+        "side",
         (partial(_full_step, form=lambda A, g, x, beta: x @ A(x, 0.0)),),
     ),
     "sign": Mistake(
@@ -706,9 +736,7 @@ FULL_STEP = {
         "your step goes along g: it goes along x, the natural gradient",
         (
             partial(_full_step, along=lambda g, x: g),
-            partial(
-                _full_step, along=lambda g, x: g, form=lambda A, g, x, beta: g @ A(g, beta)
-            ),
+            partial(_full_step, along=lambda g, x: g, form=lambda A, g, x, beta: g @ A(g, beta)),
         ),
     ),
     "unscaled": Mistake(
@@ -732,8 +760,8 @@ def _line_search(
     kl_of: Callable[[Distribution, Distribution], Tensor] = (
         lambda old, new: kl_divergence(old, new).sum(-1).mean()
     ),
-    kl_fits: Callable[[Tensor, float], Tensor] = lambda kl, max_kl: kl <= max_kl,
-    improves: Callable[[Tensor, Tensor], Tensor] = lambda value, before: value > before,
+    kl_fits: Callable[[Tensor, float], Tensor | bool] = lambda kl, max_kl: kl <= max_kl,
+    improves: Callable[[Tensor, Tensor], Tensor | bool] = lambda value, before: value > before,
     fraction: Callable[[float, int], float] = lambda ratio, k: ratio**k,
     from_last_try: bool = False,
     late_before: bool = False,
@@ -741,7 +769,7 @@ def _line_search(
     keeps_shrinking: bool = False,
     restores: str = "",
 ) -> bool:
-    """`restores` is how θ_old is put back: "" bit for bit, else "not" or "by subtraction"."""
+    """Return whether a step was taken; `restores` is "not", "by subtraction", or ""."""
     parameters = list(policy.parameters())
     with torch.no_grad():
         theta_old = flatten(parameters).clone()
@@ -784,11 +812,7 @@ LINE_SEARCH = {
     ),
     "kl-reversed": Mistake(
         "your KL is reversed: the limit is on KL(π_old ‖ π_θ), the old policy first",
-        (
-            partial(
-                _line_search, kl_of=lambda old, new: kl_divergence(new, old).sum(-1).mean()
-            ),
-        ),
+        (partial(_line_search, kl_of=lambda old, new: kl_divergence(new, old).sum(-1).mean()),),
     ),
     "kl-averaged-over-actions": Mistake(
         "your KL is averaged over action dimensions: it is their sum, averaged over states alone",
@@ -811,7 +835,8 @@ LINE_SEARCH = {
         (partial(_line_search, restores="by subtraction"),),
     ),
     "accepts-nan": Mistake(
-        "a NaN is accepted: `not kl > δ` and `not L <= before` are true for it, `kl <= δ` and `L > before` are not",
+        "a NaN is accepted: `not kl > δ` and `not L <= before` are true for it, `kl <= δ` and `L "
+        "> before` are not",
         (
             partial(_line_search, kl_fits=lambda kl, max_kl: not kl > max_kl),
             partial(_line_search, improves=lambda value, before: not value <= before),

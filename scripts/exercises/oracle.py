@@ -1,4 +1,4 @@
-"""The right results of the exercise's functions, computed densely: sums written out, matrices in full.
+"""The right results of the exercise's functions, computed densely, matrices in full.
 
 None of it is the way to train: F is formed, systems are solved directly, every sum is a loop. That
 is what makes it an oracle.
@@ -94,7 +94,8 @@ def dense_fisher(policy: FixturePolicy, batch: Batch) -> Tensor:
         for mean, std in zip(pi.loc.reshape(-1), pi.scale.reshape(-1), strict=True):
             to_mean, to_std = row(mean), row(std)
             total.append(
-                (torch.outer(to_mean, to_mean) + 2 * torch.outer(to_std, to_std)) / std.detach() ** 2
+                (torch.outer(to_mean, to_mean) + 2 * torch.outer(to_std, to_std))
+                / std.detach() ** 2
             )
     else:
         for probabilities in pi.probs.reshape(-1, pi.probs.shape[-1]):

@@ -1,4 +1,6 @@
-"""A student's code, tried in this process, which may hang or die without harm: what it gives goes out as lines of JSON.
+"""A student's code, tried in this process, which may hang or die without harm.
+
+What it gives goes out as lines of JSON.
 
 `python -m trpo.scripts.exercises.play FOLDER FUNCTION …` says "ready" when torch is there,
 "imported" when exercise.py is, and then one line a function. What the student's code prints goes to
@@ -57,7 +59,7 @@ def main(folder: str, *functions: str) -> None:
     try:
         with float64():
             module = load(home)
-    except BaseException as error:  # noqa: BLE001 whatever a student's code raises, SystemExit too
+    except BaseException as error:  # whatever a student's code raises, SystemExit too
         say(stage="failed", says=told(error, str(home / FILE)))
         return
     say(stage="imported")

@@ -1,4 +1,4 @@
-"""What each function of the exercise is tried on, case by case; whatever is tried, a solution or a mistake, gives numbers.
+"""What each function of the exercise is tried on, case by case.
 
 A case is a function of an implementation that returns numbers. Two implementations are told apart
 by nothing else, so what a student wrote can be tried in one process and judged in another.
@@ -31,7 +31,7 @@ Outcome = list[float] | str
 """Numbers; or, in words, why there are none."""
 
 
-class Unfit(ValueError):
+class UnfitError(ValueError):
     """A result that cannot be compared; the message completes "your function …"."""
 
 
@@ -46,21 +46,21 @@ def numbers(result: Any, shape: tuple[int, ...]) -> list[float]:
         Its numbers, in a row.
 
     Raises:
-        Unfit: if it is something else.
+        UnfitError: if it is something else.
     """
     if result is None:
-        raise Unfit("returns nothing: is a `return` missing?")
+        raise UnfitError("returns nothing: is a `return` missing?")
     try:
         tensor = torch.as_tensor(result).detach().to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Unfit(f"returns a {type(result).__name__}, expected a tensor {shape}") from error
+        raise UnfitError(f"returns a {type(result).__name__}, expected a tensor {shape}") from error
     if tuple(tensor.shape) != shape:
-        raise Unfit(f"returns shape {tuple(tensor.shape)}, expected {shape}")
+        raise UnfitError(f"returns shape {tuple(tensor.shape)}, expected {shape}")
     return tensor.reshape(-1).tolist()
 
 
 def _episodes(seed: int, terminated: list[list[int]], truncated: list[list[int]]) -> tuple:
-    """Random rewards and values with episodes that end at given (t, n)."""
+    """Return random rewards and values, with episodes that end at given (t, n)."""
     steps, envs = 8, 2
     generator = torch.Generator().manual_seed(seed)
     ends = torch.zeros(2, steps, envs, dtype=torch.bool)
@@ -88,10 +88,10 @@ GAMMA, LAMBDA = 0.9, 0.7
 
 
 def _advantages(episodes: tuple, resets: bool = False) -> Callable[[Implementation], list[float]]:
-    """Advantages of the steps of episodes; or of the reset steps between them."""
+    """Return a case: advantages of the steps of episodes, or of the resets between them."""
 
     def case(gae: Implementation) -> list[float]:
-        rewards, values, terminated, truncated = episodes
+        rewards, _, terminated, truncated = episodes
         result = gae(*(tensor.clone() for tensor in episodes), GAMMA, LAMBDA)
         reset = torch.zeros_like(terminated)
         reset[1:] = (terminated | truncated)[:-1]
@@ -117,7 +117,7 @@ def _surrogate_gradient(make: Callable[[], FixturePolicy], away: bool) -> Callab
         value = surrogate(policy, old, batch_of(policy))
         numbers(value, ())
         if not isinstance(value, Tensor) or not value.requires_grad:
-            raise Unfit("returns a number that does not know how it depends on θ: no gradient")
+            raise UnfitError("returns a number that does not know how it depends on θ: no gradient")
         gradient = grad(value, list(policy.parameters()), allow_unused=True, materialize_grads=True)
         return torch.cat([piece.reshape(-1) for piece in gradient]).tolist()
 
@@ -156,11 +156,12 @@ for _sides in ((_Watched, _Watched), (_Watched, Normal), (Normal, _Watched)):
 class _WatchedPolicy(GaussianPolicy):
     def forward(self, observations: Tensor) -> Normal:
         pi = super().forward(observations)
+        assert isinstance(pi, Normal)
         return _Watched(pi.loc, pi.scale, validate_args=False)
 
 
 def _direction(fisher_vector_product: Implementation) -> list[float]:
-    """1 for each KL(constant ‖ moving), -1 for its reverse, 0 where both move: F is the same, KL is not."""
+    """Return 1 for KL(constant ‖ moving), -1 for its reverse, 0 where both move."""
     _moving_sides.clear()
     policy = _WatchedPolicy(torch.Generator().manual_seed(0))
     fisher_vector_product(policy, batch_of(policy), parameter_vector(policy), 0.0)
@@ -168,13 +169,13 @@ def _direction(fisher_vector_product: Implementation) -> list[float]:
 
 
 def _backward_passes(fisher_vector_product: Implementation) -> list[float]:
-    """How many backward passes reach the first weights, two where it is more: no mark depends on it."""
+    """Return how many backward passes reach the first weights, two where it is more."""
     policy, passes = gaussian(), [0]
 
     def count(_: Tensor) -> None:
         passes[0] += 1
 
-    policy.network[0].weight.register_hook(count)
+    policy.network.get_parameter("0.weight").register_hook(count)
     fisher_vector_product(policy, batch_of(policy), parameter_vector(policy), 0.0)
     return [float(min(passes[0], 2))]
 
@@ -209,7 +210,7 @@ def _search(
     ratio: float = 0.5,
     backtracks: int = 4,
 ) -> Callable:
-    """Line search along a step; the surrogate is a function of the fraction of it that was taken."""
+    """Return a case: a search along a step; L is a function of the fraction taken."""
 
     def case(line_search: Implementation) -> list[float]:
         policy = gaussian()
@@ -226,7 +227,7 @@ def _search(
             policy, batch_of(policy), measured, full_step, max_kl, ratio, backtracks
         )
         if taken is None:
-            raise Unfit("returns nothing: expected True or False")
+            raise UnfitError("returns nothing: expected True or False")
         theta = torch.nn.utils.parameters_to_vector(policy.parameters()).detach()
         restored = float(torch.equal(theta, theta_old))  # bit for bit
         return [float(bool(taken)), restored, *theta.tolist()]
@@ -239,14 +240,14 @@ def _random_step(scale: float) -> Callable[[FixturePolicy], Tensor]:
 
 
 def _widening_step(policy: FixturePolicy) -> Tensor:
-    """Mostly log-deviations, where KL's two directions differ most."""
+    """Return a step of log-deviations, mostly, where KL's two directions differ most."""
     step = 0.1 * parameter_vector(policy, seed=5)
     step[:2] = torch.tensor([1.6, -0.1], dtype=step.dtype)  # log_std comes first
     return step
 
 
 def _vanishing_step(policy: FixturePolicy) -> Tensor:
-    """At the full step both deviations are 0, and KL is NaN."""
+    """Return a step at whose end both deviations are 0, and KL is NaN."""
     step = 0.1 * parameter_vector(policy, seed=5)
     step[:2] = -2000.0
     return step
@@ -343,9 +344,9 @@ def observe(function: str, implementation: Implementation, file: str = "") -> di
                 outcomes[name] = case(implementation)
             except NotImplementedError:
                 return dict.fromkeys(cases, "is not written yet")
-            except Unfit as error:
+            except UnfitError as error:
                 outcomes[name] = str(error)
-            except BaseException as error:  # noqa: BLE001 whatever a student's code raises, SystemExit too
+            except BaseException as error:  # whatever a student's code raises, SystemExit too
                 outcomes[name] = told(error, file)
     return outcomes
 

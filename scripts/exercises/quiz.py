@@ -1,4 +1,4 @@
-"""The lab sheet's questions; which answer is right is not written down here but found by running code."""
+"""The lab sheet's questions; which answer is right is found by running code."""
 
 import json
 import math
@@ -62,17 +62,15 @@ def _kl_at_theta_old() -> tuple[str, str]:
     slope = _gradient(kl, policy, keep=True)
     curvature = _gradient(slope @ torch.ones_like(slope), policy)
     sizes = kl.abs().item(), slope.norm().item(), curvature.norm().item()
-    nonzero = [size > 1e-10 for size in sizes]
-    letter = {(False, False, False): "a", (True, True, True): "b", (False, False, True): "c"}.get(
-        tuple(nonzero), "d"
-    )
+    nonzero = "".join(str(int(size > 1e-10)) for size in sizes)
+    letter = {"000": "a", "111": "b", "001": "c"}.get(nonzero, "d")
     return letter, "value {:.0e}, gradient {:.0e}, Hessian times a vector {:.1f}".format(*sizes)
 
 
 def _natural_step(
     policy: FixturePolicy, batch: Batch, damping: float = 0.1, max_kl: float = 0.02
 ) -> tuple[Tensor, Tensor]:
-    """The surrogate's gradient, and the full step."""
+    """Return the surrogate's gradient, and the full step."""
     g = _gradient(oracle.surrogate(policy, policy, batch), policy)
     A = oracle.dense_fisher(policy, batch) + damping * torch.eye(len(g), dtype=g.dtype)
     x = torch.linalg.solve(A, g)
@@ -96,14 +94,17 @@ def _log_prob_for_ratio() -> tuple[str, str]:
     same_gain = math.isclose(*gains, rel_tol=0.01)
     letter = ("b" if same_gain else "c") if same_gradient else "a"
     return letter, (
-        f"gradients equal: {same_gradient}; over one step the surrogate gains {gains[0]:+.3f}, E[log π · Â] {gains[1]:+.3f}"
+        f"gradients equal: {same_gradient}; over one step the surrogate gains {gains[0]:+.3f}, "
+        f"E[log π · Â] {gains[1]:+.3f}"
     )
 
 
 def _four_times_delta() -> tuple[str, str]:
     policy = gaussian()
     batch = batch_of(policy)
-    lengths = [_natural_step(policy, batch, max_kl=delta)[1].norm().item() for delta in (0.01, 0.04)]
+    lengths = [
+        _natural_step(policy, batch, max_kl=delta)[1].norm().item() for delta in (0.01, 0.04)
+    ]
     ratio = lengths[1] / lengths[0]
     return _closest(ratio, {"a": 1, "b": 2, "c": 4, "d": 16}), f"{ratio:.4f} times as long"
 
@@ -135,7 +136,8 @@ def _much_damping() -> tuple[str, str]:
         (much > few, kl_much < 0.5 * kl_few), "a"
     )
     return letter, (
-        f"cosine to g from {few:.2f} to {much:.2f}, measured KL from {kl_few:.2f} δ to {kl_much:.4f} δ"
+        f"cosine to g from {few:.2f} to {much:.2f}, measured KL from {kl_few:.2f} δ to "
+        f"{kl_much:.4f} δ"
     )
 
 
@@ -143,7 +145,10 @@ def _three_eigenvalues() -> tuple[str, str]:
     spectrum = torch.tensor([1.0, 1.0, 5.0, 5.0, 9.0, 9.0], dtype=torch.float64)
     solution = conjugate_gradient(lambda v: spectrum * v, right_side(), 100, 1e-10)
     letter = _closest(solution.iterations, {"a": 1, "b": 3, "c": 6, "d": 36})
-    return letter, f"{solution.iterations} iterations to a residual of {solution.relative_residual:.0e}"
+    return (
+        letter,
+        f"{solution.iterations} iterations to a residual of {solution.relative_residual:.0e}",
+    )
 
 
 def _narrow_or_wide() -> tuple[str, str]:
@@ -163,7 +168,7 @@ def _equal_steps() -> tuple[str, str]:
 
 
 def _two_ways_to_write_sigma() -> tuple[str, str]:
-    """A small step on E[log N(a; 0, σ²)], by gradient and by natural gradient, in log σ and in σ²; where σ ends."""
+    """Return what a small step by either gradient moves σ, in log σ and in σ²."""
     data, h = torch.tensor([0.5, 1.5, -2.0], dtype=torch.float64), 1e-4
     moves: dict[str, list[float]] = {"gradient": [], "natural": []}
     for write, read in ((math.log, torch.exp), (lambda sigma: sigma**2, torch.sqrt)):
@@ -191,7 +196,10 @@ def _truncation() -> tuple[str, str]:
     wrong = oracle.gae(rewards, values, terminated | truncated, truncated, GAMMA, LAMBDA)
     change = (wrong - right)[1].item()
     letter = min("abcd", key=lambda c: abs(change - {"a": 0, "b": -3.6, "c": 3.6, "d": -4}[c]))
-    return letter, f"Â at the truncated step goes from {right[1].item():.2f} to {wrong[1].item():.2f}"
+    return (
+        letter,
+        f"Â at the truncated step goes from {right[1].item():.2f} to {wrong[1].item():.2f}",
+    )
 
 
 QUESTIONS = [
@@ -201,11 +209,12 @@ QUESTIONS = [
         _kl_at_theta_old,
     ),
     Question(
-        "E[log π(a|s) · Â] passes every test of the gradient at θ_old. Why does it fail in TRPO, as the surrogate?",
+        "E[log π(a|s) · Â] passes every test of the gradient at θ_old. Why does it fail in TRPO, "
+        "as the surrogate?",
         {
             "a": "its gradient is another one",
             "b": "it does not fail: it gains what the surrogate gains",
-            "c": "its gradient is the same, its value is another one, and the line search compares values",
+            "c": "the same gradient, but another value, and the line search compares values",
         },
         _log_prob_for_ratio,
     ),
@@ -215,7 +224,8 @@ QUESTIONS = [
         _four_times_delta,
     ),
     Question(
-        "All rewards are ten times as large, and advantages are not normalised. How much longer is the full step?",
+        "All rewards are ten times as large, and advantages are not normalised. How much longer "
+        "is the full step?",
         {"a": "it stays", "b": "√10 times", "c": "10 times", "d": "100 times"},
         _ten_times_the_rewards,
     ),
@@ -230,7 +240,8 @@ QUESTIONS = [
         _much_damping,
     ),
     Question(
-        "A is 6 × 6 and has three different eigenvalues, each twice. After how many iterations is conjugate gradient done?",
+        "A is 6 × 6 and has three different eigenvalues, each twice. After how many iterations is "
+        "conjugate gradient done?",
         {"a": "1", "b": "3", "c": "6", "d": "36"},
         _three_eigenvalues,
     ),
@@ -244,12 +255,19 @@ QUESTIONS = [
         _narrow_or_wide,
     ),
     Question(
-        "The mean of N(0, σ²) moves by 0.05. How much more KL is that for σ = 0.1 than for σ = 1? (C1)",
-        {"a": "the same: the step is the same", "b": "10 times", "c": "100 times", "d": "1000 times"},
+        "The mean of N(0, σ²) moves by 0.05. How much more KL is that for σ = 0.1 than for σ = 1? "
+        "(C1)",
+        {
+            "a": "the same: the step is the same",
+            "b": "10 times",
+            "c": "100 times",
+            "d": "1000 times",
+        },
         _equal_steps,
     ),
     Question(
-        "σ may be written as log σ or as σ². A small step of which method moves σ differently under the two? (C2)",
+        "σ may be written as log σ or as σ². A small step of which method moves σ differently "
+        "under the two? (C2)",
         {
             "a": "of gradient ascent and of the natural gradient",
             "b": "of gradient ascent alone",
@@ -259,7 +277,8 @@ QUESTIONS = [
         _two_ways_to_write_sigma,
     ),
     Question(
-        "In the sheet's rollout (exercise 1), truncation is taken for termination. How does Â change at the truncated step?",
+        "In the sheet's rollout (exercise 1), truncation is taken for termination. How does Â "
+        "change at the truncated step?",
         {"a": "not at all", "b": "by −3.6", "c": "by +3.6", "d": "by −4"},
         _truncation,
     ),

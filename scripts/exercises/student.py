@@ -1,4 +1,4 @@
-"""Training with a student's functions: they make the advantages and the step, the project measures what came of it."""
+"""Training with a student's functions; what came of it is measured by the project."""
 
 import copy
 from collections.abc import Callable
@@ -45,7 +45,9 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
     try:
         exercise = load(folder)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"importing {folder / FILE}: {told(error, str(folder / FILE))}") from error
+        raise ConfigError(
+            f"importing {folder / FILE}: {told(error, str(folder / FILE))}"
+        ) from error
 
     def gae(
         rewards: Tensor,
@@ -69,9 +71,7 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
     )
 
 
-def blaming(
-    folder: Path, function: Callable[Arguments, Returned]
-) -> Callable[Arguments, Returned]:
+def blaming(folder: Path, function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
     """Return the function, with its errors told in one line.
 
     Args:

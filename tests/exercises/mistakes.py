@@ -1,4 +1,4 @@
-"""Every mistake that the checker knows, as an edit of `solution.py`: function, name, what stood there, what stands there now."""
+"""Every mistake that the checker knows, as an edit of `solution.py`: name, before, after."""
 
 RUNNING = "running = delta + gamma * gae_lambda * ~done[t] * running"
 DELTA = "delta = rewards[t] + gamma * following - values[t]"
@@ -62,7 +62,11 @@ SURROGATE = [
     ("first-action-only", ".sum(-1)", "[:, 0]"),
     ("first-action-only", ".sum(-1)", "[:, -1]"),
     ("broadcast-advantages", ".sum(-1)", ".sum(-1, keepdim=True)"),
-    ("broadcast-old-policy", "(batch.actions).sum(-1)\n", "(batch.actions).sum(-1, keepdim=True)\n"),
+    (
+        "broadcast-old-policy",
+        "(batch.actions).sum(-1)\n",
+        "(batch.actions).sum(-1, keepdim=True)\n",
+    ),
     (
         "broadcast-old-policy",
         ("(batch.actions).sum(-1)\n", TERMS),
@@ -92,7 +96,9 @@ SCORES = f"""scores = torch.stack([
         {FLAT.format("term")} for term in new.log_prob(batch.actions).sum(-1)
     ])
     """
-LOG_STD = "torch.cat([torch.full((p.numel(),), n == 'log_std') for n, p in policy.named_parameters()])"
+LOG_STD = (
+    "torch.cat([torch.full((p.numel(),), n == 'log_std') for n, p in policy.named_parameters()])"
+)
 FISHER = [
     ("both-sides-move", NO_GRAD, "old = policy(batch.observations)"),
     (
@@ -114,8 +120,7 @@ FISHER = [
     (
         "advantage-weighted",
         RETURN_PRODUCT,
-        SCORES
-        + "return scores.T @ (batch.advantages * (scores @ v)) / len(scores) + damping * v",
+        SCORES + "return scores.T @ (batch.advantages * (scores @ v)) / len(scores) + damping * v",
     ),
     (
         "advantage-weighted",
@@ -157,9 +162,11 @@ FISHER = [
     (
         "diagonal",
         RETURN_PRODUCT,
-        "columns = [grad(torch.cat([f.reshape(-1) for f in first])[i], parameters, retain_graph=True)"
+        "columns = [grad(torch.cat([f.reshape(-1) for f in first])[i], parameters, "
+        "retain_graph=True)"
         " for i in range(len(v))]\n"
-        "    diagonal = torch.stack([torch.cat([s.reshape(-1) for s in c])[i] for i, c in enumerate(columns)])\n"
+        "    diagonal = torch.stack([torch.cat([s.reshape(-1) for s in c])[i] for i, c in "
+        "enumerate(columns)])\n"
         "    return diagonal * v + damping * v",
     ),
     (
@@ -200,7 +207,11 @@ CONJUGATE_GRADIENT = [
         ("norm", "x = torch.zeros_like(b); norm = b.norm()", "r = b", "p = b"),
     ),
     ("x-along-r", "x += alpha * p", "x += alpha * r"),
-    ("p-from-old-residual", ("r -= alpha * Ap", "p = r + beta * p"), ("s = r; r = r - alpha * Ap", "p = s + beta * p")),
+    (
+        "p-from-old-residual",
+        ("r -= alpha * Ap", "p = r + beta * p"),
+        ("s = r; r = r - alpha * Ap", "p = s + beta * p"),
+    ),
     ("one-iteration-short", "range(max_iterations)", "range(max_iterations - 1)"),
     ("returns-residual", "return x", "return r"),
     ("returns-residual", "return x", "return p"),
@@ -251,7 +262,11 @@ LINE_SEARCH = [
     ("kl-averaged-over-actions", KL_IN_SEARCH, "kl_divergence(old, new).mean()"),
     ("kl-summed-over-states", KL_IN_SEARCH, "kl_divergence(old, new).sum()"),
     ("kl-of-worst-state", KL_IN_SEARCH, "kl_divergence(old, new).sum(-1).max()"),
-    ("not-restored", "vector_to_parameters(theta_old, parameters)", "vector_to_parameters(theta, parameters)"),
+    (
+        "not-restored",
+        "vector_to_parameters(theta_old, parameters)",
+        "vector_to_parameters(theta, parameters)",
+    ),
     (
         "restored-by-subtraction",
         "vector_to_parameters(theta_old, parameters)",

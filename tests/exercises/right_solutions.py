@@ -1,4 +1,4 @@
-"""Right solutions that have little in common: loops, matrices, einsum, torch.func, numpy, scipy, by hand."""
+"""Right solutions that have little in common: loops, einsum, torch.func, numpy, scipy."""
 
 import copy
 import math
@@ -61,7 +61,9 @@ def gae_as_recursion(rewards, values, terminated, truncated, gamma, gae_lambda):
         return [delta + torch.where(done[t], 0.0, gamma * gae_lambda * tail), *rest]
 
     advantages = torch.stack(following(0))
-    return advantages.masked_fill(torch.roll(done, 1, 0) & (torch.arange(len(done)) > 0)[:, None], 0)
+    return advantages.masked_fill(
+        torch.roll(done, 1, 0) & (torch.arange(len(done)) > 0)[:, None], 0
+    )
 
 
 def surrogate_as_no_grad(policy, policy_old, batch):
@@ -202,9 +204,7 @@ def fisher_vector_product_as_two_graphs(policy, batch, v, damping):
     )
     Jv = torch.autograd.grad(transposed, dummy, _split(v, parameters), retain_graph=True)
     moving = [e.detach().clone().requires_grad_() for e in eta]
-    slope = torch.autograd.grad(
-        _kl([e.detach() for e in eta], moving), moving, create_graph=True
-    )
+    slope = torch.autograd.grad(_kl([e.detach() for e in eta], moving), moving, create_graph=True)
     MJv = torch.autograd.grad(slope, moving, Jv)
     return flat(torch.autograd.grad(eta, parameters, MJv, materialize_grads=True)) + damping * v
 

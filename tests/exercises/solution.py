@@ -1,4 +1,4 @@
-"""A right solution of the exercise, plain; `mistakes.py` beside it puts one mistake at a time into its text."""
+"""A right solution, plain; `mistakes.py` puts one mistake at a time into its text."""
 
 import torch
 from torch.autograd import grad

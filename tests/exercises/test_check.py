@@ -1,4 +1,4 @@
-"""`trpo exercise`: what a student gets, and what students' files do to the checker, which is nothing."""
+"""`trpo exercise`: what students get, and that their files do nothing to the checker."""
 
 import json
 import subprocess

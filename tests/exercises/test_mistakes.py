@@ -1,4 +1,4 @@
-"""Each mistake, put into an otherwise right solution, is told by its name and by no other; right solutions raise no alarm."""
+"""Each mistake is told by its name and by no other; right solutions raise no alarm."""
 
 import inspect
 from itertools import combinations

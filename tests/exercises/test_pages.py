@@ -1,4 +1,4 @@
-"""The lab's pages: questions, links, functions and commands that they name exist; each question's answer is measured."""
+"""What the lab's pages name exists, and each question's answer is measured."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`trpo train --exercise`: a right exercise trains as the package does, a wrong one shows, a broken one is told in one line."""
+"""`trpo train --exercise`: right, wrong and broken exercises."""
 
 from pathlib import Path
 

@@ -17,9 +17,18 @@ Replace each `raise NotImplementedError`. Keep names and arguments as they are.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Batch(NamedTuple):
+    """B samples of π_old; given, not to be written."""
+
+    observations: Tensor
+    actions: Tensor
+    advantages: Tensor
 
 
 def gae(
@@ -50,7 +59,7 @@ def gae(
     raise NotImplementedError
 
 
-def surrogate(policy: nn.Module, policy_old: nn.Module, batch) -> Tensor:
+def surrogate(policy: nn.Module, policy_old: nn.Module, batch: Batch) -> Tensor:
     """Return L(θ) = E[π_θ(a|s) / π_old(a|s) · Â], the mean over the B samples.
 
     Args:
@@ -64,7 +73,7 @@ def surrogate(policy: nn.Module, policy_old: nn.Module, batch) -> Tensor:
     raise NotImplementedError
 
 
-def fisher_vector_product(policy: nn.Module, batch, v: Tensor, damping: float) -> Tensor:
+def fisher_vector_product(policy: nn.Module, batch: Batch, v: Tensor, damping: float) -> Tensor:
     """Return (F + βI)v, F the Hessian in θ of E_s[KL(π_old(·|s) ‖ π_θ(·|s))] at θ = θ_old.
 
     Never form F: it is P × P.
@@ -122,7 +131,7 @@ def full_step(
 
 def line_search(
     policy: nn.Module,
-    batch,
+    batch: Batch,
     surrogate: Callable[[], Tensor],
     full_step: Tensor,
     max_kl: float,
