@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from trpo.scripts.command import UsageError, parse
+from trpo.scripts.cli.command import UsageError, parse
 from trpo.validation import require
 
 FOLDER = Path(__file__).parent / "exercises"
@@ -52,7 +52,7 @@ class CheckOptions:
     """File for the marks as Gradescope reads them: /autograder/results/results.json."""
 
     def __post_init__(self) -> None:
-        require(self.time_limit > 0, "time_limit", self.time_limit, "a number of seconds > 0")
+        require(self, "time_limit", self.time_limit > 0, "a number of seconds > 0")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.nn.utils import parameters_to_vector as flatten
 from torch.nn.utils import vector_to_parameters as assign
 
 from trpo.conjugate_gradient import conjugate_gradient
-from trpo.scripts.command import UsageError
+from trpo.scripts.cli.command import UsageError
 from trpo.scripts.exercises import oracle
 from trpo.scripts.exercises.fixtures import (
     Batch,

@@ -1,6 +1,7 @@
 """Training with a student's functions; what came of it is measured by the project."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +38,8 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
     Raises:
         ConfigError: if exercise.py cannot be imported, or the algorithm is another one.
     """
-    algorithm = trainer.config.algorithm
-    require(algorithm == "trpo", "algorithm", algorithm, "trpo, which is what the exercise is of")
+    is_trpo = trainer.config.algorithm == "trpo"
+    require(trainer.config, "algorithm", is_trpo, "trpo, which is what the exercise is of")
     folder = folder.resolve()
     if not (folder / FILE).is_file():
         raise ConfigError(f"{folder} has no {FILE}: trpo exercise new hands one out")
@@ -69,6 +70,16 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
         exercise,
         folder,
     )
+
+
+def keep_exercise(folder: Path, run: Path) -> None:
+    """Copy exercise.py into a run's folder: what goes on with the run takes the functions from there.
+
+    Args:
+        folder: of the student.
+        run: the run's.
+    """
+    shutil.copyfile(folder / FILE, run / FILE)
 
 
 def blaming(folder: Path, function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:

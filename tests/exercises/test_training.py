@@ -26,6 +26,15 @@ def test_a_right_exercise_trains_and_passes_the_audit(tmp_path):
     assert __main__.main(["audit", str(tmp_path / "CartPole-v1" / "mine")]) == 0
 
 
+def test_a_resumed_run_goes_on_with_the_exercise(tmp_path, capsys):
+    text = SOLUTION.replace("kl <= max_kl and surrogate() > before", "True")
+    assert train(tmp_path, text.replace("2 * max_kl / quadratic", "200 * max_kl / quadratic")) == 0
+    run = tmp_path / "CartPole-v1" / "mine"
+    assert __main__.main(["resume", str(run), "--total-steps", "4096"]) == 0
+    assert __main__.main(["audit", str(run)]) == 1
+    assert "0 of 9 updates" in capsys.readouterr().out
+
+
 def test_an_exercise_that_checks_no_kl_fails_the_audit(tmp_path, capsys):
     text = SOLUTION.replace("kl <= max_kl and surrogate() > before", "True")
     text = text.replace("2 * max_kl / quadratic", "200 * max_kl / quadratic")
