@@ -26,7 +26,6 @@ from torch.distributions import Bernoulli, Distribution
 
 from trpo.agents.advantages import generalized_advantages
 from trpo.model import Model, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.report import StepReport
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, judge, panels, told
 from trpo.trust_region import TrustRegionConfig, trust_region_step
@@ -276,11 +275,11 @@ def _step(theta: Tensor, batch: Batch, mean_return: float) -> Update:
     model: Model[Batch] = Model([theta], lambda batch: (batch.features @ theta,), family)
     theta_old = theta.detach().clone()
     _, g = surrogate_gradient(model, surrogate, [batch])
-    x = natural_direction(model, g, [batch], 0.0, 2, 0.0).x
     probability = torch.sigmoid(batch.features @ theta_old)
     weights = probability * (1 - probability) / len(probability)
     report = trust_region_step(model, surrogate, [batch], CONFIG)
     fisher = batch.features.T @ (weights[:, None] * batch.features)
+    x = torch.linalg.solve(fisher, g)
     return Update(theta_old, batch, g, x, fisher, theta.detach().clone(), report, mean_return)
 
 
