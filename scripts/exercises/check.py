@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from trpo.scripts.exercises import oracle
-from trpo.scripts.exercises.mistakes import MISTAKES, SUBSAMPLE_REDRAWN
+from trpo.scripts.exercises.mistakes import MISTAKES
+from trpo.scripts.exercises.mistakes.fisher import SUBSAMPLE_REDRAWN
 from trpo.scripts.exercises.probes import CASES, FUNCTIONS, Implementation, Outcome, observe
 
 MARKS = 10  # for each function

@@ -50,19 +50,10 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
             f"importing {folder / FILE}: {told(error, str(folder / FILE))}"
         ) from error
 
-    def gae(
-        rewards: Tensor,
-        values: Tensor,
-        terminated: Tensor,
-        truncated: Tensor,
-        gamma: float,
-        gae_lambda: float,
-    ) -> Tensor:
-        estimate = blaming(folder, exercise.gae)
-        advantages = estimate(rewards, values, terminated, truncated, gamma, gae_lambda)
-        return torch.as_tensor(advantages, dtype=rewards.dtype)
-
-    trainer.estimate_advantages = gae
+    gae = blaming(folder, exercise.gae)
+    trainer.estimate_advantages = lambda rewards, *rest: torch.as_tensor(
+        gae(rewards, *rest), dtype=rewards.dtype
+    )
     trainer.update_policy = StudentStep(
         trainer.agent.policy,
         trainer.config.trpo,
