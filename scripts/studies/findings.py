@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.animation import Animation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -48,12 +49,14 @@ class Findings:
         shown: the table to print.
         verdicts: on the claims that the study is about.
         figure: legible alone.
+        animation: where time is part of what is shown.
     """
 
     rows: Sequence[Mapping[str, Any]]
     shown: Sequence[Mapping[str, str]]
     verdicts: Sequence[Verdict]
     figure: Figure
+    animation: Animation | None = None
 
 
 def judge(*parts: bool) -> Holds:
@@ -140,7 +143,8 @@ def publish(findings: Findings, folder: Path) -> None:
 
     Args:
         findings: of one study.
-        folder: for results.csv, verdicts.csv, figure.png, provenance.json and TensorBoard's events.
+        folder: for results.csv, verdicts.csv, figure.png, provenance.json, TensorBoard's events, and
+            animation.gif if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "results.csv", findings.rows)
@@ -148,6 +152,8 @@ def publish(findings: Findings, folder: Path) -> None:
     write_provenance(folder / "provenance.json")
     write_scalars(findings.rows, folder)
     findings.figure.savefig(folder / "figure.png")
+    if findings.animation:
+        findings.animation.save(str(folder / "animation.gif"), writer="pillow")
     print_rows(findings.shown)
     for verdict in findings.verdicts:
         print(f"\n{verdict.claim}: {verdict.says}")
