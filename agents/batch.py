@@ -1,13 +1,13 @@
-"""What an update works on: the samples of a rollout, flat, and cut into chunks."""
+"""What an update works on: the samples of a rollout, flat, and cut into microbatches."""
 
 import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from trpo.parallel import workers
+from trpo.reducer import Reducer
 
-SAMPLES_WORTH_A_WORKER = 512  # fewer, and handing them over costs more than it saves
+SAMPLES_WORTH_A_THREAD = 512  # fewer, and handing them over costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,33 @@ class Batch:
         """
         return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
-    def chunks(self, size: int) -> list["Batch"]:
-        """Cut the batch into even chunks, of at most `size` samples, and one a worker if each has enough to do.
+    def microbatches(self, size: int, reducer: Reducer) -> list["Batch"]:
+        """Cut the batch into even pieces, of at most `size` samples, one a thread if each has enough to do.
 
         Args:
             size: samples, ≥ 1.
+            reducer: that they are for.
 
         Returns:
             Views that make up the batch.
         """
         count = max(
-            math.ceil(len(self) / size), min(workers(), len(self) // SAMPLES_WORTH_A_WORKER)
+            math.ceil(len(self) / size), min(reducer.threads, len(self) // SAMPLES_WORTH_A_THREAD)
         )
         even = math.ceil(len(self) / max(count, 1))
         return [self.rows(slice(start, start + even)) for start in range(0, len(self), even)]
+
+    def every(self, stride: int, size: int, reducer: Reducer) -> list["Batch"] | None:
+        """Return microbatches of every n-th sample, for a Fisher matrix averaged over fewer states.
+
+        Args:
+            stride: n ≥ 1.
+            size: samples in a microbatch at most.
+            reducer: that they are for.
+
+        Returns:
+            Views; `None` for a stride of 1, which is the batch itself.
+        """
+        return (
+            self.rows(slice(None, None, stride)).microbatches(size, reducer) if stride > 1 else None
+        )

@@ -42,7 +42,7 @@ class TrainerConfig:
     max_restarts: int = 0
     """Times that environments may be started afresh when a process of theirs dies or hangs (engine
     gymnasium-async)."""
-    chunk_size: int = 65_536
+    microbatch_size: int = 65_536
     """Samples whose graphs are in memory at a time; it changes results only by rounding."""
 
     def __post_init__(self) -> None:
@@ -62,7 +62,9 @@ class TrainerConfig:
         )
         require(self.max_non_finite >= 1, "max_non_finite", self.max_non_finite, "an integer ≥ 1")
         require(self.max_restarts >= 0, "max_restarts", self.max_restarts, "an integer ≥ 0")
-        require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "an integer ≥ 1")
+        require(
+            self.microbatch_size >= 1, "microbatch_size", self.microbatch_size, "an integer ≥ 1"
+        )
 
 
 # OmitArgPrefixes: on the command line, --max-kl rather than --trpo.max-kl.

@@ -136,13 +136,13 @@ class Policy(nn.Module, ABC):
         return self.family(*self.eta(output))
 
     def model(self) -> Model:
-        """Return this policy as the mathematics sees it; its chunks are anything with normalised `observations` (b, O)."""
+        """Return this policy as the mathematics sees it; its microbatches are anything with normalised `observations` (b, O)."""
 
-        def outputs(chunk: Any) -> tuple[Tensor, ...]:
-            return self.eta(self.network(chunk.observations))
+        def outputs(microbatch: Any) -> tuple[Tensor, ...]:
+            return self.eta(self.network(microbatch.observations))
 
-        def linearize(chunk: Any) -> Linearization:
-            return self.linearize_eta(self.network.linearize(chunk.observations))
+        def linearize(microbatch: Any) -> Linearization:
+            return self.linearize_eta(self.network.linearize(microbatch.observations))
 
         return Model(list(self.parameters()), outputs, self.family, linearize, self.family_fisher)
 

@@ -14,7 +14,7 @@ from trpo.agents.event_file import EventFile
 from trpo.agents.files import AppendedFile, replace_file
 from trpo.agents.metrics import METRICS
 from trpo.agents.trainer import UpdateRecord
-from trpo.trust_region import Status
+from trpo.report import Status
 
 CHARTS = {
     "Trust region": {

@@ -20,8 +20,8 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import Collector, Episode, Rollout, World, WorldError
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.value_fit import make_fit
-from trpo.parallel import side_by_side
-from trpo.trust_region import Status, StepReport
+from trpo.reducer import ThreadReducer
+from trpo.report import Status, StepReport
 from trpo.validation import ConfigError
 
 
@@ -70,14 +70,18 @@ class Trainer:
     Args:
         make_env: seed ↦ N environments with flat Box observations and actions (N, A).
         config: the learner.
+        threads: of the CPU, for the updates.
 
     Raises:
         ConfigError: if the batch size is no multiple of the number of environments, or the action
             space is unsupported.
     """
 
-    def __init__(self, make_env: Callable[[int], World], config: LearnerConfig) -> None:
+    def __init__(
+        self, make_env: Callable[[int], World], config: LearnerConfig, threads: int = 1
+    ) -> None:
         self.make_env = make_env
+        self.reducer = ThreadReducer(threads)
         self.config = config
         self.randomness = Randomness(config.trainer.seed)
         self.update = 0
@@ -99,9 +103,10 @@ class Trainer:
         self.agent = Agent(
             env.single_observation_space, env.single_action_space, config, self.randomness
         )
-        self.update_policy = make_update_rule(self.agent.policy, config)
+        policy_reducer, value_reducer = self.reducer.halves()
+        self.update_policy = make_update_rule(self.agent.policy, config, policy_reducer)
         self.fit_value = make_fit(
-            self.agent.value_function, config.value, config.trainer.chunk_size
+            self.agent.value_function, config.value, config.trainer.microbatch_size, value_reducer
         )
         self.rollout = Rollout(config.trainer.batch_size // env.num_envs, env, self.agent.policy)
 
@@ -127,6 +132,7 @@ class Trainer:
                     f"{self.env_id}: {Status.NON_FINITE.value}, in {self.non_finite} updates in a row up to {self.update}"
                 )
         self.close()
+        self.reducer.close()
 
     def close(self) -> None:
         """Close the environments."""
@@ -239,7 +245,7 @@ class Trainer:
         watch.lap("rollout")
         values, batch = self._make_batch()  # (B,), B samples
         watch.lap("advantages")
-        (report, policy_metrics), value_metrics = side_by_side(
+        (report, policy_metrics), value_metrics = self.reducer.side_by_side(
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
@@ -266,8 +272,8 @@ class Trainer:
         return report, metrics
 
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
-        self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))
-        return self._value_metrics(batch, values)
+        report = self.fit_value(batch, self.randomness.generator(Component.VALUE, self.update + 1))
+        return report.metrics() | self._value_metrics(batch, values)
 
     @torch.no_grad()
     def _make_batch(self) -> tuple[Tensor, Batch]:
@@ -349,6 +355,7 @@ class Trainer:
     def _value_metrics(self, batch: Batch, values: Tensor) -> dict[str, float]:
         returns, fitted = batch.returns, self.agent.value_function(batch.observations)
         metrics, variance = {"value/mean_return": returns.mean().item()}, returns.var()
+        metrics["value/mean_squared_change"] = (fitted - values).square().mean().item()
         if variance > 0:
             metrics["value/explained_variance"] = (1 - (returns - values).var() / variance).item()
             metrics["value/explained_variance_after"] = (

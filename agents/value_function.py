@@ -94,14 +94,14 @@ class ValueFunction(nn.Module):
     def model(self) -> Model:
         """Return V as the mean of a unit-variance Gaussian over returns: its Fisher matrix is E[JᵀJ], Gauss–Newton's."""
 
-        def outputs(chunk: Any) -> tuple[Tensor, ...]:
-            return (self.network(chunk.observations),)  # (b, 1)
+        def outputs(microbatch: Any) -> tuple[Tensor, ...]:
+            return (self.network(microbatch.observations),)  # (b, 1)
 
         def family(*eta: Tensor) -> Distribution:
             return Normal(eta[0].squeeze(-1), torch.ones_like(eta[0][:, 0]), validate_args=False)
 
-        def linearize(chunk: Any) -> Linearization:
-            return self.network.linearize(chunk.observations)
+        def linearize(microbatch: Any) -> Linearization:
+            return self.network.linearize(microbatch.observations)
 
         def family_fisher(_: Tensor) -> Callable[[Tensors], Tensors]:
             return lambda u: u  # at unit variance, M = I

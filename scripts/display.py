@@ -14,7 +14,7 @@ from rich.table import Table
 
 from trpo.agents.config import LearnerConfig
 from trpo.agents.trainer import UpdateRecord
-from trpo.trust_region import Status
+from trpo.report import Status
 
 SECONDS_BETWEEN_LINES = 5.0
 

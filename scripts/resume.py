@@ -10,7 +10,6 @@ import tyro
 from trpo.agents.checkpoint_folder import Checkpoint, CheckpointFolder
 from trpo.agents.telemetry import Telemetry, cut_table
 from trpo.agents.trainer import Trainer
-from trpo.parallel import set_workers
 from trpo.scripts import run_folder
 from trpo.scripts.command import UsageError, parse, warn
 from trpo.scripts.display import Display
@@ -108,9 +107,10 @@ def resume(folder: Path, total_steps: int | None, interrupt: Interrupt) -> None:
     checkpoints = CheckpointFolder(folder / "checkpoints")
     checkpoint = checkpoints.newest(warn, boundary=True)
     options = _options(folder, total_steps, checkpoints.newest(lambda _: None))
-    set_workers(options.cpu_threads)
     hang = Hang()
-    hang.trainer = trainer = Trainer(partial(options.make_env, on_hang=hang), options.learner)
+    hang.trainer = trainer = Trainer(
+        partial(options.make_env, on_hang=hang), options.learner, options.cpu_threads
+    )
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from trpo.agents.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
-from trpo.parallel import set_workers
 from trpo.scripts import run_folder
 from trpo.scripts.command import UsageError, run_command
 from trpo.scripts.display import Display
@@ -55,11 +54,12 @@ def train(options: TrainOptions) -> tuple[Path, int]:
     options = replace(
         options, threads=options.cpu_threads
     )  # as config.json has it: sums depend on it by rounding
-    set_workers(options.threads)
     with Interrupt() as interrupt:
         hang = Hang()
         # before the folder: a bad environment leaves nothing behind
-        hang.trainer = trainer = Trainer(partial(options.make_env, on_hang=hang), options.learner)
+        hang.trainer = trainer = Trainer(
+            partial(options.make_env, on_hang=hang), options.learner, options.threads
+        )
         run_folder.create(folder, again=options.resume)
         with locked(folder):
             telemetry = Telemetry(folder, run_folder.write_config(folder, options))

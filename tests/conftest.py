@@ -11,7 +11,6 @@ from torch import Tensor
 
 from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
-from trpo.parallel import set_workers
 
 torch.set_num_threads(1)  # tests share their cores with one another
 
@@ -60,12 +59,6 @@ def make_problem(
             returns=torch.randn(size, generator=generator, dtype=torch.float64),
         )
     return Problem(policy, batch)
-
-
-@pytest.fixture(autouse=True)
-def _one_worker() -> None:
-    """Whatever the command of an earlier test has set."""
-    set_workers(1)
 
 
 @pytest.fixture(params=ACTION_SPACES)

@@ -12,7 +12,6 @@ from trpo.agents.checkpoint_folder import CheckpointFolder
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
-from trpo.parallel import set_workers
 from trpo.scripts.command import parse
 from trpo.scripts.options import TrainOptions, parse_train_options
 from trpo.scripts.tables import print_rows, write_provenance, write_rows
@@ -71,11 +70,9 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
     Returns:
         A row of cost.csv.
     """
-    set_workers(run.cpu_threads)
     interval = run.learner.trainer.checkpoint_interval
-    trainer = Trainer(
-        run.make_env, replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
-    )
+    endless = replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
+    trainer = Trainer(run.make_env, endless, run.cpu_threads)
     with tempfile.TemporaryDirectory() as folder:
         telemetry, checkpoints = (
             Telemetry(Path(folder), {"learner": {}}),

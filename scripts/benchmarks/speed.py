@@ -17,7 +17,6 @@ from trpo.agents.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
 from trpo.envs.door import Door
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
-from trpo.parallel import set_workers
 from trpo.scripts.command import UsageError, parse
 from trpo.scripts.options import TrainOptions, parse_train_options
 from trpo.scripts.tables import print_rows, write_provenance, write_rows
@@ -65,7 +64,6 @@ def main(arguments: Sequence[str]) -> int:
     rows: list[dict[str, Any]] = []
     for env in options.envs:
         run = replace(parse_train_options([env]), threads=options.threads)
-        set_workers(run.cpu_threads)
         training = Training(run, options.updates)
         contenders: dict[str, Contender] = {
             "environment alone": environment_alone(run.make_env(seed=0)),
@@ -156,7 +154,7 @@ class Training:
     def __init__(self, run: TrainOptions, updates: int) -> None:
         self.updates = updates
         endless = replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
-        self.trainer = Trainer(run.make_env, endless)
+        self.trainer = Trainer(run.make_env, endless, run.cpu_threads)
         self.records = self.trainer.updates()
         self.folder = tempfile.TemporaryDirectory()
         self.telemetry = Telemetry(Path(self.folder.name), {"learner": {}})

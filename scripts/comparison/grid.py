@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from trpo.agents.files import replace_file
+from trpo.report import Status
 from trpo.scripts import run_folder
 from trpo.scripts.command import UsageError, run_command
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.interrupt import Interrupt
 from trpo.scripts.options import parse_train_options
 from trpo.scripts.train import train
-from trpo.trust_region import Status
 
 FORKS = multiprocessing.get_context(
     "forkserver"

@@ -14,7 +14,7 @@ from tests.agents.test_trainer import make_trainer, parameters, run, untimed
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.agents.trpo import Trpo, TrpoConfig
-from trpo.trust_region import Status, StepReport
+from trpo.report import Status, StepReport
 
 
 def is_sound(trainer: Trainer) -> bool:
@@ -198,7 +198,7 @@ def test_updates_that_are_not_finite_stop_the_run():
             return next(outcomes) or super().__call__(batch, generator)
 
     trainer.update_policy = Faltering(
-        trainer.agent.policy, trainer.config.trpo, trainer.config.trainer.chunk_size
+        trainer.agent.policy, trainer.config.trpo, trainer.config.trainer.microbatch_size
     )
     updates = trainer.updates()
     statuses = [next(updates).status for _ in range(6)]

@@ -18,7 +18,7 @@ from trpo.agents.trpo import TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import OptimizerName, VpgConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
-from trpo.trust_region import Status
+from trpo.report import Status
 from trpo.validation import ConfigError
 
 
@@ -200,7 +200,7 @@ def test_without_normalisation_the_observations_are_raw():
 
 def test_fisher_stride_and_chunks_run_through_the_loop():
     whole = make_trainer("Pendulum-v1")
-    cut = make_trainer("Pendulum-v1", trainer={"chunk_size": 50})
+    cut = make_trainer("Pendulum-v1", trainer={"microbatch_size": 50})
     strided = make_trainer("Pendulum-v1", trpo=TrpoConfig(fisher_stride=4))
     kl = [run(trainer, 1)[0].metrics["trust_region/mean_kl"] for trainer in (whole, cut, strided)]
     assert kl[0] == pytest.approx(kl[1], rel=1e-3)
