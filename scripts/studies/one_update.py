@@ -1,12 +1,12 @@
-"""C10: one update of any rule, and the way back: does the damage follow from the KL it moved, and can it be undone?
+"""C10: one update of any rule, and the way back: does the damage follow from the KL it moved?
 
 TRPO trains for U updates from scratch, to θ. From there every fork collects the same batch, makes
 one update by its rule, and plays; then TRPO takes U updates, as many as it took from scratch, and
 plays again. What each measure has to show was written down before the runs:
 runs/reference/collapse/CRITERIA.md, section 1.
 
-A fork is `trpo resume` with another rule: the same trainer, from the same snapshot. Rows are added to
-the tables as forks end; the same command goes on where it was interrupted.
+A fork is `trpo resume` with another rule: the same trainer, from the same snapshot. Rows are added
+to the tables as forks end; the same command goes on where it was interrupted.
 """
 
 import csv
@@ -32,9 +32,10 @@ from trpo.scripts.tables import read_rows
 
 EPISODES = 64
 PINNED = (  # whatever the defaults become
-    "--num-envs 32 --batch-size 2048 --gamma 0.99 --gae-lambda 0.95 --threads 1 --total-steps 1000000000 "
-    "--algorithm trpo --max-kl 0.02 --damping 0.1 --cg-iterations 10 --backtrack-ratio 0.8 --max-backtracks 10 "
-    "--hidden 64 64 --activation tanh --value.hidden 64 64 --value.activation tanh --value.fit gauss-newton "
+    "--num-envs 32 --batch-size 2048 --gamma 0.99 --gae-lambda 0.95 --threads 1 "
+    "--total-steps 1000000000 --algorithm trpo --max-kl 0.02 --damping 0.1 --cg-iterations 10 "
+    "--backtrack-ratio 0.8 --max-backtracks 10 --hidden 64 64 --activation tanh "
+    "--value.hidden 64 64 --value.activation tanh --value.fit gauss-newton "
     "--value.newton-steps 2 --value.damping 1e-3 --value.cg-iterations 6"
 )
 UPDATES = {  # U, from scratch to θ and for the way back
@@ -137,7 +138,7 @@ class Run:
             The trainer.
         """
         options = self.options(more)
-        trainer = Trainer(options.make_env, options.learner)
+        trainer = Trainer(options.make_env, options.learner, options.cpu_threads)
         if snapshot:
             tensors, state = snapshot
             kept = {name: x for name, x in tensors.items() if not name.startswith("update_rule.")}

@@ -219,9 +219,10 @@ def _verdict(rows: list[dict[str, Any]]) -> Verdict:
         )
         for delta in STEP_SIZES["TRPO"]
     }
-    p = fisher_exact(
-        [[plain[worst], STARTS - plain[worst]], [max(trpo.values()), STARTS - max(trpo.values())]]
-    )[1]
+    p = fisher_exact([
+        [plain[worst], STARTS - plain[worst]],
+        [max(trpo.values()), STARTS - max(trpo.values())],
+    ])[1]
     slowest = {d: max(r["left_after"] for r in _of(rows, "TRPO", d)) for d in STEP_SIZES["TRPO"]}
     return Verdict(
         "C10",
@@ -230,8 +231,10 @@ def _verdict(rows: list[dict[str, Any]]) -> Verdict:
         f"(b) TRPO has left, and stays left, within {SOON} updates from {STARTS} of {STARTS} starts at every δ ≤ 0.6",
         f"plain gradient at {worst:.3g}: caught {plain[worst]} of {STARTS}; TRPO: caught {sum(trpo.values())} of "
         f"{STARTS * len(trpo)} (Fisher's exact test of {plain[worst]} of {STARTS} against TRPO's worst δ, p = {p:.1g}), left "
-        "after at most " + ", ".join(f"{n} updates at δ = {d:g}" for d, n in slowest.items())
-        + "; Adam: caught " + ", ".join(f"{n} of {STARTS} at {s:.2g}" for s, n in adam.items()),
+        "after at most "
+        + ", ".join(f"{n} updates at δ = {d:g}" for d, n in slowest.items())
+        + "; Adam: caught "
+        + ", ".join(f"{n} of {STARTS} at {s:.2g}" for s, n in adam.items()),
         judge(plain[worst] == STARTS, sum(late.values()) == 0),
     )
 
