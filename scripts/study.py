@@ -19,6 +19,7 @@ STUDIES = {
     "empirical-fisher": "C6: the data's targets in place of the model's own: directions, and losses reached",
     "optimiser-race": "C7, C9: eight optimisers on real data: steps, seconds, KL, angle to the natural direction",
     "fisher-cost": "C7, C8: dense F against products, F against the loss Hessian: time and memory",
+    "two-state": "C10: a loop that closes, with exact values: which steps close it for ever",
     "definiteness": "C8: the ends of the spectra of F and of the loss Hessian over training",
 }
 
