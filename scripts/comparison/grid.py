@@ -1,4 +1,4 @@
-"""A grid of training runs: every method at every step size with every seed, each run in a process of its own."""
+"""A grid of training runs: methods × step sizes × seeds, each run in a process of its own."""
 
 import contextlib
 import csv
@@ -88,7 +88,8 @@ class Grid:
         for name, value in mine.items():
             if held.get(name) != value:
                 raise UsageError(
-                    f"{self.out} holds a grid with {name} = {held.get(name)!r}, not {value!r}: choose another --out"
+                    f"{self.out} holds a grid with {name} = {held.get(name)!r}, not {value!r}: "
+                    "choose another --out"
                 )
         replace_file(path, (json.dumps(mine) + "\n").encode())
 
@@ -113,7 +114,8 @@ class Grid:
             Words.
         """
         method = METHODS[cell.method]
-        mine = f"{method.options} {method.step_option} {cell.step_size:g} --seed {cell.seed} --total-steps {self.steps}"
+        mine = f"{method.options} {method.step_option} {cell.step_size:g}"
+        mine += f" --seed {cell.seed} --total-steps {self.steps}"
         place = ["--runs", str(self.out / "runs"), "--name", str(cell)]
         return [
             self.env,
@@ -139,7 +141,7 @@ class Grid:
 
 
 def run_cell(grid: Grid, cell: Cell) -> None:
-    """Train one cell, in a process of its own, and mark it as finished; so is one whose numbers were no longer finite.
+    """Train one cell in this process; it is finished too if its numbers were no longer finite.
 
     Args:
         grid: what all cells share.
