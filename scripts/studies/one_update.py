@@ -28,6 +28,8 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.trainer import Trainer, TrainingError, UpdateRecord
 from trpo.scripts.options import TrainOptions, parse_train_options
 from trpo.scripts.run_folder import git_commit
+from trpo.scripts.studies.findings import Findings
+from trpo.scripts.studies.one_update_findings import CONTROL, findings
 from trpo.scripts.tables import read_rows
 
 EPISODES = 64
@@ -46,7 +48,6 @@ UPDATES = {  # U, from scratch to θ and for the way back
     "Walker2d-v5": 100,
 }
 KAPPAS = (0.02, 0.2, 2.0, 20.0, 200.0)  # nats, that the quadratic of KL foretells
-CONTROL = "none"
 
 
 class Rule(NamedTuple):
@@ -210,6 +211,21 @@ def _advance(trainer: Trainer, updates: int) -> Iterator[UpdateRecord]:
         trainer.close()
 
 
+def study(folder: Path, tasks: Sequence[str], seeds: int) -> Findings:
+    """Make the forks that are missing, and judge all there are.
+
+    Args:
+        folder: of the tables.
+        tasks: of `UPDATES`.
+        seeds: of each task.
+
+    Returns:
+        What was found.
+    """
+    measure(folder, tasks, seeds)
+    return findings(folder)
+
+
 def measure(folder: Path, tasks: Sequence[str], seeds: int) -> None:
     """Make every fork that the tables do not have yet, seed by seed, and add it to them.
 
@@ -259,7 +275,7 @@ def _note_options(path: Path, run: Run) -> None:
 def _add_row(path: Path, row: dict[str, Any]) -> None:
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer = csv.DictWriter(file, list(row))
         if new:
             writer.writeheader()
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
