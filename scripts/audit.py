@@ -1,4 +1,4 @@
-"""`trpo audit RUN`: whether every update of a run kept its promise; exit code 1 when one did not."""
+"""`trpo audit RUN`: whether every update kept its promise, and what became of the return."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import tyro
 
 from trpo.scripts.command import UsageError, parse
+from trpo.scripts.comparison.collapse import is_locked, window_means
 from trpo.scripts.display import print_facts
 from trpo.scripts.options import TrainOptions
 from trpo.scripts.plot import read_metrics
@@ -17,7 +18,11 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Check every update of a run: KL within δ, surrogate not worse, failed steps put back; exit code 1 if one was broken."""
+    """Check every update of a run: KL within δ, surrogate not worse, failed steps put back.
+
+    Exit code 1 if one was broken. Also said: how far the return fell from its best, whether the run
+    is locked below its first return, and how often the line search acted.
+    """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it, of any algorithm."""
@@ -47,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     max_kl = options.max_kl or learner.max_kl
     if max_kl is None:
         raise UsageError(
-            f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it against, --max-kl"
+            f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it "
+            "against, --max-kl"
         )
     columns = read_metrics(options.run)
     broken = broken_promises(columns, max_kl)
@@ -68,8 +74,43 @@ def main(arguments: Sequence[str]) -> int:
             "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
+        | outcome(columns)
     )
     return 1 if any(flags.any() for flags in broken.values()) else 0
+
+
+def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:
+    """Tell what became of the return, and where the line search acted.
+
+    Args:
+        columns: of a run's metrics.csv.
+
+    Returns:
+        Facts, by name.
+    """
+    facts = {}
+    backtracks = columns.get("trust_region/backtracks")
+    if backtracks is not None:
+        failed = columns["trust_region/accepted"] != 1
+        acted = (backtracks > 0) | failed
+        facts["line search acted"] = (
+            f"in {acted.sum():,} of {len(acted):,} updates; {failed.sum():,} took no step"
+        )
+    returns = columns.get("episode/return", np.full(len(columns["update"]), np.nan))
+    if np.isnan(returns).all():
+        return facts | {"return": "no episode has ended"}
+    first = returns[~np.isnan(returns)][0]
+    means = window_means(returns)
+    best, last = np.nanmax(means), means[-1]
+    facts["fall from best"] = (
+        f"{best - last:,.1f}: best tenth {best:,.1f}, last tenth {last:,.1f}, first {first:,.1f}"
+    )
+    facts["locked"] = (
+        "yes: below its first return for the last third or more"
+        if is_locked(returns, first)
+        else "no"
+    )
+    return facts
 
 
 def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, np.ndarray]:
