@@ -27,7 +27,9 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     match p, q:
         case Independent(), Independent():
             kl = kl_divergence(p.base_dist, q.base_dist)  # (b, A, …)
-            return kl.sum(tuple(range(len(p.batch_shape), kl.dim())))
+            for _ in range(p.reinterpreted_batch_ndims):
+                kl = kl.sum(-1)
+            return kl
         case Categorical(), Categorical():
             return _expected_gap(p.probs, p.logits, q.logits).sum(-1)
         case Bernoulli(), Bernoulli():
