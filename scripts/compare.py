@@ -20,6 +20,7 @@ from trpo.agents.trainer import Trainer
 from trpo.scripts.command import UsageError, parse
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.options_record import write_options
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import UNTRAINED, Results, write_table
 from trpo.scripts.options import cpu_count, parse_train_options
@@ -108,6 +109,8 @@ def main(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     failed = run_cells(grid, cells, options.workers or cpu_count())
     write_provenance(out / "provenance.json", time.perf_counter() - started)
+    usual = {m: grid.options_of(Cell(m, METHODS[m].usual, 0)) for m in options.methods}
+    write_options(out, {m: (words, parse_train_options(words)) for m, words in usual.items()})
     rows: list[dict[str, Any]] = [
         row for cell in cells if cell not in failed for row in read_cell(grid, cell)
     ]

@@ -80,7 +80,7 @@ def draw_kl(results: Results, env: str) -> Figure:
     for axes, method in zip(panels, results.methods, strict=True):
         step_sizes = results.step_sizes(method)
         for step_size in step_sizes:
-            color = key.to_rgba(step_size / METHODS[method].usual)
+            color = key.to_rgba(np.array(step_size / METHODS[method].usual))
             for run in results.of(method, step_size):
                 kl = np.clip(run.kl, BOTTOM, TOP)
                 axes.plot(
@@ -166,8 +166,9 @@ def draw_robustness(results: Results, env: str) -> Figure:
         for each, step_size in zip(kl, step_sizes, strict=True):
             for run in results.of(method, step_size):
                 locked = is_locked(run.returns, results.untrained)
-                style = {"marker": "x", "color": "k"} if locked else {"marker": ".", "color": "0.6"}
-                axes.plot([each], [results.judged(run).final], markersize=4, **style)
+                marker, color = ("x", "k") if locked else (".", "0.6")
+                final = results.judged(run).final
+                axes.plot([each], [final], marker=marker, color=color, markersize=4)
         axes.plot(kl, results.final_means(method), "o-", color=COLORS[method], markersize=4)
         axes.axhline(results.untrained, color="0.5", linewidth=0.8, linestyle=":")
         locked_runs = results.locked(results.of(method))
@@ -211,6 +212,8 @@ def draw_collapse(results: Results, env: str) -> Figure | None:
     }
     for axes, (label, values) in zip(panels, series.items(), strict=True):
         axes.plot(updates, values[seen], ".-", color="tab:blue", markersize=5, linewidth=1)
+        if label == "return":  # that of the last episodes to end stands
+            axes.step(updates, last_known(values)[seen], where="post", color="tab:blue", alpha=0.4)
         axes.axvline(fall.index + 1, color="tab:red", linewidth=1)
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)

@@ -104,8 +104,8 @@ class Grid:
         """
         return run_folder.path(self.out / "runs", self.env, str(cell))
 
-    def words(self, cell: Cell) -> list[str]:
-        """Return what `trpo train` is called with.
+    def options_of(self, cell: Cell) -> list[str]:
+        """Return what `trpo train` is called with, but for the run's place and seed.
 
         Args:
             cell: of this grid.
@@ -115,18 +115,20 @@ class Grid:
         """
         method = METHODS[cell.method]
         mine = f"{method.options} {method.step_option} {cell.step_size:g}"
-        mine += f" --seed {cell.seed} --total-steps {self.steps}"
-        place = ["--runs", str(self.out / "runs"), "--name", str(cell)]
-        return [
-            self.env,
-            *shlex.split(self.options),
-            *mine.split(),
-            "--threads",
-            "1",
-            "--keep-checkpoints",
-            "1",
-            *place,
-        ]
+        mine += f" --total-steps {self.steps} --threads 1 --keep-checkpoints 1"
+        return [self.env, *shlex.split(self.options), *mine.split()]
+
+    def words(self, cell: Cell) -> list[str]:
+        """Return what `trpo train` is called with.
+
+        Args:
+            cell: of this grid.
+
+        Returns:
+            Words.
+        """
+        place = ["--runs", str(self.out / "runs"), "--name", str(cell), "--seed", str(cell.seed)]
+        return [*self.options_of(cell), *place]
 
     def finished(self, cell: Cell) -> bool:
         """Return whether a cell has run to its end.

@@ -30,9 +30,8 @@ def write_report(results: Results, env: str) -> str:
     parts = [
         f"# Policy collapse on {env}",
         f"{len(results.runs)} runs of {results.steps:,.0f} steps, {seeds} seeds each. Every number "
-        "here "
-        "follows from `updates.csv.gz`; `provenance.json` has the command and the versions that "
-        "made it.",
+        "here follows from `updates.csv.gz`; `provenance.json` has the command, commit and versions "
+        "that made it, and `options.json` every option as it resolved then.",
         _definitions(results),
         "## Methods",
         _table(_method_rows(results)),
@@ -158,13 +157,14 @@ def _line_search(results: Results) -> list[str]:
     rows = []
     for delta in results.step_sizes("trpo"):
         mine = [pair for pair in pairs if pair[0].step_size == delta]
-        acted = [(trpo, npg, at) for trpo, npg, at in mine if at < len(trpo.kl)]
-        over = [npg.kl[at] / delta for _, npg, at in acted]
+        over = [npg.kl[at] / delta for trpo, npg, at in mine if at < len(trpo.kl)]
+        acted = [ratio for ratio in over if ratio > 1]
         rows.append({
             "δ": f"{delta:g}",
-            "runs in which it acted": f"{len(acted)} of {len(mine)}",
+            "parted by the line search": f"{len(acted)} of {len(mine)}",
+            "by rounding": f"{len(over) - len(acted)}",
             "KL ÷ δ of the step it refused, median and largest": (
-                f"{np.median(over):.3f}, {max(over):.3f}" if over else ""
+                f"{np.median(acted):.3f}, {max(acted):.3f}" if acted else ""
             ),
             "largest KL of a run without it": f"{max(npg.kl.max() for _, npg, _ in mine):.3g}",
             "collapsed or locked with it": _ended_badly(results, [trpo for trpo, _, _ in mine]),
@@ -174,12 +174,11 @@ def _line_search(results: Results) -> list[str]:
     return [
         "## Where the line search acted, and what happens without it",
         "`npg` takes TRPO's direction, scaled to the same δ, and checks nothing: until TRPO's line "
-        f"search acts the two are one run, row for row. It never acted in {never} of {len(pairs)} "
-        "runs, "
-        "so the natural gradient's outcomes are no evidence beside TRPO's: they are mostly the "
-        "same "
-        "runs. Where it did act, the first step that it shortened is the one that `npg` took in "
-        "full:",
+        "search acts the two are one run, to rounding. They part where KL first differs by more "
+        "than 1 %: by the line search if `npg`'s is above δ there, else by what rounding has grown "
+        f"to. They never part in {never} of {len(pairs)} runs: the natural gradient's outcome there "
+        "is no evidence beside TRPO's, but the same run. Where the line search acted, the first "
+        "step that it shortened is the one that `npg` took in full:",
         _table(rows),
     ]
 

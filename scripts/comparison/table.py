@@ -27,6 +27,7 @@ from trpo.scripts.comparison.collapse import (
 )
 
 UNTRAINED = "untrained"  # the method of the row that has R₀
+PARTED = 0.01  # relative difference of KL
 NUMBERS = ("steps", "episode_return", "mean_kl", "entropy", "gradient_norm")
 
 
@@ -262,17 +263,19 @@ class Results:
     def without_line_search(self) -> list[tuple[Run, Run, int]]:
         """Pair each run of TRPO with the natural gradient's of the same δ and seed.
 
-        Until TRPO's line search acts the two are one run: the same direction, scaled to the same δ.
+        Until TRPO's line search acts the two are one run, to rounding: the same direction, scaled
+        to the same δ.
 
         Returns:
-            TRPO's run, the natural gradient's, and the first row in which they differ, from 0:
-            where the line search acted; the number of rows if it never did.
+            TRPO's run, the natural gradient's, and the first row, from 0, in which their KL differs
+            by more than 1 %; the number of rows if it never does.
         """
         twins = {(run.step_size, run.seed): run for run in self.of("npg")}
         pairs = []
         for run in self.of("trpo"):
             if twin := twins.get((run.step_size, run.seed)):
                 rows = min(len(run.kl), len(twin.kl))
-                differ = np.flatnonzero(run.kl[:rows] != twin.kl[:rows])
+                apart = np.abs(run.kl[:rows] - twin.kl[:rows])
+                differ = np.flatnonzero(apart > PARTED * np.maximum(run.kl, 1e-12)[:rows])
                 pairs.append((run, twin, int(differ[0]) if len(differ) else rows))
         return pairs

@@ -11,11 +11,10 @@ to the tables as forks end; the same command goes on where it was interrupted.
 
 import csv
 import gzip
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from trpo.agents.agent import Agent
 from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.trainer import Trainer, TrainingError, UpdateRecord
+from trpo.scripts.comparison.options_record import write_options
 from trpo.scripts.options import TrainOptions, parse_train_options
 from trpo.scripts.run_folder import git_commit
 from trpo.scripts.studies.findings import Findings
@@ -99,6 +99,18 @@ FORKS = [
 ]
 
 
+def pinned_words(task: str) -> list[str]:
+    """Return the words after `trpo train` that a task's learners share.
+
+    Args:
+        task: of `UPDATES`.
+
+    Returns:
+        Words; θ is where environments start afresh, so that all forks begin with the same.
+    """
+    return [task, *PINNED.split(), "--checkpoint-interval", str(UPDATES[task])]
+
+
 class Run:
     """A task and a seed, trained to θ when first asked.
 
@@ -109,8 +121,7 @@ class Run:
 
     def __init__(self, task: str, seed: int) -> None:
         self.task, self.seed, self.updates = task, seed, UPDATES[task]
-        words = [task, *PINNED.split(), "--seed", str(seed)]
-        self.words = [*words, "--checkpoint-interval", str(self.updates)]
+        self.words = [*pinned_words(task), "--seed", str(seed)]
         trainer = self.trainer("")
         self.untrained = self.play(trainer.agent)
         self.from_scratch = list(_advance(trainer, self.updates))
@@ -235,6 +246,12 @@ def measure(folder: Path, tasks: Sequence[str], seeds: int) -> None:
         seeds: of each, from 0.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    learners = {
+        f"{task} {name}": [*pinned_words(task), *rule.options.split()]
+        for task in UPDATES
+        for name, rule in RULES.items()
+    }
+    write_options(folder, {name: (w, parse_train_options(w)) for name, w in learners.items()})
     done = {
         (row["task"], int(row["seed"]), row["rule"], float(row["asked"]))
         for row in read_rows(folder / "results.csv")
@@ -244,7 +261,6 @@ def measure(folder: Path, tasks: Sequence[str], seeds: int) -> None:
         if not left:
             continue
         run = Run(task, seed)
-        _note_options(folder / "options.json", run)
         if len(left) == len(FORKS):
             _add_updates(folder, run, Fork("scratch"), run.from_scratch)
         for number, fork in enumerate(left, 1):
@@ -259,17 +275,6 @@ def measure(folder: Path, tasks: Sequence[str], seeds: int) -> None:
                 f"of {run.trained:,.1f}",
                 flush=True,
             )
-
-
-def _note_options(path: Path, run: Run) -> None:
-    # keep every option of a task's learners, as resolved; of the rules', those that differ
-    noted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    options = asdict(run.options(""))
-    noted[run.task] = {"words": " ".join(run.words), "resolved": options} | {
-        "rules": {name: rule.options for name, rule in RULES.items()}
-    }
-    text = json.dumps(noted, indent=1, default=str) + "\n"
-    path.write_text(text, encoding="utf-8")
 
 
 def _add_row(path: Path, row: dict[str, Any]) -> None:

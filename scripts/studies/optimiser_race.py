@@ -17,6 +17,7 @@ KL and angles are measured.
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from trpo.scripts.studies.findings import (
@@ -71,7 +72,7 @@ def study() -> Findings:
             for target in TARGETS[1::2]
         }
         | {
-            "KL a step": f"{median_range(r['kl'] for s in SEEDS for r in until(runs[name, s], 0.3))[0]:.1e}"
+            "KL a step": f"{np.median([r['kl'] for s in SEEDS for r in until(runs[name, s], 0.3)]):.1e}"
         }
         | {"Σ√(2KL) to 0.3": told(over_seeds(name, "length", 0.3))}
         for name in TRIALS

@@ -49,9 +49,9 @@ def test_forks_share_a_batch_and_move_as_far_as_was_asked(tmp_path):
     assert control["left"] == control["trained"]
     assert 0 < float(trust_region["kl"]) <= 0.02
     assert float(gradient["kl"]) == pytest.approx(0.2, rel=0.3)  # KL is quadratic up to there
-    resolved = json.loads((tmp_path / "options.json").read_text())["CartPole-v1"]["resolved"]
-    assert resolved["environment"]["num_envs"] == 32
-    assert resolved["learner"]["trpo"]["max_kl"] == 0.02
+    resolved = json.loads((tmp_path / "options.json").read_text())["CartPole-v1 trpo"]["resolved"]
+    assert resolved["environment.num_envs"] == 32
+    assert resolved["learner.trpo.max_kl"] == 0.02
 
 
 def test_every_fork_of_every_seed_is_kept():
