@@ -1,5 +1,27 @@
 """Every number that training reports, with its meaning: the columns of metrics.csv and the scalars of TensorBoard."""
 
+from dataclasses import dataclass
+
+from trpo.report import Status
+
+
+@dataclass(frozen=True)
+class UpdateRecord:
+    """One update, as it is logged.
+
+    Args:
+        update: its number, from 1.
+        steps: environment steps since the run began.
+        status: how the policy's step ended.
+        metrics: names of `METRICS` to values; those without a value yet are absent.
+    """
+
+    update: int
+    steps: int
+    status: Status
+    metrics: dict[str, float]
+
+
 METRICS: dict[str, str] = {
     "trust_region/mean_kl": "E_s[KL(old ‖ new)] of the update, nats, measured on the batch; TRPO holds it ≤ max_kl",
     "trust_region/max_state_kl": "largest KL(old ‖ new) over the batch's states, nats",

@@ -1,4 +1,4 @@
-"""The natural policy gradient (Kakade 2001) as an update rule: TRPO's direction, with nothing to check where it leads."""
+"""The natural policy gradient (Kakade 2001) as an update rule: TRPO's direction, unchecked."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
 from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.model import surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, norm
-from trpo.trust_region import TrustRegionConfig
+from trpo.trust_region import TrustRegionConfig, natural_direction
 from trpo.validation import require
 
 
@@ -35,12 +34,10 @@ class NpgConfig:
     """Conjugate-gradient iterations at most."""
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.target_kl < math.inf, "npg.target_kl", self.target_kl, "a number of nats > 0"
-        )
-        require(0 < self.step_size < math.inf, "npg.step_size", self.step_size, "a number > 0")
-        require(0 <= self.damping < math.inf, "npg.damping", self.damping, "a number ≥ 0")
-        require(self.cg_iterations >= 1, "npg.cg_iterations", self.cg_iterations, "an integer ≥ 1")
+        require(self, "target_kl", 0 < self.target_kl < math.inf, "a number of nats > 0")
+        require(self, "step_size", 0 < self.step_size < math.inf, "a number > 0")
+        require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")
+        require(self, "cg_iterations", self.cg_iterations >= 1, "an integer ≥ 1")
 
 
 class Npg(UpdateRule):

@@ -35,13 +35,8 @@ class PolicyConfig:
     Spinning Up)."""
 
     def __post_init__(self) -> None:
-        require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths ≥ 1")
-        require(
-            -20 <= self.initial_log_std <= 5,
-            "initial_log_std",
-            self.initial_log_std,
-            "a number in [-20, 5]",
-        )
+        require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
+        require(self, "initial_log_std", -20 <= self.initial_log_std <= 5, "a number in [-20, 5]")
 
 
 class Policy(nn.Module, ABC):

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017) as an update rule: minibatch ascent of a clipped surrogate."""
+"""Proximal policy optimisation (Schulman et al. 2017) as an update rule."""
 
 import math
 from dataclasses import dataclass
@@ -35,27 +35,17 @@ class PpoConfig:
     """Longer gradients are cut to this length (Huang et al. 2022, detail 11)."""
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.learning_rate < math.inf,
-            "ppo.learning_rate",
-            self.learning_rate,
-            "a number > 0",
-        )
-        require(0 < self.clip_ratio < 1, "ppo.clip_ratio", self.clip_ratio, "a number in (0, 1)")
-        require(self.epochs >= 1, "ppo.epochs", self.epochs, "an integer ≥ 1")
-        require(
-            self.minibatch_size >= 1, "ppo.minibatch_size", self.minibatch_size, "an integer ≥ 1"
-        )
-        require(
-            self.max_gradient_norm > 0,
-            "ppo.max_gradient_norm",
-            self.max_gradient_norm,
-            "a number > 0",
-        )
+        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
+        require(self, "clip_ratio", 0 < self.clip_ratio < 1, "a number in (0, 1)")
+        require(self, "epochs", self.epochs >= 1, "an integer ≥ 1")
+        require(self, "minibatch_size", self.minibatch_size >= 1, "an integer ≥ 1")
+        require(self, "max_gradient_norm", self.max_gradient_norm > 0, "a number > 0")
 
 
 def clipped_surrogate(distribution: Distribution, batch: Batch, clip_ratio: float) -> Tensor:
-    """Return min(r Â, clip(r, 1 − ε, 1 + ε) Â), r = π_θ(a|s) / π_old(a|s) (Schulman et al. 2017, equation 7).
+    """Return min(r Â, clip(r, 1 − ε, 1 + ε) Â), r = π_θ(a|s) / π_old(a|s).
+
+    Schulman et al. 2017, equation 7.
 
     Args:
         distribution: π_θ at the batch's states.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from trpo.agents.config import LearnerConfig
 from trpo.agents.encoders import FlatEncoder, MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
 from trpo.agents.episodes import EpisodeStatistics
+from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
@@ -28,23 +28,6 @@ from trpo.validation import ConfigError
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message is one line, fit to print to a user."""
-
-
-@dataclass(frozen=True)
-class UpdateRecord:
-    """One update, as it is logged.
-
-    Args:
-        update: its number, from 1.
-        steps: environment steps since the run began.
-        status: how the policy's step ended.
-        metrics: names of `trpo.agents.metrics.METRICS` to values; those without one are absent.
-    """
-
-    update: int
-    steps: int
-    status: Status
-    metrics: dict[str, float]
 
 
 class Trainer:

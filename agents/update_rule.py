@@ -1,4 +1,4 @@
-"""What update rules share: an interface, the surrogate, and one measurement of what an update did to the policy."""
+"""What update rules share: an interface, the surrogate, and the measurement of an update."""
 
 import math
 from abc import ABC, abstractmethod
@@ -54,7 +54,7 @@ class UpdateRule(ABC):
         """Cut a batch for this rule's reducer.
 
         Args:
-            batch: any number of samples.
+            batch: B samples.
 
         Returns:
             Views that make up the batch.

@@ -1,4 +1,4 @@
-"""The plain policy gradient (Williams 1992; Sutton et al. 2000) as an update rule: one first-order step a batch."""
+"""The plain policy gradient (Williams 1992) as an update rule: one first-order step a batch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -40,16 +40,11 @@ class VpgConfig:
     """Its step size: with one step a batch, larger than PPO's."""
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.learning_rate < math.inf,
-            "vpg.learning_rate",
-            self.learning_rate,
-            "a number > 0",
-        )
+        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
 
 
 def log_prob_weighted_advantage(distribution: Distribution, batch: Batch) -> Tensor:
-    """Return log π_θ(a|s) · Â, whose mean has the policy gradient for its own (Sutton et al. 2000, theorem 1).
+    """Return log π_θ(a|s) · Â: its mean's gradient is the policy's (Sutton et al. 2000, thm. 1).
 
     Args:
         distribution: π_θ at the batch's states.

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from trpo.scripts.command import UsageError, parse
+from trpo.agents.runs import Run
+from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.display import print_facts
 from trpo.scripts.comparison.collapse import is_locked, window_means
-from trpo.scripts.display import print_facts
-from trpo.scripts.options import TrainOptions
-from trpo.scripts.plot import read_metrics
-from trpo.scripts.run_folder import read_config
 from trpo.validation import require
 
 
@@ -30,9 +28,7 @@ class AuditOptions:
     """δ to hold the run against, in nats; by default its own, if it had one."""
 
     def __post_init__(self) -> None:
-        require(
-            self.max_kl is None or self.max_kl > 0, "max_kl", self.max_kl, "a number of nats > 0"
-        )
+        require(self, "max_kl", self.max_kl is None or self.max_kl > 0, "a number of nats > 0")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,14 +44,15 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: if the run held no δ and none is given.
     """
     options = parse(AuditOptions, arguments, "audit")
-    learner = read_config(options.run, TrainOptions(env="")).learner
+    run = Run.open(options.run)
+    learner = run.config.learner
     max_kl = options.max_kl or learner.max_kl
     if max_kl is None:
         raise UsageError(
-            f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it "
-            "against, --max-kl"
+            f"run {options.run} is of {learner.algorithm}, which has no δ: "
+            "give one to hold it against, --max-kl"
         )
-    columns = read_metrics(options.run)
+    columns = run.metrics()
     broken = broken_promises(columns, max_kl)
     kl, update = columns["trust_region/mean_kl"], columns["update"].astype(int)
     worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl)))
@@ -71,7 +68,8 @@ def main(arguments: Sequence[str]) -> int:
     print_facts(
         {promise: told(flags) for promise, flags in broken.items()}
         | {
-            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, in update {update[worst]:,}"
+            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, "
+            f"in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
         | outcome(columns)
@@ -90,7 +88,7 @@ def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:
     """
     facts = {}
     backtracks = columns.get("trust_region/backtracks")
-    if backtracks is not None:
+    if backtracks is not None and not np.isnan(backtracks).all():
         failed = columns["trust_region/accepted"] != 1
         acted = (backtracks > 0) | failed
         facts["line search acted"] = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from trpo.scripts.command import UsageError, parse
+from trpo.scripts.cli.command import UsageError, parse
 from trpo.validation import require
 
 STUDIES = {
@@ -57,8 +57,8 @@ class OneUpdateOptions(StudyOptions):
 
     def __post_init__(self) -> None:
         known = OneUpdateOptions.tasks
-        require(set(self.tasks) <= set(known), "tasks", self.tasks, f"of {', '.join(known)}")
-        require(self.seeds >= 1, "seeds", self.seeds, "an integer ≥ 1")
+        require(self, "tasks", set(self.tasks) <= set(known), f"of {', '.join(known)}")
+        require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trpo.agents.files import replace_file
-from trpo.scripts.options import TrainOptions, parse_train_options
+from trpo.agents.runs.files import replace_file
+from trpo.scripts.cli.options import TrainOptions, parse_train_options
 
 FILE = "options.json"
 PLACE = {"name", "runs", "resume", "learner.trainer.seed"}  # say where a run lies, and which it is

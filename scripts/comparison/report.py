@@ -30,8 +30,8 @@ def write_report(results: Results, env: str) -> str:
     parts = [
         f"# Policy collapse on {env}",
         f"{len(results.runs)} runs of {results.steps:,.0f} steps, {seeds} seeds each. Every number "
-        "here follows from `updates.csv.gz`; `provenance.json` has the command, commit and versions "
-        "that made it, and `options.json` every option as it resolved then.",
+        "here follows from `updates.csv.gz`; `provenance.json` has the command, commit and "
+        "versions that made it, and `options.json` every option as it resolved then.",
         _definitions(results),
         "## Methods",
         _table(_method_rows(results)),
@@ -176,9 +176,9 @@ def _line_search(results: Results) -> list[str]:
         "`npg` takes TRPO's direction, scaled to the same δ, and checks nothing: until TRPO's line "
         "search acts the two are one run, to rounding. They part where KL first differs by more "
         "than 1 %: by the line search if `npg`'s is above δ there, else by what rounding has grown "
-        f"to. They never part in {never} of {len(pairs)} runs: the natural gradient's outcome there "
-        "is no evidence beside TRPO's, but the same run. Where the line search acted, the first "
-        "step that it shortened is the one that `npg` took in full:",
+        f"to. They never part in {never} of {len(pairs)} runs: the natural gradient's outcome "
+        "there is no evidence beside TRPO's, but the same run. Where the line search acted, the "
+        "first step that it shortened is the one that `npg` took in full:",
         _table(rows),
     ]
 

@@ -1,4 +1,4 @@
-"""What a study leaves: rows, a figure, and verdicts that are computed from the rows, never written by hand."""
+"""What a study leaves: rows, a figure, and verdicts that are computed from the rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from trpo.scripts.tables import print_rows, write_provenance, write_rows
+from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 
 Holds = Literal["holds", "holds in part", "refuted"]
-SEEDS = range(
-    5
-    # five: the range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94
-    # %
-)
+# The range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94 %.
+SEEDS = range(5)
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,9 @@ def publish(findings: Findings, folder: Path) -> None:
 
 
 def write_scalars(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write every number of the rows for TensorBoard: a row's words make the tag, its `step`, else its place, the abscissa.
+    """Write every number of the rows for TensorBoard.
+
+    A row's words make the tag, its `step`, else its place, the abscissa.
 
     Args:
         rows: of results.csv.

@@ -23,14 +23,15 @@ from torch import Tensor
 
 from trpo.agents.agent import Agent
 from trpo.agents.evaluation import evaluate
+from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.trainer import Trainer, TrainingError, UpdateRecord
+from trpo.agents.runs.provenance import git_commit
+from trpo.agents.trainer import Trainer, TrainingError
+from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.tables import read_rows
 from trpo.scripts.comparison.options_record import write_options
-from trpo.scripts.options import TrainOptions, parse_train_options
-from trpo.scripts.run_folder import git_commit
 from trpo.scripts.studies.findings import Findings
 from trpo.scripts.studies.one_update_findings import CONTROL, findings
-from trpo.scripts.tables import read_rows
 
 EPISODES = 64
 PINNED = (  # whatever the defaults become

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, spearmanr
 
+from trpo.scripts.cli.tables import read_rows
 from trpo.scripts.studies.findings import Findings, Verdict, judge, panels, told
-from trpo.scripts.tables import read_rows
 
 CONTROL = "none"
 NATURAL = {"trpo", "npg"}

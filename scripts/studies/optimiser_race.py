@@ -72,7 +72,9 @@ def study() -> Findings:
             for target in TARGETS[1::2]
         }
         | {
-            "KL a step": f"{np.median([r['kl'] for s in SEEDS for r in until(runs[name, s], 0.3)]):.1e}"
+            "KL a step": "{:.1e}".format(
+                np.median([r["kl"] for s in SEEDS for r in until(runs[name, s], 0.3)])
+            )
         }
         | {"Σ√(2KL) to 0.3": told(over_seeds(name, "length", 0.3))}
         for name in TRIALS

@@ -16,11 +16,10 @@ from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_from_here
 from trpo.model import Model, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten
 from trpo.reference import hessian_vector_product
 from trpo.scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
-from trpo.trust_region import TrustRegionConfig, trust_region_step
+from trpo.trust_region import TrustRegionConfig, natural_direction, trust_region_step
 
 Step = Callable[[], float]
 FIRST_ORDER: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {
@@ -192,8 +191,8 @@ def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
         seed: of the network and the digits.
 
     Returns:
-        A row a step: the loss after it, the processor's seconds so far, its KL, and at some its angle to the
-            natural direction.
+        A row a step: the loss after it, the processor's seconds so far, its KL, and at some what
+            curvature says of it.
     """
     model, digits = problem(seed)
     step, seconds, length = make_step(name, trial, model, digits), 0.0, 0.0

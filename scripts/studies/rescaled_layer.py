@@ -1,4 +1,4 @@
-"""C2 in a network: rescale one layer's weights, and gradient descent learns another function; the natural gradient does not.
+"""C2 in a network: with one layer rescaled, gradient descent learns another function.
 
 W₁ = c·W₁′ is the same network written otherwise. In W₁′ the gradient is c times as long, so a
 gradient step moves W₁ by c² times as much; a step of Adam, which at first keeps signs alone, by c
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten, unflatten
 from trpo.scripts.studies.digits import (
     Digits,
@@ -40,7 +39,7 @@ from trpo.scripts.studies.findings import (
     panels,
     told,
 )
-from trpo.trust_region import TrustRegionConfig, trust_region_step
+from trpo.trust_region import TrustRegionConfig, natural_direction, trust_region_step
 
 SCALE = 10.0  # c
 TIME, STEP_SIZES, STEP_SIZE = 1.0, (0.2, 0.1, 0.05), 0.1
@@ -92,9 +91,12 @@ def study() -> Findings:
     free = [damping for damping in DAMPINGS if max(damped[damping]) <= 0.01]
     verdict = Verdict(
         "C2",
-        "the natural gradient does not depend on how the network is written; gradient descent and Adam do",
-        "undamped, KL between the networks ≤ 1 % of the KL moved in every seed at every h; the others' ≥ 1 % at every h",
-        f"natural gradient ≤ {max(natural):.1e}; gradient descent and Adam ≥ {min(others):.2g}. Damping breaks it: "
+        "the natural gradient does not depend on how the network is written; gradient descent and "
+        "Adam do",
+        "undamped, KL between the networks ≤ 1 % of the KL moved in every seed at every h; the "
+        "others' ≥ 1 % at every h",
+        f"natural gradient ≤ {max(natural):.1e}; gradient descent and Adam ≥ {min(others):.2g}. "
+        "Damping breaks it: "
         + ", ".join(f"β = {b:g}: {median_range(damped[b])[0]:.1e}" for b in DAMPINGS)
         + f"; ≤ 1 % up to β = {max(free, default=0):g}",
         judge(max(natural) <= 0.01, min(others) >= 0.01),

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tests.worlds  # noqa: F401 registers environments
 from trpo.agents.metrics import METRICS
 from trpo.scripts import __main__
-from trpo.scripts.options import parse_train_options
-from trpo.scripts.presets import PRESETS
+from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.presets import PRESETS
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -224,11 +224,11 @@ BAD_INPUT = {
     "not a number": (["train", "CartPole-v1", "--max-kl", "much"], "--max-kl.*much|much.*--max-kl"),
     "out of range": (
         ["train", "CartPole-v1", "--max-kl", "-1"],
-        r"max_kl = -1.0 is out of range: expected a number of nats > 0",
+        r"^trpo: max_kl = -1.0 is out of range: expected a number of nats > 0 \(--max-kl\)$",
     ),
     "value out of range": (
         ["train", "CartPole-v1", "--value.damping", "-1"],
-        r"value.damping = -1.0 is out of range",
+        r"^trpo: damping = -1.0 is out of range: expected a number ≥ 0 \(--value.damping\)$",
     ),
     "environments": (["train", "CartPole-v1", "--num-envs", "0"], "num_envs = 0 is out of range"),
     "not a choice": (

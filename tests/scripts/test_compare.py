@@ -1,4 +1,4 @@
-"""`trpo compare`: a grid on an environment of anybody's, interrupted and gone on with, and with cells that fail."""
+"""`trpo compare`: a grid on anybody's environment, interrupted, gone on with, with failed cells."""
 
 import csv
 import gzip
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from trpo.scripts import __main__
+from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.options import parse_train_options
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = "--options=--batch-size 128 --num-envs 8 --hidden 8 --value.hidden 8"

@@ -1,4 +1,4 @@
-"""`trpo study`: what is printed and written agree, a verdict follows from its numbers, bad input is told in one line."""
+"""`trpo study`: what is printed and written agree, and a verdict follows from its numbers."""
 
 import csv
 import json
