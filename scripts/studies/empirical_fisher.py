@@ -216,5 +216,5 @@ def _draw(rows: list[dict[str, Any]], columns: list[str]) -> Any:
         panel.set_title(
             f"handwritten digits; a point a seed, {len(SEEDS)} seeds", fontsize="medium"
         )
-        panel.legend(frameon=False, fontsize="small")
+        panel.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
     return figure

@@ -21,6 +21,7 @@ from trpo.scripts.studies.findings import Findings, Verdict, judge, panels, told
 
 CONTROL = "none"
 NATURAL = {"trpo", "npg"}
+ENOUGH = 5  # seeds; with fewer a task is undecided
 SMALL, LARGE = 0.03, 30.0  # nats
 BANDS = ((0.03, 0.3), (0.3, 3.0), (3.0, 30.0), (30.0, 300.0), (300.0, math.inf))
 MARKERS = {
@@ -182,6 +183,9 @@ def _verdict(
     note: str,
 ) -> Verdict:
     found = {task: measure(seeds) for task, seeds in tasks.items()}
+    for task, (words, _) in found.items():
+        if len(tasks[task]) < ENOUGH:
+            found[task] = words, None
     decided = [holds for _, holds in found.values() if holds is not None]
     return Verdict(
         "C10",
