@@ -89,7 +89,7 @@ def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:
     facts = {}
     backtracks = columns.get("trust_region/backtracks")
     if backtracks is not None and not np.isnan(backtracks).all():
-        failed = columns["trust_region/accepted"] != 1
+        failed = columns["update/accepted"] != 1
         acted = (backtracks > 0) | failed
         facts["line search acted"] = (
             f"in {acted.sum():,} of {len(acted):,} updates; {failed.sum():,} took no step"

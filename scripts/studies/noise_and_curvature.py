@@ -55,15 +55,11 @@ def study() -> Findings:
             ("independent", np.abs(agreement) < INDEPENDENT),
             ("agreeing", agreement > AGREEING),
         ):
-            median = float(np.median(amplification[chosen])) if chosen.any() else float("nan")
-            rows.append({
-                "quantity": f"amplified, {kind}",
-                "seed": seed,
-                "step": 0,
-                "value": median,
-            })
-            share = float(chosen.mean())
-            rows.append({"quantity": f"share, {kind}", "seed": seed, "step": 0, "value": share})
+            place = {"seed": seed, "step": 0}
+            rows.append({"quantity": f"share, {kind}", **place, "value": float(chosen.mean())})
+            if chosen.any():
+                median = float(np.median(amplification[chosen]))
+                rows.append({"quantity": f"amplified, {kind}", **place, "value": median})
 
     def of(quantity: str) -> list[float]:
         return [row["value"] for row in rows if row["quantity"] == quantity]

@@ -189,7 +189,7 @@ class Run:
         if fork.rule != CONTROL:
             trainer = self.trainer(words, self.theta)
             (record,) = _advance(trainer, 1)
-            kl, status = record.metrics["trust_region/mean_kl"], record.status.name
+            kl, status = record.metrics["update/mean_kl"], record.status.name
             snapshot, left = trainer.snapshot(), self.play(trainer.agent)
         trainer = self.trainer("", snapshot)
         records: list[UpdateRecord] = []
@@ -209,7 +209,7 @@ class Run:
             (record,) = _advance(
                 self.trainer(f"{rule.options} {rule.step_option} {rule.probe!r}", self.theta), 1
             )
-            size = rule.probe * math.sqrt(fork.asked / record.metrics["trust_region/mean_kl"])
+            size = rule.probe * math.sqrt(fork.asked / record.metrics["update/mean_kl"])
         return f"{rule.options} {rule.step_option} {size!r}", size
 
 
@@ -297,5 +297,5 @@ def _add_updates(folder: Path, run: Run, fork: Fork, records: Sequence[UpdateRec
         for number, record in enumerate(records, 1):
             metrics = record.metrics
             ended = f"{metrics['episode/return']:.5g}" if "episode/return" in metrics else ""
-            kl = f"{metrics.get('trust_region/mean_kl', math.nan):.4g}"
+            kl = f"{metrics.get('update/mean_kl', math.nan):.4g}"
             file.write(f"{run.task},{run.seed},{fork.rule},{fork.asked:g},{number},{ended},{kl}\n")
