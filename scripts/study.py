@@ -22,6 +22,7 @@ STUDIES = {
     "fisher-cost": "C7, C8: dense F against products, F against the loss Hessian: time and memory",
     "two-state": "C10: a loop that closes, with exact values: which steps close it for ever",
     "one-update": "C10: one update of any rule, what is left, and the way back; hours, not in all",
+    "minibatches": "C7: minibatches, a test set and processor time",
     "noise-and-curvature": "C9: gradient noise, momentum and accumulators beside F",
     "kl-estimators": "KL from samples: k1, k2, k3 against the closed form",
     "definiteness": "C8: the ends of the spectra of F and of the loss Hessian over training",
