@@ -140,9 +140,9 @@ def publish(findings: Findings, folder: Path) -> None:
         folder: for results.csv, verdicts.csv, figure.png, provenance.json and TensorBoard's events.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    write_provenance(folder / "provenance.json")  # first: what follows may be files of the checkout
     write_rows(folder / "results.csv", findings.rows)
     write_rows(folder / "verdicts.csv", [vars(verdict) for verdict in findings.verdicts])
-    write_provenance(folder / "provenance.json")
     write_scalars(findings.rows, folder)
     findings.figure.savefig(folder / "figure.png")
     print_rows(findings.shown)
