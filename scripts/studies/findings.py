@@ -1,4 +1,4 @@
-"""What a study leaves: rows, a figure, and verdicts that are computed from the rows, never written by hand."""
+"""What a study leaves: rows, a figure, and verdicts that are computed from the rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 
 Holds = Literal["holds", "holds in part", "refuted"]
-SEEDS = range(
-    5
-    # five: the range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94
-    # %
-)
+# The range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94 %.
+SEEDS = range(5)
 
 
 @dataclass(frozen=True)
@@ -147,9 +144,9 @@ def publish(findings: Findings, folder: Path) -> None:
             animation.gif if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    write_provenance(folder / "provenance.json")  # first: what follows may be files of the checkout
     write_rows(folder / "results.csv", findings.rows)
     write_rows(folder / "verdicts.csv", [vars(verdict) for verdict in findings.verdicts])
-    write_provenance(folder / "provenance.json")
     write_scalars(findings.rows, folder)
     findings.figure.savefig(folder / "figure.png")
     if findings.animation:
@@ -162,7 +159,9 @@ def publish(findings: Findings, folder: Path) -> None:
 
 
 def write_scalars(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write every number of the rows for TensorBoard: a row's words make the tag, its `step`, else its place, the abscissa.
+    """Write every number of the rows for TensorBoard.
+
+    A row's words make the tag, its `step`, else its place, the abscissa.
 
     Args:
         rows: of results.csv.

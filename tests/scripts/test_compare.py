@@ -1,4 +1,4 @@
-"""`trpo compare`: a grid on an environment of anybody's, interrupted and gone on with, and with cells that fail."""
+"""`trpo compare`: a grid on anybody's environment, interrupted, gone on with, with failed cells."""
 
 import csv
 import gzip
