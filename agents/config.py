@@ -40,7 +40,7 @@ class TrainerConfig:
     max_restarts: int = 0
     """Times that environments may be started afresh when a process of theirs dies or hangs (engine
     gymnasium-async)."""
-    chunk_size: int = 65_536
+    microbatch_size: int = 65_536
     """Samples whose graphs are in memory at a time; it changes results only by rounding."""
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class TrainerConfig:
         require(self, "keep_checkpoints", self.keep_checkpoints >= 1, "an integer ≥ 1")
         require(self, "max_non_finite", self.max_non_finite >= 1, "an integer ≥ 1")
         require(self, "max_restarts", self.max_restarts >= 0, "an integer ≥ 0")
-        require(self, "chunk_size", self.chunk_size >= 1, "an integer ≥ 1")
+        require(self, "microbatch_size", self.microbatch_size >= 1, "an integer ≥ 1")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trpo.trust_region import Status
+from trpo.report import Status
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ METRICS: dict[str, str] = {
     "policy/std": "mean standard deviation of a Gaussian policy, in units of the action",
     "value/explained_variance": "1 − Var(return − V) / Var(return) before the fit: on data that V has not seen",
     "value/explained_variance_after": "the same after the fit",
+    "value/accepted": "share of the fit's steps that were kept; of the others, V was put back",
+    "value/mean_squared_change": "E[(V − V_old)²] of the fit, on the batch, in squared scaled rewards",
+    "value/gain_ratio": "measured ÷ predicted gain of the fit's last step that was kept",
+    "value/step_fraction": "mean accepted fraction of the fit's full steps; 0 for one that failed",
     "value/mean_return": "mean TD(λ) return, in scaled rewards",
     "episode/return": "mean undiscounted return, in raw rewards, of the episodes that ended in this batch",
     "episode/length": "mean length of the episodes that ended in this batch, steps",

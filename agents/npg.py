@@ -1,19 +1,20 @@
 """The natural policy gradient (Kakade 2001) as an update rule: TRPO's direction, with nothing to check where it leads."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
-from trpo.conjugate_gradient import conjugate_gradient
-from trpo.fisher import fisher_vector_product
+from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.model import surrogate_gradient
+from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten
-from trpo.trust_region import Status, StepReport, TrustRegionConfig
+from trpo.reducer import SERIAL, Reducer
+from trpo.report import Status, StepReport, bad_gradient, norm
+from trpo.trust_region import TrustRegionConfig
 from trpo.validation import require
 
 
@@ -46,50 +47,46 @@ class Npg(UpdateRule):
     Args:
         policy: updated in place.
         config: length of the step, and what is spent on its direction.
-        chunk_size: samples whose graphs are in memory at a time.
+        microbatch_size: samples whose graphs are in memory at a time.
+        reducer: brings microbatches together.
     """
 
-    def __init__(self, policy: Policy, config: NpgConfig, chunk_size: int) -> None:
-        super().__init__(policy, chunk_size)
+    def __init__(
+        self, policy: Policy, config: NpgConfig, microbatch_size: int, reducer: Reducer = SERIAL
+    ) -> None:
+        super().__init__(policy, microbatch_size, reducer)
         self.config = config
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
-        chunks = batch.chunks(self.chunk_size)
+        microbatches = self.microbatches(batch)
         surrogate_before, g = surrogate_gradient(
-            self.model, importance_weighted_advantage, chunks
-        )  # (P,)
-        gradient_norm = g.norm(dtype=torch.float64).item()
-        if not math.isfinite(gradient_norm):
-            return StepReport(Status.NON_FINITE, surrogate_before, gradient_norm)
-        if gradient_norm == 0:
-            return StepReport(Status.ZERO_GRADIENT, surrogate_before, gradient_norm)
+            self.model, importance_weighted_advantage, microbatches, self.reducer
+        )  # g: (P,)
+        if status := bad_gradient(surrogate_before, g):
+            return StepReport(status, surrogate_before, norm(g))
 
-        Fv = fisher_vector_product(self.model, chunks)
-        damping = self.config.damping
-        solution = conjugate_gradient(
-            lambda v: Fv(v) + damping * v,
+        config = self.config
+        solution = natural_direction(
+            self.model,
             g,
-            self.config.cg_iterations,
+            microbatches,
+            config.damping,
+            config.cg_iterations,
             TrustRegionConfig.cg_tolerance,
+            self.reducer,
         )
-        x, xAx = solution.x, solution.quadratic_form
-        if not 0 < xAx < math.inf:
-            return StepReport(Status.NO_CURVATURE, surrogate_before, gradient_norm)
+        if not 0 < solution.quadratic_form < math.inf:
+            return StepReport(Status.NO_CURVATURE, surrogate_before, norm(g))
 
         alpha = (
-            math.sqrt(2 * self.config.target_kl / xAx)
-            if self.config.scaling == "kl"
-            else self.config.step_size
+            math.sqrt(2 * config.target_kl / solution.quadratic_form)
+            if config.scaling == "kl"
+            else config.step_size
         )
         theta_old = flatten(self.model.parameters).detach()
-        report = measured_update(
-            self.model, chunks, g, lambda: assign(self.model.parameters, theta_old + alpha * x)
-        )
-        return replace(
-            report,
-            curvature=xAx - damping * x.norm(dtype=torch.float64).item() ** 2,
-            cg_iterations=solution.iterations,
-            cg_residual=solution.relative_residual,
-            smallest_ritz=solution.ritz_values[0],
-            largest_ritz=solution.ritz_values[-1],
+        return self.measured_update(
+            microbatches,
+            g,
+            lambda: assign(self.model.parameters, theta_old + alpha * solution.x),
+            solution,
         )

@@ -1,7 +1,14 @@
-"""A torch optimizer's state as named tensors, so that a checkpoint holds it without pickle."""
+"""A torch optimizer's state: as named tensors, for a checkpoint without pickle, and as what an update goes back to."""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 from torch.optim import Optimizer
+
+from trpo.parameters import assign, flatten
+from trpo.reducer import Reducer
 
 
 def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
@@ -34,3 +41,47 @@ def load_state_tensors(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None
         number, name = key.split(".")
         state.setdefault(int(number), {})[name] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+class Snapshot:
+    """Parameters, and the optimizer that moves them, as they are now.
+
+    Args:
+        parameters: θ.
+        optimizer: theirs, if it carries state.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], optimizer: Optimizer | None) -> None:
+        self.parameters = parameters
+        self.theta = flatten(parameters).detach()  # (P,), a copy
+        self.optimizer = optimizer
+        self.state = copy.deepcopy(optimizer.state_dict()) if optimizer else {}
+
+    def restore(self) -> None:
+        """Put both back, bit for bit."""
+        assign(self.parameters, self.theta)
+        if self.optimizer:
+            self.optimizer.load_state_dict(self.state)
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """Put both back if anything is raised inside, an interrupt included; then let it pass on."""
+        try:
+            yield
+        except BaseException:
+            self.restore()
+            raise
+
+
+def pool_gradients(parameters: Iterable[Tensor], count: int, reducer: Reducer) -> None:
+    """Make each gradient, the mean over this process's minibatch, the mean over every process's.
+
+    Args:
+        parameters: those without a gradient are left alone.
+        count: samples in this process's minibatch.
+        reducer: brings the processes together.
+    """
+    moved = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    means = reducer.pool_means([gradient for _, gradient in moved], count)
+    for (parameter, _), mean in zip(moved, means, strict=True):
+        parameter.grad = mean

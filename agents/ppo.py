@@ -10,10 +10,12 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
 from trpo.agents.batch import Batch
+from trpo.agents.optimizer_state import pool_gradients
 from trpo.agents.policies import Policy
-from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage, measured_update
+from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.model import surrogate_gradient
-from trpo.trust_region import StepReport
+from trpo.reducer import SERIAL, Reducer
+from trpo.report import StepReport
 from trpo.validation import require
 
 
@@ -62,11 +64,14 @@ class Ppo(UpdateRule):
     Args:
         policy: updated in place.
         config: clipping and effort.
-        chunk_size: samples whose graphs are in memory at a time.
+        microbatch_size: samples whose graphs are in memory at a time, where the batch is measured.
+        reducer: brings microbatches, and every process's share of a minibatch, together.
     """
 
-    def __init__(self, policy: Policy, config: PpoConfig, chunk_size: int) -> None:
-        super().__init__(policy, chunk_size)
+    def __init__(
+        self, policy: Policy, config: PpoConfig, microbatch_size: int, reducer: Reducer = SERIAL
+    ) -> None:
+        super().__init__(policy, microbatch_size, reducer)
         self.config = config
         # eps: Huang et al. 2022, detail 3
         self.optimizer: Optimizer = Adam(
@@ -74,13 +79,11 @@ class Ppo(UpdateRule):
         )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
-        chunks = batch.chunks(self.chunk_size)
+        microbatches = self.microbatches(batch)
         _, g = surrogate_gradient(
-            self.model, importance_weighted_advantage, chunks
-        )  # (P,): the clipped surrogate's too, here
-        return measured_update(
-            self.model, chunks, g, lambda: self._ascend(batch, generator), self.optimizer
-        )
+            self.model, importance_weighted_advantage, microbatches, self.reducer
+        )  # g: (P,), the clipped surrogate's too, here
+        return self.measured_update(microbatches, g, lambda: self._ascend(batch, generator))
 
     def _ascend(self, batch: Batch, generator: torch.Generator) -> None:
         for _ in range(self.config.epochs):
@@ -92,5 +95,6 @@ class Ppo(UpdateRule):
                 loss = -clipped_surrogate(distribution, minibatch, self.config.clip_ratio).mean()
                 self.optimizer.zero_grad()
                 loss.backward()
+                pool_gradients(self.policy.parameters(), len(minibatch), self.reducer)
                 clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
                 self.optimizer.step()

@@ -7,7 +7,9 @@ import torch
 from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
 from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
-from trpo.trust_region import StepReport, TrustRegionConfig, trust_region_step
+from trpo.reducer import SERIAL, Reducer
+from trpo.report import StepReport
+from trpo.trust_region import TrustRegionConfig, trust_region_step
 from trpo.validation import require
 
 
@@ -30,19 +32,25 @@ class Trpo(UpdateRule):
     Args:
         policy: updated in place.
         config: limits and effort.
-        chunk_size: samples whose graphs are in memory at a time.
+        microbatch_size: samples whose graphs are in memory at a time.
+        reducer: brings microbatches together.
     """
 
-    def __init__(self, policy: Policy, config: TrpoConfig, chunk_size: int) -> None:
-        super().__init__(policy, chunk_size)
+    def __init__(
+        self, policy: Policy, config: TrpoConfig, microbatch_size: int, reducer: Reducer = SERIAL
+    ) -> None:
+        super().__init__(policy, microbatch_size, reducer)
         self.config = config
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
-        chunks = batch.chunks(self.chunk_size)
-        stride = self.config.fisher_stride
-        fisher_chunks = (
-            batch.rows(slice(None, None, stride)).chunks(self.chunk_size) if stride > 1 else None
-        )
         return trust_region_step(
-            self.model, importance_weighted_advantage, chunks, self.config, fisher_chunks
+            self.model,
+            importance_weighted_advantage,
+            self.microbatches(batch),
+            self.config,
+            batch.every(self.config.fisher_stride, self.microbatch_size, self.reducer),
+            self.reducer,
         )
+
+    def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102
+        return super().metrics(report) | {"trust_region/max_kl": self.config.max_kl}

@@ -1,9 +1,9 @@
 """What update rules share: an interface, the surrogate, and one measurement of what an update did to the policy."""
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -12,11 +12,13 @@ from torch.optim import Optimizer
 
 from trpo.agents import optimizer_state
 from trpo.agents.batch import Batch
+from trpo.agents.optimizer_state import Snapshot
 from trpo.agents.policies import Policy
+from trpo.conjugate_gradient import Solution
 from trpo.measurement import measure_from_here
-from trpo.model import Model
-from trpo.parameters import assign, flatten
-from trpo.trust_region import Status, StepReport
+from trpo.parameters import flatten
+from trpo.reducer import SERIAL, Reducer
+from trpo.report import Status, StepReport, measured_report, norm
 
 
 class UpdateRule(ABC):
@@ -24,15 +26,17 @@ class UpdateRule(ABC):
 
     Args:
         policy: updated in place.
-        chunk_size: samples whose graphs are in memory at a time.
+        microbatch_size: samples whose graphs are in memory at a time.
+        reducer: brings microbatches together.
     """
 
     optimizer: Optimizer | None = None  # of a rule that carries state from batch to batch
 
-    def __init__(self, policy: Policy, chunk_size: int) -> None:
+    def __init__(self, policy: Policy, microbatch_size: int, reducer: Reducer = SERIAL) -> None:
         self.policy = policy
         self.model = policy.model()
-        self.chunk_size = chunk_size
+        self.microbatch_size = microbatch_size
+        self.reducer = reducer
 
     @abstractmethod
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:
@@ -45,6 +49,68 @@ class UpdateRule(ABC):
         Returns:
             What the update measured.
         """
+
+    def microbatches(self, batch: Batch) -> list[Batch]:
+        """Cut a batch for this rule's reducer.
+
+        Args:
+            batch: any number of samples.
+
+        Returns:
+            Views that make up the batch.
+        """
+        return batch.microbatches(self.microbatch_size, self.reducer)
+
+    def measured_update(
+        self,
+        microbatches: Sequence[Batch],
+        g: Tensor,
+        update: Callable[[], None],
+        solution: Solution | None = None,
+    ) -> StepReport:
+        """Do an update that nothing holds back, and measure it as a trust-region step is measured.
+
+        Args:
+            microbatches: the batch.
+            g: (P,), the surrogate's gradient at θ_old.
+            update: moves θ.
+            solution: the natural direction that it goes along, if it does.
+
+        Returns:
+            What was measured; θ and the optimizer are put back, bit for bit, where g, the new θ or
+            a measurement at it is not a number, and where anything is raised on the way.
+        """
+        measure = measure_from_here(
+            self.model, importance_weighted_advantage, microbatches, self.reducer
+        )
+        before = measure().surrogate
+        if not math.isfinite(norm(g)) or not math.isfinite(before):
+            return StepReport(Status.NON_FINITE, before, norm(g))
+
+        old = Snapshot(self.model.parameters, self.optimizer)
+        with old.restored_on_error():
+            update()
+            step = flatten(self.model.parameters).detach() - old.theta  # (P,)
+            after = measure()
+        if not step.isfinite().all() or math.isnan(after.surrogate) or math.isnan(after.mean_kl):
+            old.restore()
+            return StepReport(Status.NON_FINITE, before, norm(g))
+        return measured_report(before, g, step, after, solution)
+
+    def metrics(self, report: StepReport) -> dict[str, float]:
+        """Return what an update measured, as it is logged.
+
+        Args:
+            report: of the update.
+
+        Returns:
+            By name, of `trpo.agents.metrics.METRICS`; numbers without a value are absent.
+        """
+        measured = {name: value for name, value in asdict(report).items() if value is not None}
+        del measured["status"]
+        metrics = {f"trust_region/{name}": float(value) for name, value in measured.items()}
+        metrics["trust_region/accepted"] = float(report.status is Status.ACCEPTED)
+        return metrics
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return what the rule carries from batch to batch."""
@@ -70,58 +136,6 @@ def importance_weighted_advantage(distribution: Distribution, batch: Batch) -> T
     Returns:
         (b,).
     """
-    return torch.exp(distribution.log_prob(batch.actions) - batch.log_probs) * batch.advantages
-
-
-def measured_update(
-    model: Model,
-    chunks: Sequence[Batch],
-    g: Tensor,
-    update: Callable[[], None],
-    optimizer: Optimizer | None = None,
-) -> StepReport:
-    """Do an update that nothing holds back, and measure it as a trust-region step is measured.
-
-    Args:
-        model: the policy, at θ_old.
-        chunks: the batch.
-        g: (P,), the surrogate's gradient at θ_old.
-        update: moves θ.
-        optimizer: that it moves θ by, if it carries state.
-
-    Returns:
-        What was measured; θ and the optimizer are put back, bit for bit, where g, the new θ or a
-        measurement at it is not a number.
-    """
-    measure_here = measure_from_here(model, importance_weighted_advantage, chunks)
-    before = measure_here()
-    gradient_norm = g.norm(dtype=torch.float64).item()
-    if not math.isfinite(gradient_norm) or not math.isfinite(before.surrogate):
-        return StepReport(Status.NON_FINITE, before.surrogate, gradient_norm)
-
-    theta_old = flatten(model.parameters).detach()  # a copy
-    state_old = copy.deepcopy(optimizer.state_dict()) if optimizer else {}
-    update()
-    step = flatten(model.parameters).detach() - theta_old  # (P,)
-    after = measure_here()
-    if not step.isfinite().all() or math.isnan(after.surrogate) or math.isnan(after.mean_kl):
-        assign(model.parameters, theta_old)
-        if optimizer:
-            optimizer.load_state_dict(state_old)
-        return StepReport(Status.NON_FINITE, before.surrogate, gradient_norm)
-    predicted_gain = (g @ step).item()
-    return StepReport(
-        status=Status.ACCEPTED,
-        surrogate_before=before.surrogate,
-        gradient_norm=gradient_norm,
-        mean_kl=after.mean_kl,
-        max_state_kl=after.max_state_kl,
-        mean_reverse_kl=after.mean_reverse_kl,
-        surrogate_after=after.surrogate,
-        predicted_gain=predicted_gain,
-        gain_ratio=(after.surrogate - before.surrogate) / predicted_gain
-        if predicted_gain > 0
-        else None,
-        step_norm=step.norm(dtype=torch.float64).item(),
-        step_fraction=1.0,
-    )
+    log_probs = distribution.log_prob(batch.actions)  # (b,)
+    assert log_probs.shape == batch.log_probs.shape == batch.advantages.shape
+    return torch.exp(log_probs - batch.log_probs) * batch.advantages

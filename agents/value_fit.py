@@ -1,13 +1,19 @@
 """The value function's fit to a batch's returns: Gauss–Newton by conjugate gradient, or Adam."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from trpo.agents import optimizer_state
 from trpo.agents.batch import Batch
+from trpo.agents.optimizer_state import Snapshot, pool_gradients
 from trpo.agents.value_function import ValueConfig, ValueFunction
-from trpo.trust_region import TrustRegionConfig, trust_region_step
+from trpo.gauss_newton import gauss_newton_step
+from trpo.reducer import SERIAL, Reducer
+from trpo.report import Status, StepReport
 
 
 def log_likelihood(distribution: Distribution, batch: Batch) -> Tensor:
@@ -23,42 +29,91 @@ def log_likelihood(distribution: Distribution, batch: Batch) -> Tensor:
     return distribution.log_prob(batch.returns)
 
 
+@dataclass(frozen=True)
+class FitReport:
+    """How a fit went; over its steps, where it makes several.
+
+    Args:
+        accepted: share of the steps that were kept.
+        gain_ratio: measured gain of the likelihood ÷ predicted gain, of the last step that was
+            kept; `None` if there is none, or nothing was predicted.
+        step_fraction: mean accepted fraction of the full step, 0 for one that failed; `None` where
+            steps have no full length.
+    """
+
+    accepted: float
+    gain_ratio: float | None = None
+    step_fraction: float | None = None
+
+    @classmethod
+    def of_steps(cls, reports: Sequence[StepReport]) -> "FitReport":
+        """Report the steps of a fit.
+
+        Args:
+            reports: one a step, at least one.
+
+        Returns:
+            The report.
+        """
+        kept = [report for report in reports if report.status is Status.ACCEPTED]
+        return cls(
+            accepted=len(kept) / len(reports),
+            gain_ratio=kept[-1].gain_ratio if kept else None,
+            step_fraction=sum(report.step_fraction for report in reports) / len(reports),
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Return what there is a value of, by the names of `trpo.agents.metrics.METRICS`."""
+        return {f"value/{name}": value for name, value in asdict(self).items() if value is not None}
+
+
 class GaussNewtonFit:
     """Fits V by damped Gauss–Newton steps: the policy's own mathematics, maximising the returns' Gaussian likelihood.
 
     Args:
         value_function: fitted in place.
         config: steps and damping.
-        chunk_size: samples whose graphs are in memory at a time.
+        microbatch_size: samples whose graphs are in memory at a time.
+        reducer: brings microbatches together.
     """
 
-    def __init__(self, value_function: ValueFunction, config: ValueConfig, chunk_size: int) -> None:
+    def __init__(
+        self,
+        value_function: ValueFunction,
+        config: ValueConfig,
+        microbatch_size: int,
+        reducer: Reducer = SERIAL,
+    ) -> None:
         self.model = value_function.model()
-        self.steps = config.newton_steps
-        self.stride = config.fisher_stride
-        self.chunk_size = chunk_size
-        self.newton = TrustRegionConfig(
-            max_kl=float("inf"),
-            damping=config.damping,
-            cg_iterations=config.cg_iterations,
-            backtrack_ratio=0.5,
-        )
+        self.config = config
+        self.microbatch_size = microbatch_size
+        self.reducer = reducer
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> None:  # noqa: ARG002 nothing here is random
+    def __call__(self, batch: Batch, generator: torch.Generator) -> FitReport:  # noqa: ARG002 nothing here is random
         """Fit to a batch's returns.
 
         Args:
             batch: observations and returns.
             generator: not drawn from.
+
+        Returns:
+            What the steps measured.
         """
-        chunks = batch.chunks(self.chunk_size)
-        fisher_chunks = (
-            batch.rows(slice(None, None, self.stride)).chunks(self.chunk_size)
-            if self.stride > 1
-            else None
-        )
-        for _ in range(self.steps):
-            trust_region_step(self.model, log_likelihood, chunks, self.newton, fisher_chunks)
+        microbatches = batch.microbatches(self.microbatch_size, self.reducer)
+        fewer = batch.every(self.config.fisher_stride, self.microbatch_size, self.reducer)
+        reports = [
+            gauss_newton_step(
+                self.model,
+                log_likelihood,
+                microbatches,
+                self.config.damping,
+                self.config.cg_iterations,
+                fisher_microbatches=fewer,
+                reducer=self.reducer,
+            )
+            for _ in range(self.config.newton_steps)
+        ]
+        return FitReport.of_steps(reports)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return what the fit carries from batch to batch: nothing."""
@@ -78,34 +133,48 @@ class AdamFit:
     Args:
         value_function: fitted in place.
         config: step size, passes and minibatches.
+        reducer: brings every process's share of a minibatch together.
     """
 
-    def __init__(self, value_function: ValueFunction, config: ValueConfig) -> None:
+    def __init__(
+        self, value_function: ValueFunction, config: ValueConfig, reducer: Reducer = SERIAL
+    ) -> None:
         self.value_function = value_function
         self.config = config
+        self.reducer = reducer
         self.optimizer = torch.optim.Adam(
             value_function.parameters(), lr=config.learning_rate, fused=True
         )
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> None:
+    def __call__(self, batch: Batch, generator: torch.Generator) -> FitReport:
         """Fit to a batch's returns.
 
         Args:
             batch: observations and returns.
             generator: source of the shuffles.
+
+        Returns:
+            Whether the fit was kept: where V is no longer finite, it and Adam's state are put back.
         """
+        old = Snapshot(list(self.value_function.parameters()), self.optimizer)
+        with old.restored_on_error():
+            self._descend(batch, generator)
+        if not all(p.isfinite().all() for p in self.value_function.parameters()):
+            old.restore()
+            return FitReport(accepted=0.0)
+        return FitReport(accepted=1.0)
+
+    def _descend(self, batch: Batch, generator: torch.Generator) -> None:
         for _ in range(self.config.epochs):
             for index in torch.randperm(len(batch), generator=generator).split(
                 self.config.minibatch_size
             ):
                 minibatch = batch.rows(index)
-                loss = (
-                    (self.value_function(minibatch.observations) - minibatch.returns)
-                    .square()
-                    .mean()
-                )
+                errors = self.value_function(minibatch.observations) - minibatch.returns  # (b,)
+                loss = errors.square().mean()
                 self.optimizer.zero_grad()
                 loss.backward()
+                pool_gradients(self.value_function.parameters(), len(minibatch), self.reducer)
                 self.optimizer.step()
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -122,18 +191,22 @@ class AdamFit:
 
 
 def make_fit(
-    value_function: ValueFunction, config: ValueConfig, chunk_size: int
+    value_function: ValueFunction,
+    config: ValueConfig,
+    microbatch_size: int,
+    reducer: Reducer = SERIAL,
 ) -> GaussNewtonFit | AdamFit:
     """Return the fit that the configuration names.
 
     Args:
         value_function: to be fitted in place.
         config: which fit, and its effort.
-        chunk_size: samples whose graphs are in memory at a time, for Gauss–Newton.
+        microbatch_size: samples whose graphs are in memory at a time, for Gauss–Newton.
+        reducer: brings together what the batch is cut into.
 
     Returns:
-        A callable (batch, generator) ↦ nothing.
+        A callable (batch, generator) ↦ `FitReport`.
     """
     if config.fit == "adam":
-        return AdamFit(value_function, config)
-    return GaussNewtonFit(value_function, config, chunk_size)
+        return AdamFit(value_function, config, reducer)
+    return GaussNewtonFit(value_function, config, microbatch_size, reducer)

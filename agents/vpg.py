@@ -12,10 +12,11 @@ from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 
 from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.agents.update_rule import UpdateRule, measured_update
+from trpo.agents.update_rule import UpdateRule
 from trpo.model import surrogate_gradient
 from trpo.parameters import unflatten
-from trpo.trust_region import StepReport
+from trpo.reducer import SERIAL, Reducer
+from trpo.report import StepReport
 from trpo.validation import require
 
 OptimizerName = Literal["sgd", "momentum", "adagrad", "rmsprop", "adam"]
@@ -61,18 +62,23 @@ class Vpg(UpdateRule):
     Args:
         policy: updated in place.
         config: optimizer and step size.
-        chunk_size: samples whose graphs are in memory at a time.
+        microbatch_size: samples whose graphs are in memory at a time.
+        reducer: brings microbatches together.
     """
 
-    def __init__(self, policy: Policy, config: VpgConfig, chunk_size: int) -> None:
-        super().__init__(policy, chunk_size)
+    def __init__(
+        self, policy: Policy, config: VpgConfig, microbatch_size: int, reducer: Reducer = SERIAL
+    ) -> None:
+        super().__init__(policy, microbatch_size, reducer)
         self.optimizer: Optimizer = OPTIMIZERS[config.optimizer](
             list(policy.parameters()), config.learning_rate
         )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
-        chunks = batch.chunks(self.chunk_size)
-        _, g = surrogate_gradient(self.model, log_prob_weighted_advantage, chunks)  # (P,)
+        microbatches = self.microbatches(batch)
+        _, g = surrogate_gradient(
+            self.model, log_prob_weighted_advantage, microbatches, self.reducer
+        )  # g: (P,)
 
         def update() -> None:
             for parameter, piece in zip(
@@ -81,4 +87,4 @@ class Vpg(UpdateRule):
                 parameter.grad = piece  # of the loss, which the optimizer descends
             self.optimizer.step()
 
-        return measured_update(self.model, chunks, g, update, self.optimizer)
+        return self.measured_update(microbatches, g, update)

@@ -14,7 +14,7 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import Episode
 from trpo.agents.runs import CheckpointError, Run
 from trpo.agents.runs.checkpoint import Checkpoint
-from trpo.agents.trainer import with_prefix
+from trpo.agents.trainer import without_prefix
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
@@ -101,7 +101,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
         agent = Agent(
             env.single_observation_space, env.single_action_space, run.learner, randomness
         )
-        agent.load_state_dict(with_prefix(tensors, "agent."))
+        agent.load_tensors(without_prefix("agent.", tensors))
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
             return evaluate(env, agent, seed, noise)

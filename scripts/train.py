@@ -10,7 +10,6 @@ from pathlib import Path
 from trpo.agents.runs import Run
 from trpo.agents.runs.typed_json import first_difference, to_json
 from trpo.agents.trainer import Trainer
-from trpo.parallel import set_workers
 from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
@@ -68,11 +67,12 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
         options: all that defines the run.
         interrupt: ends training after the update in which it comes.
     """
-    set_workers(options.cpu_threads)
     hang = Hang()
     # before the folder: a bad environment leaves nothing behind
-    hang.trainer = trainer = Trainer(partial(options.make_env, on_hang=hang), options.learner)
-    env = trainer.collector.env
+    hang.trainer = trainer = Trainer(
+        partial(options.make_env, on_hang=hang), options.learner, options.cpu_threads
+    )
+    env = trainer.environments.env
     config = options.config(env.single_observation_space, env.single_action_space)
     run = Run.create(folder, config, exist_ok=options.resume)
     train_into(run, trainer, interrupt)

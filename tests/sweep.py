@@ -4,6 +4,7 @@
 7 on. A broken promise is printed, and the exit code is 1.
 """
 
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,9 +17,11 @@ if __name__ == "__main__":
 
 from tests.conftest import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
 from trpo.agents.batch import Batch
+from trpo.agents.encoders import flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 from trpo.agents.update_rule import importance_weighted_advantage
-from trpo.trust_region import Status, StepReport, TrustRegionConfig, trust_region_step
+from trpo.report import Status, StepReport
+from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 
 def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
@@ -33,7 +36,9 @@ def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
 
     size = round(4096 ** uniform(0, 1))
     space, hidden = list(ACTION_SPACES.values())[seed % 4], list(HIDDEN.values())[seed % 3]
-    policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(hidden=hidden), generator)
+    policy = make_policy(
+        flat_features(OBSERVATION_SIZE), space, PolicyConfig(hidden=hidden), generator
+    )
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += uniform(0, 1) * torch.randn(parameter.shape, generator=generator)
@@ -56,7 +61,9 @@ def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
         log_probs = policy.distribution(output).log_prob(actions)
     damping = [0.0, 1e-8, 1e-3, 0.1][int(torch.randint(4, (), generator=generator))]
     config = TrustRegionConfig(max_kl=10 ** uniform(-6, 0), damping=damping)
-    return policy, Batch(observations, actions, log_probs, advantages, advantages), config
+    places = torch.arange(size), torch.zeros(size, dtype=torch.int64)
+    batch = Batch(observations, actions, log_probs, advantages, advantages, *places)
+    return policy, batch, config
 
 
 def step(seed: int) -> tuple[StepReport, str]:
@@ -71,11 +78,11 @@ def step(seed: int) -> tuple[StepReport, str]:
     if report.status is not Status.ACCEPTED:
         same = torch.equal(after.view(torch.int32), before.view(torch.int32))
         return report, "" if same else f"parameters moved, though {report.status.value}"
-    new = policy.distribution(policy.network(batch.observations))
-    kl = kl_divergence(policy.family(*eta_old), new).double().mean().item()
-    if not (
-        report.mean_kl <= config.max_kl and kl <= config.max_kl * (1 + 1e-5)
-    ):  # measured twice, but for rounding
+    eta_new = [eta.detach() for eta in policy.eta(policy.network(batch.observations))]
+    # in float64, by torch's own formula, where no probability underflows
+    old, new = (policy.family(*(e.double() for e in eta)) for eta in (eta_old, eta_new))
+    kl = kl_divergence(old, new).mean().item()
+    if not report.mean_kl <= config.max_kl or kl > config.max_kl * (1 + 1e-9) and kl < math.inf:
         return report, f"KL {report.mean_kl}, or {kl}, > {config.max_kl}"
     return report, ""
 

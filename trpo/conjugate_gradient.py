@@ -1,4 +1,4 @@
-"""Conjugate gradient: solve Ax = b for a symmetric positive definite A known only through its products."""
+"""Conjugate gradient: solve (A + βI)x = b for a symmetric A known only through its products."""
 
 import math
 from collections.abc import Callable
@@ -16,43 +16,49 @@ class Solution:
 
     Args:
         x: (P,), the approximate solution.
-        quadratic_form: xᵀAx.
+        quadratic_form: xᵀ(A + βI)x.
+        curvature: xᵀAx, without the damping.
         iterations: products with A that moved x.
-        relative_residual: ‖b − Ax‖ / ‖b‖, by CG's own recursion.
-        ritz_values: eigenvalues of A as seen from the Krylov space, ascending; the extreme ones
-            bound A's condition number from below. One per iteration.
+        relative_residual: ‖b − (A + βI)x‖ / ‖b‖, by CG's own recursion.
+        ritz_values: eigenvalues of A + βI as seen from the Krylov space, ascending; the extreme
+            ones bound its condition number from below. One per iteration.
     """
 
     x: Tensor
     quadratic_form: float
+    curvature: float
     iterations: int
     relative_residual: float
     ritz_values: tuple[float, ...]
 
 
 def conjugate_gradient(
-    product: Product, b: Tensor, max_iterations: int = 10, tolerance: float = 1e-10
+    product: Product,
+    b: Tensor,
+    max_iterations: int = 10,
+    tolerance: float = 1e-10,
+    damping: float = 0.0,
 ) -> Solution:
-    """Solve Ax = b by conjugate gradient (Hestenes & Stiefel 1952; Nocedal & Wright 2006, algorithm 5.2).
+    """Solve (A + βI)x = b (Hestenes & Stiefel 1952; Nocedal & Wright 2006, algorithm 5.2).
 
     Stops early at a relative residual ≤ `tolerance`, or at a direction p without positive curvature
-    pᵀAp (A is singular there, or not finite); x is then what was found before that direction.
+    pᵀ(A + βI)p (singular there, or not finite); x is then what was found before that direction.
 
     Args:
-        product: v ↦ Av, (P,) to (P,); A symmetric positive definite.
+        product: v ↦ Av, (P,) to (P,); A + βI symmetric positive definite.
         b: (P,), finite.
         max_iterations: products with A to spend at most.
-        tolerance: relative residual ‖b − Ax‖ / ‖b‖ to stop at.
+        tolerance: relative residual ‖b − (A + βI)x‖ / ‖b‖ to stop at.
+        damping: β.
 
     Returns:
         The solution; x = 0 when b = 0.
     """
     norm = b.norm(dtype=torch.float64).item()
-    unit_b = (
-        b / norm if norm > 0 else b
-    )  # of unit length, so that no square overflows or vanishes in float32
+    # of unit length, so that no square overflows or vanishes in float32
+    unit_b = b / norm if norm > 0 else b
     x = torch.zeros_like(b)
-    r = unit_b.clone()  # the residual b − Ax
+    r = unit_b.clone()  # the residual b − (A + βI)x
     p = r.clone()
     rr = (r @ r).item()
     diagonal: list[float] = []
@@ -60,7 +66,7 @@ def conjugate_gradient(
     alpha, beta = 1.0, 0.0
 
     while len(diagonal) < max_iterations and math.sqrt(rr) > tolerance:
-        Ap = product(p)
+        Ap = product(p) + damping * p
         pAp = (p @ Ap).item()
         if not 0 < pAp < math.inf:
             break
@@ -73,9 +79,12 @@ def conjugate_gradient(
         off_diagonal.append(math.sqrt(beta) / alpha)
         p = r + beta * p
 
+    quadratic_form = norm * norm * (x @ (unit_b - r)).item()
+    x = norm * x
     return Solution(
-        x=norm * x,
-        quadratic_form=norm * norm * (x @ (unit_b - r)).item(),
+        x=x,
+        quadratic_form=quadratic_form,
+        curvature=quadratic_form - damping * x.norm(dtype=torch.float64).item() ** 2,
         iterations=len(diagonal),
         relative_residual=math.sqrt(rr),
         ritz_values=_ritz_values(diagonal, off_diagonal[:-1]),

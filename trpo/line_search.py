@@ -1,37 +1,63 @@
 """Backtracking line search: the longest step tried that stays in the trust region and improves the surrogate."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
 
 from trpo.measurement import Measurement
+from trpo.parameters import assign, restore_on_error
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a line search ended.
+
+    Args:
+        backtracks: times the step was shrunk.
+        fraction: t of the step θ_old + t · full step that was accepted; 0 if none.
+        accepted: what was measured there; `None` if none was accepted.
+    """
+
+    backtracks: int
+    fraction: float
+    accepted: Measurement | None
 
 
 def backtracking_line_search(
-    measure: Callable[[float], Measurement],
+    parameters: Sequence[Tensor],
+    full_step: Tensor,
+    measure: Callable[[], Measurement],
     surrogate_before: float,
     max_kl: float,
     backtrack_ratio: float,
     max_backtracks: int,
-) -> tuple[int, float, Measurement | None]:
+) -> SearchResult:
     """Shrink the step until measured KL ≤ δ and the measured surrogate improved (Schulman et al. 2015, appendix C).
 
-    A candidate that measures NaN or infinity is never accepted.
+    A candidate that measures NaN or infinity is never accepted. θ is left at the accepted point; if
+    there is none, or anything is raised on the way, bit for bit where it was.
 
     Args:
-        measure: t ↦ the measurement at θ_old + t · full step; leaves θ there.
+        parameters: θ, changed in place.
+        full_step: (P,), what is tried first.
+        measure: measures θ as it is when called.
         surrogate_before: L(θ_old).
-        max_kl: δ, nats.
+        max_kl: δ, nats; infinite for no limit.
         backtrack_ratio: factor in (0, 1) from one try to the next.
         max_backtracks: how often to shrink the step at most.
 
     Returns:
-        Backtracks taken, the accepted fraction t, and what was measured there; 0 and `None` when no
-        try was accepted.
+        What was accepted, if anything.
     """
-    for backtracks in range(max_backtracks + 1):
-        fraction = backtrack_ratio**backtracks
-        candidate = measure(fraction)
-        improved = surrogate_before < candidate.surrogate < math.inf
-        if improved and candidate.mean_kl <= max_kl and candidate.mean_kl < math.inf:
-            return backtracks, fraction, candidate
-    return max_backtracks, 0.0, None
+    with restore_on_error(parameters) as theta_old:
+        for backtracks in range(max_backtracks + 1):
+            fraction = backtrack_ratio**backtracks
+            assign(parameters, theta_old + fraction * full_step)
+            candidate = measure()
+            improved = surrogate_before < candidate.surrogate < math.inf
+            if improved and candidate.mean_kl <= max_kl and candidate.mean_kl < math.inf:
+                return SearchResult(backtracks, fraction, candidate)
+        assign(parameters, theta_old)
+    return SearchResult(max_backtracks, 0.0, None)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Distribution
 
-from trpo.model import Chunk, Model, Surrogate, batch_mean
-from trpo.parallel import map_chunks
+from trpo.divergence import kl_divergence
+from trpo.model import Microbatch, Model, Surrogate
+from trpo.reducer import SERIAL, Reducer, Totals
 
 
 @dataclass(frozen=True)
@@ -29,57 +30,70 @@ class Measurement:
 
 
 def measure_from_here(
-    model: Model, surrogate: Surrogate, chunks: Sequence[Chunk]
+    model: Model[Microbatch],
+    surrogate: Surrogate[Microbatch],
+    microbatches: Sequence[Microbatch],
+    reducer: Reducer = SERIAL,
 ) -> Callable[[], Measurement]:
     """Fix π_old as the model is now; return a function that measures the model, as it is when called, against it.
 
+    KL is computed, and every sum taken, in float64: float32 cannot tell a KL of 1e-6 from its own
+    rounding of each state's.
+
     Args:
         model: the distribution, at θ_old.
-        surrogate: (π, chunk) ↦ the chunk's per-sample terms of L, shape (b,).
-        chunks: the batch.
+        surrogate: (π, microbatch) ↦ the per-sample terms of L, shape (b,).
+        microbatches: the batch.
+        reducer: brings the microbatches together.
 
     Returns:
-        A function of nothing; sums are taken in float64, whatever the model's dtype.
+        A function of nothing.
     """
-    old_outputs = map_chunks(
-        lambda chunk: tuple(e.clone() for e in model.here(chunk).eta), chunks
+    old_outputs = reducer.map(
+        lambda microbatch: tuple(e.clone() for e in model.linearization_at(microbatch).eta),
+        microbatches,
     )  # η at θ_old
 
-    def measure() -> Measurement:
-        @torch.no_grad()
-        def chunk_sums(
-            chunk_and_eta: tuple[Chunk, tuple[Tensor, ...]],
-        ) -> tuple[Tensor, Tensor, int]:
-            chunk, eta_old = chunk_and_eta
-            old, new = model.family(*eta_old), model.family(*model.outputs(chunk))
-            kl = kl_divergence(old, new)  # (b,)
-            terms = torch.stack([surrogate(new, chunk), kl, kl_divergence(new, old)])  # (3, b)
-            return terms.sum(dim=1, dtype=torch.float64), kl.max(), len(kl)
+    @torch.no_grad()
+    def judge(microbatch_and_eta: tuple[Microbatch, tuple[Tensor, ...]]) -> Totals:
+        microbatch, eta_old = microbatch_and_eta
+        eta_new = model.outputs(microbatch)
+        old, new = _in_float64(model, eta_old), _in_float64(model, eta_new)
+        kl, reverse_kl = kl_divergence(old, new), kl_divergence(new, old)  # (b,) each
+        terms = surrogate(model.family(*eta_new), microbatch)  # (b,)
+        assert terms.shape == kl.shape == new.batch_shape, "one term, and one KL, a sample"
+        sums = torch.stack([terms.double(), kl, reverse_kl]).sum(dim=1)  # (3,)
+        return Totals(len(kl), (sums,), (kl.max(),))
 
-        parts = map_chunks(chunk_sums, list(zip(chunks, old_outputs, strict=True)))
-        means = batch_mean((sums, count) for sums, _, count in parts)
-        mean_surrogate, mean_kl, mean_reverse_kl = means.tolist()
-        return Measurement(
-            mean_surrogate, mean_kl, max(kl.item() for _, kl, _ in parts), mean_reverse_kl
-        )
+    def measure() -> Measurement:
+        totals = reducer.reduce(judge, list(zip(microbatches, old_outputs, strict=True)))
+        mean_surrogate, mean_kl, mean_reverse_kl = totals.means[0].tolist()
+        return Measurement(mean_surrogate, mean_kl, totals.maxima[0].item(), mean_reverse_kl)
 
     return measure
 
 
 @torch.no_grad()
-def mean_kl(old: Model, new: Model, chunks: Sequence[Chunk]) -> float:
+def mean_kl(
+    old: Model[Microbatch], new: Model[Microbatch], microbatches: Sequence[Microbatch]
+) -> float:
     """Return E_s[KL(old ‖ new)] of two models of one family, each with parameters of its own.
 
     Args:
         old: what the expectation is under.
         new: what it is held against.
-        chunks: the states to average over.
+        microbatches: the states to average over.
 
     Returns:
-        KL in nats; sums are taken in float64.
+        KL in nats, computed in float64.
     """
-    kl = [
-        kl_divergence(old.family(*old.outputs(chunk)), new.family(*new.outputs(chunk)))
-        for chunk in chunks
-    ]  # (b,) each
-    return batch_mean((part.sum(dtype=torch.float64), len(part)) for part in kl).item()
+
+    def total(microbatch: Microbatch) -> Totals:
+        kl = kl_divergence(*(_in_float64(m, m.outputs(microbatch)) for m in (old, new)))  # (b,)
+        return Totals(len(kl), (kl.sum(),))
+
+    return SERIAL.reduce(total, microbatches).means[0].item()
+
+
+def _in_float64(model: Model[Microbatch], eta: tuple[Tensor, ...]) -> Distribution:
+    return model.family(*(e.double() for e in eta))

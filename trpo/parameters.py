@@ -1,6 +1,7 @@
 """A model's parameters as one flat vector θ ∈ ℝᴾ, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -42,3 +43,21 @@ def assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
     """
     for parameter, piece in zip(parameters, unflatten(vector, parameters), strict=True):
         parameter.copy_(piece)
+
+
+@contextmanager
+def restore_on_error(parameters: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Put θ back, bit for bit, if anything is raised inside, an interrupt included; then let it pass on.
+
+    Args:
+        parameters: θ.
+
+    Yields:
+        A copy of θ as it is on entry, (P,).
+    """
+    theta_old = flatten(parameters).detach()
+    try:
+        yield theta_old
+    except BaseException:
+        assign(parameters, theta_old)
+        raise

@@ -37,7 +37,7 @@ class CheckpointFolder:
         tensors, state = trainer.snapshot()
         best = trainer.mean_return is not None and trainer.mean_return > self._best_return()
         if (
-            trainer.at_boundary and best
+            trainer.at_resume_point and best
         ):  # first: killed between the two, a run goes on from a checkpoint before both
             save_checkpoint(self.path / BEST, tensors, state | {"mean_return": trainer.mean_return})
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)

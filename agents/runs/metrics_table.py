@@ -11,7 +11,7 @@ import numpy as np
 from trpo.agents.metrics import METRICS, UpdateRecord
 from trpo.agents.runs.errors import RunError
 from trpo.agents.runs.files import AppendedFile, read_file, replace_file
-from trpo.trust_region import Status
+from trpo.report import Status
 
 TABLE = "metrics.csv"
 KEYS = ("update", "steps", "status")

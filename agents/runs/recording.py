@@ -72,7 +72,7 @@ class Recording:
             self.results.count(record)
             if self._trainer.finished:
                 self._finish()
-            elif self._trainer.at_boundary:
+            elif self._trainer.at_resume_point:
                 self._save()
             yield record
 

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from trpo.agents.metrics import UpdateRecord
-from trpo.trust_region import Status
+from trpo.report import Status
 
 
 @dataclass

@@ -12,7 +12,6 @@ from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.trainer import Trainer
-from trpo.parallel import set_workers
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
@@ -71,14 +70,14 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
     Returns:
         A row of cost.csv.
     """
-    set_workers(run.cpu_threads)
     interval = run.learner.trainer.checkpoint_interval
-    trainer = Trainer(
-        run.make_env, replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
-    )
+    endless = replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
+    trainer = Trainer(run.make_env, endless, run.cpu_threads)
     with tempfile.TemporaryDirectory() as folder:
-        telemetry = Telemetry(Path(folder), run.config(None, None))
-        checkpoints = CheckpointFolder(Path(folder))
+        telemetry, checkpoints = (
+            Telemetry(Path(folder), run.config(None, None)),
+            CheckpointFolder(Path(folder)),
+        )
         watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
         for record in trainer.updates():
             watch.lap(
@@ -87,8 +86,8 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
             updating += record.metrics["time/seconds"]
             telemetry.write(record)
             watch.lap("logging")
-            if trainer.at_boundary:
-                cut += int(trainer.collector.lengths.sum())
+            if trainer.at_resume_point:
+                cut += int(trainer.environments.collector.lengths.sum())
                 telemetry.sync()
                 checkpoints.save(trainer)
                 watch.lap("saving")

@@ -15,12 +15,14 @@ import tyro
 from torch import Tensor
 
 from trpo.agents.batch import Batch
+from trpo.agents.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.update_rule import importance_weighted_advantage
-from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
+from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
-from trpo.parallel import set_workers
 from trpo.parameters import flatten
+from trpo.reducer import Reducer, ThreadReducer
+from trpo.reference import dense_fisher, double_backward_product
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
@@ -88,19 +90,23 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def make_products(batch_size: int, width: int) -> dict[str, Callable[[], Tensor]]:
+def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Callable[[], Tensor]]:
     """Return what is timed, by name, each one product with the same vector.
 
     Args:
         batch_size: B.
         width: of both hidden layers.
+        reducer: of F·v and the gradient; the others are torch's, as they come.
 
     Returns:
         Functions of nothing; graphs that a solver would keep are built before.
     """
     generator = torch.Generator().manual_seed(0)
     policy = make_policy(
-        OBSERVATIONS, gym.spaces.Box(-1, 1, (ACTIONS,)), PolicyConfig((width, width)), generator
+        flat_features(OBSERVATIONS),
+        gym.spaces.Box(-1, 1, (ACTIONS,)),
+        PolicyConfig((width, width)),
+        generator,
     )
     with torch.no_grad():
         observations = torch.randn(batch_size, OBSERVATIONS, generator=generator)
@@ -108,9 +114,15 @@ def make_products(batch_size: int, width: int) -> dict[str, Callable[[], Tensor]
         actions = policy.act(output, policy.draw_noise(1, batch_size, generator)[0])
         log_probs = policy.distribution(output).log_prob(actions)
     batch = Batch(
-        observations, actions, log_probs, torch.randn(batch_size, generator=generator), log_probs
+        observations,
+        actions,
+        log_probs,
+        advantages=torch.randn(batch_size, generator=generator),
+        returns=log_probs,
+        times=torch.arange(batch_size),
+        environments=torch.zeros(batch_size, dtype=torch.int64),
     )
-    model, chunks = policy.model(), batch.chunks(batch_size)
+    model, microbatches = policy.model(), batch.microbatches(batch_size, reducer)
     v = torch.randn(
         sum(parameter.numel() for parameter in policy.parameters()), generator=generator
     )
@@ -118,10 +130,11 @@ def make_products(batch_size: int, width: int) -> dict[str, Callable[[], Tensor]
         policy.distribution(policy.network(observations)), batch
     ).mean()
     loss_gradient = flatten(torch.autograd.grad(loss, model.parameters, create_graph=True))
-    cached, twin = fisher_vector_product(model, chunks), double_backward_product(model, chunks)
+    cached = fisher_vector_product(model, microbatches, reducer)
+    twin = double_backward_product(model, microbatches)
     products = {
         "surrogate gradient": lambda: surrogate_gradient(
-            model, importance_weighted_advantage, chunks
+            model, importance_weighted_advantage, microbatches, reducer
         )[1],
         "F·v": lambda: cached(v),
         "F·v by double backward": lambda: twin(v),
@@ -130,7 +143,7 @@ def make_products(batch_size: int, width: int) -> dict[str, Callable[[], Tensor]
         ),
     }
     if batch_size * len(v) <= DENSE_LIMIT:
-        products["F in full"] = lambda: dense_fisher(model, chunks)
+        products["F in full"] = lambda: dense_fisher(model, microbatches)
     return products
 
 
@@ -146,8 +159,7 @@ def measure(batch_size: int, width: int, threads: int, repeats: int) -> list[dic
     Returns:
         Rows of results.csv; memory is what the process's peak grew by in a product's first call.
     """
-    set_workers(threads)
-    products = make_products(batch_size, width)
+    products = make_products(batch_size, width, ThreadReducer(threads))
     memory: dict[str, float] = {}
     seconds: dict[str, list[float]] = {name: [] for name in products}
     for name, product in products.items():

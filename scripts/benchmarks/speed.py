@@ -15,9 +15,8 @@ import tyro
 
 from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
-from trpo.envs.door import Door
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
-from trpo.parallel import set_workers
+from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
@@ -65,14 +64,13 @@ def main(arguments: Sequence[str]) -> int:
     rows: list[dict[str, Any]] = []
     for env in options.envs:
         run = replace(parse_train_options([env]), threads=options.threads)
-        set_workers(run.cpu_threads)
         training = Training(run, options.updates)
         contenders: dict[str, Contender] = {
             "environment alone": environment_alone(run.make_env(seed=0)),
             "training": training,
         }
-        if len(training.trainer.collector.env.parts) > 1:
-            whole = Door(
+        if len(training.trainer.environments.collector.env.groups) > 1:
+            whole = GroupedVectorEnv(
                 EnvPoolVectorEnv(env, run.environment.num_envs, seed=0, threads=run.cpu_threads)
             )
             contenders["environment alone, undivided"] = environment_alone(whole)
@@ -115,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def environment_alone(env: Door, steps: int = 1000) -> Contender:
+def environment_alone(env: GroupedVectorEnv, steps: int = 1000) -> Contender:
     """Return the floor: the vector environment, stepped with actions drawn beforehand.
 
     Args:
@@ -127,19 +125,16 @@ def environment_alone(env: Door, steps: int = 1000) -> Contender:
     """
     env.reset(seed=0)
     size = env.num_envs
-    actions = [
-        np.stack([env.single_action_space.sample() for _ in range(size)]).reshape(size, -1)
-        for _ in range(64)
-    ]
+    actions = [np.stack([env.single_action_space.sample() for _ in range(size)]) for _ in range(64)]
 
     def contender() -> float:
         start = time.perf_counter()
         for t in range(steps + 1):
-            for number, part in enumerate(env.parts):
+            for number, group in enumerate(env.groups):
                 if t > 0:
                     env.receive(number)
                 if t < steps:
-                    env.send(number, actions[t % len(actions)][part])
+                    env.send(number, actions[t % len(actions)][group])
         return steps * size / (time.perf_counter() - start)
 
     return contender
@@ -156,7 +151,7 @@ class Training:
     def __init__(self, run: TrainOptions, updates: int) -> None:
         self.updates = updates
         endless = replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
-        self.trainer = Trainer(run.make_env, endless)
+        self.trainer = Trainer(run.make_env, endless, run.cpu_threads)
         self.records = self.trainer.updates()
         self.folder = tempfile.TemporaryDirectory()
         self.telemetry = Telemetry(Path(self.folder.name), run.config(None, None))

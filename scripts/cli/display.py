@@ -13,7 +13,7 @@ from rich.table import Table
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs.results import Results
 from trpo.agents.trainer import Trainer
-from trpo.trust_region import Status
+from trpo.report import Status
 
 SECONDS_BETWEEN_LINES = 5.0
 

@@ -16,8 +16,8 @@ from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.config import CONFIG
 from trpo.agents.runs.typed_json import from_json
 from trpo.agents.trpo import TrpoConfig
-from trpo.envs.door import Door
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.time_limit import end_process
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.presets import PRESETS
@@ -77,7 +77,7 @@ class TrainOptions:
         """Threads to use, at least 1."""
         return self.threads or cpu_count()
 
-    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> Door:
+    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> GroupedVectorEnv:
         """Make the run's vector environment.
 
         Args:

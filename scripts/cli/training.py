@@ -7,7 +7,6 @@ from functools import partial
 from trpo.agents.runs import Run
 from trpo.agents.runs.provenance import versions
 from trpo.agents.trainer import Trainer
-from trpo.parallel import set_workers
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.display import Display
 from trpo.scripts.cli.hang import Hang
@@ -60,9 +59,10 @@ def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt) -> Non
     options = options_of(run)
     trainer_config = replace(options.learner.trainer, total_steps=total_steps)
     options = replace(options, learner=replace(options.learner, trainer=trainer_config))
-    set_workers(options.cpu_threads)
     hang = Hang()
-    hang.trainer = trainer = Trainer(partial(options.make_env, on_hang=hang), options.learner)
+    hang.trainer = trainer = Trainer(
+        partial(options.make_env, on_hang=hang), options.learner, options.cpu_threads
+    )
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     run.extend(total_steps)

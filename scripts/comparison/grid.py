@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from trpo.agents.runs.files import replace_file
+from trpo.report import Status
 from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import parse_train_options, run_folder
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.train import train
-from trpo.trust_region import Status
 
 FORKS = multiprocessing.get_context(
     "forkserver"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trpo.agents.runs.files import replace_file
+from trpo.report import Status
 from trpo.scripts.comparison.collapse import (
     LEAP,
     Break,
@@ -23,7 +24,6 @@ from trpo.scripts.comparison.collapse import (
     range_near_best,
     window_means,
 )
-from trpo.trust_region import Status
 
 UNTRAINED = "untrained"  # the method of the row that has R₀
 NUMBERS = ("steps", "episode_return", "mean_kl", "entropy", "gradient_norm")

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from trpo.curvature import hessian_vector_product, materialize
 from trpo.fisher import fisher_vector_product
 from trpo.parameters import flatten
+from trpo.reference import hessian_vector_product, materialize
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.trust_region import TrustRegionConfig, trust_region_step

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from trpo.conjugate_gradient import Product, conjugate_gradient
-from trpo.curvature import empirical_fisher_product
 from trpo.fisher import fisher_vector_product
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
+from trpo.reference import empirical_fisher_product
 from trpo.scripts.studies.digits import (
     Digits,
     categorical,
@@ -132,7 +132,7 @@ def _direction(matrix: str, problem: Problem, iterations: int) -> Tensor:
         else empirical_fisher_product(model, log_likelihood, [digits])
     )
     damping = RELATIVE_DAMPING * (g @ A(g) / (g @ g)).item()
-    return conjugate_gradient(lambda v: A(v) + damping * v, g, iterations).x
+    return conjugate_gradient(A, g, iterations, damping=damping).x
 
 
 def _angle_rows(name: str, seed: int) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def _kl_of_step(model: Model, chunk: Any, step: torch.Tensor) -> float:
 def _gaussian_kl(sigma: float) -> float:
     # the KL of a step of α in the mean of N(0, σ²)
     mean = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    model = Model([mean], lambda _: (mean, torch.full_like(mean, sigma)), Normal)
+    model: Model[None] = Model([mean], lambda _: (mean, torch.full_like(mean, sigma)), Normal)
     return _kl_of_step(model, None, torch.full_like(mean, ALPHA).detach())
 
 

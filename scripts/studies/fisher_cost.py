@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trpo.conjugate_gradient import conjugate_gradient
-from trpo.curvature import hessian_vector_product, materialize
 from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
+from trpo.natural_gradient import natural_direction
+from trpo.reference import hessian_vector_product, materialize
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
 from trpo.scripts.studies.findings import (
     SEEDS,
@@ -110,8 +110,7 @@ def _cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
     )
 
     def solve_by_products() -> Tensor:
-        product = fisher_vector_product(model, [digits])  # a step builds its graphs anew
-        return conjugate_gradient(lambda v: product(v) + DAMPING * v, g, max_iterations=10).x
+        return natural_direction(model, g, [digits], DAMPING).x  # builds its graphs anew
 
     def solve_densely() -> Tensor:
         F = materialize(fisher_vector_product(model, [digits]), g)

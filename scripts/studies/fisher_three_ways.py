@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trpo.curvature import materialize, score_moments
-from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
+from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_from_here
 from trpo.parameters import assign, flatten
+from trpo.reference import dense_fisher, double_backward_product, materialize, score_moments
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.trust_region import TrustRegionConfig, trust_region_step

@@ -87,7 +87,7 @@ def _both_directions(
 ) -> list[dict[str, Any]]:
     # move Q away from P, and measure
     parameter = start.clone().requires_grad_()
-    model = Model([parameter], lambda _: (parameter,), family)
+    model: Model[None] = Model([parameter], lambda _: (parameter,), family)
     measure = measure_from_here(model, lambda distribution, _: distribution.entropy(), [None])
     rows = []
     for d in DISTANCES:

@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 
 from trpo.agents.vpg import OPTIMIZERS
 from trpo.conjugate_gradient import conjugate_gradient
-from trpo.curvature import hessian_vector_product
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_from_here
 from trpo.model import Model, surrogate_gradient
+from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten, unflatten
+from trpo.reference import hessian_vector_product
 from trpo.scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
@@ -125,12 +126,10 @@ def curved_direction(
     """
     if name == NEWTON:
         product = hessian_vector_product(model, log_likelihood, [digits])
-        solution = conjugate_gradient(
-            lambda v: damping * v - product(v), g, iterations
-        )  # the loss is −L
+        # the loss is −L
+        solution = conjugate_gradient(lambda v: -product(v), g, iterations, damping=damping)
     else:
-        Fv = fisher_vector_product(model, [digits])
-        solution = conjugate_gradient(lambda v: Fv(v) + damping * v, g, iterations)
+        solution = natural_direction(model, g, [digits], damping, iterations)
     return solution.x if solution.iterations else g
 
 

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from trpo.conjugate_gradient import conjugate_gradient
-from trpo.fisher import fisher_vector_product
 from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
+from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten, unflatten
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 
@@ -131,9 +130,10 @@ def _path(way: str, method: str, h: float, draws: Tensor) -> list[Model]:
                 parameter.grad = piece
             adam.step()
         else:
-            Fv = fisher_vector_product(model, [draws])
             direction = (
-                conjugate_gradient(Fv, g, tolerance=1e-12).x if method == "natural gradient" else g
+                natural_direction(model, g, [draws], damping=0.0, tolerance=1e-12).x
+                if method == "natural gradient"
+                else g
             )
             assign(model.parameters, flatten(model.parameters).detach() + h * direction)
         if step * 10 % steps == 0:

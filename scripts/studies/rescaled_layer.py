@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trpo.conjugate_gradient import conjugate_gradient
-from trpo.fisher import fisher_vector_product
 from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
+from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten, unflatten
 from trpo.scripts.studies.digits import (
     Digits,
@@ -133,17 +132,11 @@ def _train(model: Model, digits: Digits, method: str, h: float, damping: float) 
             adam.step()
         else:
             step = (
-                _natural_direction(model, digits, g, damping) if method == "natural gradient" else g
+                natural_direction(model, g, [digits], damping, max_iterations=300).x
+                if method == "natural gradient"
+                else g
             )
             assign(model.parameters, flatten(model.parameters).detach() + RATES[method] * h * step)
-
-
-def _natural_direction(model: Model, digits: Digits, g: Tensor, damping: float) -> Tensor:
-    # solve (F + βI)x = g as far as float64 can
-    Fv = fisher_vector_product(model, [digits])
-    return conjugate_gradient(
-        lambda v: Fv(v) + damping * v, g, max_iterations=300, tolerance=1e-10
-    ).x
 
 
 def _gap_row(method: str, h: float, damping: float, seed: int) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from trpo.curvature import score_moments
-from trpo.fisher import dense_fisher
 from trpo.model import surrogate_gradient
+from trpo.reference import dense_fisher, score_moments
 from trpo.scripts.studies.digits import (
     Digits,
     categorical,

@@ -17,8 +17,8 @@ from trpo.agents.ppo import Ppo, PpoConfig, clipped_surrogate
 from trpo.agents.trpo import Trpo, TrpoConfig
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.agents.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
-from trpo.fisher import dense_fisher
-from trpo.trust_region import Status
+from trpo.reference import dense_fisher
+from trpo.report import Status
 
 ALGORITHMS = get_args(Algorithm)
 CHUNK = 17  # so that the batch of 40 comes in three

@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from trpo.agents.encoders import flat_features
 from trpo.agents.value_fit import make_fit
 from trpo.agents.value_function import ValueConfig, ValueFunction
-from trpo.fisher import dense_fisher
+from trpo.reference import dense_fisher
 
 
 def setup(config: ValueConfig, size=200):
     batch = make_problem(ACTION_SPACES["discrete"], (), size=size).batch
-    value = ValueFunction(OBSERVATION_SIZE, config, torch.Generator().manual_seed(0)).double()
+    value = ValueFunction(
+        flat_features(OBSERVATION_SIZE), config, torch.Generator().manual_seed(0)
+    ).double()
     return value, batch
 
 
@@ -24,7 +27,7 @@ def error(value, batch):
 def test_one_gauss_newton_step_solves_a_linear_problem():
     config = ValueConfig(hidden=(), newton_steps=1, damping=0.0, cg_iterations=50, fisher_stride=1)
     value, batch = setup(config)
-    make_fit(value, config, chunk_size=10_000)(batch, torch.Generator())
+    make_fit(value, config, microbatch_size=10_000)(batch, torch.Generator())
     design = torch.cat([batch.observations, torch.ones(len(batch), 1)], dim=1)
     best = torch.linalg.lstsq(design, batch.returns).solution
     assert torch.allclose(value(batch.observations), design @ best, atol=1e-6)

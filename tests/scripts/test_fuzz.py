@@ -22,7 +22,7 @@ NUMBERS = {  # options, and numbers that they do not take
     "--max-non-finite": ("0",),
     "--max-restarts": ("-1",),
     "--step-timeout": ("-1", "inf", "nan"),
-    "--chunk-size": ("0",),
+    "--microbatch-size": ("0",),
     "--max-kl": ("0", "-1"),
     "--damping": ("-1", "inf"),
     "--cg-iterations": ("0",),

@@ -17,8 +17,10 @@ from torch.distributions import (
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
 from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
-from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
+from trpo.fisher import fisher_vector_product
 from trpo.model import Model, keep_linearizations
+from trpo.reducer import SERIAL
+from trpo.reference import dense_fisher, double_backward_product
 
 
 def random_vector(size: int, seed: int = 0) -> torch.Tensor:
@@ -26,9 +28,12 @@ def random_vector(size: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_product_equals_its_slow_twins(problem):
-    model, chunks = problem.policy.model(), [problem.batch]
-    F = dense_fisher(model, chunks)
-    product, twin = fisher_vector_product(model, chunks), double_backward_product(model, chunks)
+    model, microbatches = problem.policy.model(), [problem.batch]
+    F = dense_fisher(model, microbatches)
+    product, twin = (
+        fisher_vector_product(model, microbatches),
+        double_backward_product(model, microbatches),
+    )
     for seed in range(3):  # the graphs are kept: more than one product must come out right
         v = random_vector(len(F), seed)
         assert torch.allclose(product(v), F @ v, rtol=1e-10, atol=1e-10)
@@ -46,17 +51,18 @@ def test_product_by_hand_equals_autograds(problem):
     assert torch.allclose(*products, rtol=1e-12, atol=1e-12)
 
 
-def test_kept_linearizations_are_of_theta_and_chunks(problem):
-    model, chunks = problem.policy.model(), [problem.batch]
-    here = keep_linearizations(model, chunks)
-    assert here.here(chunks[0]) is here.here(chunks[0])
+def test_kept_linearizations_are_of_theta_and_microbatches(problem):
+    model, microbatches = problem.policy.model(), [problem.batch]
+    at_old = keep_linearizations(model, microbatches)
+    assert at_old.linearization_at(microbatches[0]) is at_old.linearization_at(microbatches[0])
     v = random_vector(len(flat_parameters(problem.policy)))
     assert torch.equal(
-        fisher_vector_product(here, chunks)(v), fisher_vector_product(model, chunks)(v)
+        fisher_vector_product(at_old, microbatches)(v),
+        fisher_vector_product(model, microbatches)(v),
     )
     assert (
-        keep_linearizations(model, 2 * chunks) is model
-    )  # more than one a worker: only as many as work is done on
+        keep_linearizations(model, 2 * microbatches) is model
+    )  # more than one a thread: only as many as work is done on
 
 
 def test_fisher_is_symmetric_and_positive_semi_definite(problem):
@@ -65,20 +71,26 @@ def test_fisher_is_symmetric_and_positive_semi_definite(problem):
     assert torch.linalg.eigvalsh(F)[0] > -1e-12
 
 
-def test_chunks_make_no_difference(action_space):
+def test_microbatches_make_no_difference(action_space):
     problem = make_problem(action_space, (6,))
     model, batch = problem.policy.model(), problem.batch
     v = random_vector(len(flat_parameters(problem.policy)))
     whole = fisher_vector_product(model, [batch])(v)
     for size in (7, 16, 39):
         assert torch.allclose(
-            fisher_vector_product(model, batch.chunks(size))(v), whole, rtol=1e-12, atol=1e-14
+            fisher_vector_product(model, batch.microbatches(size, SERIAL))(v),
+            whole,
+            rtol=1e-12,
+            atol=1e-14,
         )
         assert torch.allclose(
-            double_backward_product(model, batch.chunks(size))(v), whole, rtol=1e-12, atol=1e-14
+            double_backward_product(model, batch.microbatches(size, SERIAL))(v),
+            whole,
+            rtol=1e-12,
+            atol=1e-14,
         )
         assert torch.allclose(
-            dense_fisher(model, batch.chunks(size)) @ v, whole, rtol=1e-12, atol=1e-12
+            dense_fisher(model, batch.microbatches(size, SERIAL)) @ v, whole, rtol=1e-12, atol=1e-12
         )
 
 
@@ -119,7 +131,7 @@ def test_kl_is_summed_over_action_dimensions():
     problem = make_problem(ACTION_SPACES["box"], ())
     model = Model(
         [theta],
-        lambda chunk: (theta.expand(1, 3), torch.zeros(3, dtype=torch.float64)),
+        lambda microbatch: (theta.expand(1, 3), torch.zeros(3, dtype=torch.float64)),
         problem.policy.family,
     )
     assert torch.allclose(

@@ -10,17 +10,19 @@ from torch.distributions import kl_divergence
 from tests import sweep
 from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
 from trpo.agents.update_rule import importance_weighted_advantage
-from trpo.fisher import dense_fisher
 from trpo.model import surrogate_gradient
-from trpo.trust_region import Status, TrustRegionConfig, trust_region_step
+from trpo.reducer import SERIAL
+from trpo.reference import dense_fisher
+from trpo.report import Status
+from trpo.trust_region import TrustRegionConfig, trust_region_step
 from trpo.validation import ConfigError
 
 CONFIG = TrustRegionConfig(max_kl=0.01, damping=0.1, cg_iterations=50, cg_tolerance=1e-12)
 
 
-def step(problem, config=CONFIG, surrogate=importance_weighted_advantage, fisher_chunks=None):
+def step(problem, config=CONFIG, surrogate=importance_weighted_advantage, fisher_microbatches=None):
     return trust_region_step(
-        problem.policy.model(), surrogate, [problem.batch], config, fisher_chunks
+        problem.policy.model(), surrogate, [problem.batch], config, fisher_microbatches
     )
 
 
@@ -107,17 +109,17 @@ def test_step_does_not_depend_on_the_advantages_scale(problem, scale):
     )
 
 
-def test_chunks_make_no_difference(action_space):
+def test_microbatches_make_no_difference(action_space):
     whole, cut = make_problem(action_space, (6,)), make_problem(action_space, (6,))
     report = step(whole)
-    chunked = trust_region_step(
-        cut.policy.model(), importance_weighted_advantage, cut.batch.chunks(7), CONFIG
+    cut_up = trust_region_step(
+        cut.policy.model(), importance_weighted_advantage, cut.batch.microbatches(7, SERIAL), CONFIG
     )
     assert torch.allclose(
         flat_parameters(whole.policy), flat_parameters(cut.policy), rtol=1e-9, atol=1e-12
     )
-    assert chunked.mean_kl == pytest.approx(report.mean_kl, rel=1e-9)
-    assert chunked.max_state_kl == pytest.approx(report.max_state_kl, rel=1e-9)
+    assert cut_up.mean_kl == pytest.approx(report.mean_kl, rel=1e-9)
+    assert cut_up.max_state_kl == pytest.approx(report.max_state_kl, rel=1e-9)
 
 
 def test_fisher_may_be_averaged_over_fewer_states():
@@ -127,7 +129,7 @@ def test_fisher_may_be_averaged_over_fewer_states():
     _, g = surrogate_gradient(model, importance_weighted_advantage, [one.batch])
     F = dense_fisher(model, [quarter])
     x = torch.linalg.solve(F + CONFIG.damping * torch.eye(len(F)).double(), g)
-    report = step(one, replace(CONFIG, cg_iterations=500), fisher_chunks=[quarter])
+    report = step(one, replace(CONFIG, cg_iterations=500), fisher_microbatches=[quarter])
     assert report.curvature == pytest.approx((x @ F @ x).item(), rel=1e-6)
     assert step(other).curvature != pytest.approx(report.curvature, rel=1e-3)
 
@@ -164,8 +166,8 @@ def test_zero_advantages_do_not_divide_by_zero(problem):
 def test_no_curvature_is_a_status():
     problem = make_problem(ACTION_SPACES["discrete"], ())
     with torch.no_grad():  # a policy that is certain: its Fisher matrix is zero
-        problem.policy.network[-1].weight.zero_()
-        problem.policy.network[-1].bias.copy_(torch.tensor([1e4, 0.0, 0.0, 0.0]))
+        problem.policy.network.head[-1].weight.zero_()
+        problem.policy.network.head[-1].bias.copy_(torch.tensor([1e4, 0.0, 0.0, 0.0]))
     before = flat_parameters(problem.policy)
     report = step(
         problem, replace(CONFIG, damping=0.0), surrogate=lambda d, b: d.base_dist.logits[:, 0, 1]
@@ -196,6 +198,7 @@ def test_hard_problems_in_float32(seed):
         ("max_kl", 0.0),
         ("max_kl", -1.0),
         ("max_kl", math.nan),
+        ("max_kl", math.inf),
         ("damping", -0.1),
         ("damping", math.inf),
         ("cg_iterations", 0),

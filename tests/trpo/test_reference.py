@@ -4,16 +4,18 @@ import pytest
 import torch
 from torch.distributions import Categorical
 
-from trpo.curvature import (
+from trpo.fisher import fisher_vector_product
+from trpo.measurement import mean_kl, measure_from_here
+from trpo.model import Model, surrogate_gradient
+from trpo.parameters import assign, flatten
+from trpo.reference import (
+    dense_fisher,
+    double_backward_product,
     empirical_fisher_product,
     hessian_vector_product,
     materialize,
     score_moments,
 )
-from trpo.fisher import dense_fisher, double_backward_product, fisher_vector_product
-from trpo.measurement import mean_kl, measure_from_here
-from trpo.model import Model, surrogate_gradient
-from trpo.parameters import assign, flatten
 
 STATES, CLASSES = 12, 4
 
@@ -26,21 +28,22 @@ def make_model(seed: int) -> tuple[Model, tuple[torch.Tensor, torch.Tensor], tor
     ).double()
     model = Model(
         list(network.parameters()),
-        lambda chunk: (network(chunk[0]),),
+        lambda microbatch: (network(microbatch[0]),),
         lambda logits: Categorical(logits=logits),
     )
-    chunk = (torch.randn(STATES, 3, dtype=torch.float64), torch.randint(CLASSES, (STATES,)))
-    return model, chunk, flatten(model.parameters).detach()
+    microbatch = (torch.randn(STATES, 3, dtype=torch.float64), torch.randint(CLASSES, (STATES,)))
+    return model, microbatch, flatten(model.parameters).detach()
 
 
-def log_likelihood(distribution, chunk):
-    return distribution.log_prob(chunk[1])
+def log_likelihood(distribution, microbatch):
+    return distribution.log_prob(microbatch[1])
 
 
-def dense_empirical_fisher(model, log_likelihood, chunks):
+def dense_empirical_fisher(model, log_likelihood, microbatches):
     """`empirical_fisher_product`'s slow twin: the mean outer product of the scores, a backward pass a sample."""
     terms = torch.cat([
-        log_likelihood(model.family(*model.outputs(chunk)), chunk) for chunk in chunks
+        log_likelihood(model.family(*model.outputs(microbatch)), microbatch)
+        for microbatch in microbatches
     ])
     scores = torch.stack([
         flatten(torch.autograd.grad(term, model.parameters, retain_graph=True)) for term in terms
@@ -50,32 +53,32 @@ def dense_empirical_fisher(model, log_likelihood, chunks):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_fisher_three_ways(seed):
-    model, chunk, theta = make_model(seed)
-    _, scores = score_moments(model, [chunk])
-    kl_hessian = materialize(double_backward_product(model, [chunk]), theta)
-    JtMJ = dense_fisher(model, [chunk])
-    cached = materialize(fisher_vector_product(model, [chunk]), theta)
+    model, microbatch, theta = make_model(seed)
+    _, scores = score_moments(model, [microbatch])
+    kl_hessian = materialize(double_backward_product(model, [microbatch]), theta)
+    JtMJ = dense_fisher(model, [microbatch])
+    cached = materialize(fisher_vector_product(model, [microbatch]), theta)
     for twin in (scores, kl_hessian, cached):
         assert (twin - JtMJ).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_mean_score_is_zero_and_its_covariance_is_fisher(seed):
-    model, chunk, _ = make_model(seed)
-    mean, second_moment = score_moments(model, [chunk])
+    model, microbatch, _ = make_model(seed)
+    mean, second_moment = score_moments(model, [microbatch])
     assert mean.abs().max() < 1e-14
     assert (
-        second_moment - torch.outer(mean, mean) - dense_fisher(model, [chunk])
+        second_moment - torch.outer(mean, mean) - dense_fisher(model, [microbatch])
     ).abs().max() < 1e-10
-    _, loss_gradient = surrogate_gradient(model, log_likelihood, [chunk])
+    _, loss_gradient = surrogate_gradient(model, log_likelihood, [microbatch])
     assert loss_gradient.norm() > 1e-2  # the other gradient, which knows the targets
 
 
 def test_half_the_quadratic_form_is_kl_to_first_order_in_d():
     """½dᵀFd / KL − 1 is linear in d: KL's third derivative does not vanish."""
-    model, chunk, theta = make_model(0)
-    F, d = dense_fisher(model, [chunk]), torch.randn(len(theta), dtype=torch.float64)
-    measure = measure_from_here(model, log_likelihood, [chunk])
+    model, microbatch, theta = make_model(0)
+    F, d = dense_fisher(model, [microbatch]), torch.randn(len(theta), dtype=torch.float64)
+    measure = measure_from_here(model, log_likelihood, [microbatch])
     errors = []
     for t in (1e-2, 1e-3, 1e-4):
         assign(model.parameters, theta + t * d)
@@ -86,10 +89,10 @@ def test_half_the_quadratic_form_is_kl_to_first_order_in_d():
 
 
 def test_fisher_is_semi_definite_and_the_loss_hessian_is_not():
-    model, chunk, theta = make_model(0)
-    F = torch.linalg.eigvalsh(materialize(fisher_vector_product(model, [chunk]), theta))
+    model, microbatch, theta = make_model(0)
+    F = torch.linalg.eigvalsh(materialize(fisher_vector_product(model, [microbatch]), theta))
     H = torch.linalg.eigvalsh(
-        -materialize(hessian_vector_product(model, log_likelihood, [chunk]), theta)
+        -materialize(hessian_vector_product(model, log_likelihood, [microbatch]), theta)
     )
     assert F[0] > -1e-12
     assert F[-1] > 0.1
@@ -98,11 +101,11 @@ def test_fisher_is_semi_definite_and_the_loss_hessian_is_not():
 
 
 def test_empirical_fisher_equals_its_slow_twin_and_is_not_fisher():
-    model, chunk, theta = make_model(1)
-    empirical = dense_empirical_fisher(model, log_likelihood, [chunk])
-    product = empirical_fisher_product(model, log_likelihood, [chunk])
+    model, microbatch, theta = make_model(1)
+    empirical = dense_empirical_fisher(model, log_likelihood, [microbatch])
+    product = empirical_fisher_product(model, log_likelihood, [microbatch])
     assert torch.allclose(materialize(product, theta), empirical, atol=1e-12)
-    halves = [tuple(x[:5] for x in chunk), tuple(x[5:] for x in chunk)]
+    halves = [tuple(x[:5] for x in microbatch), tuple(x[5:] for x in microbatch)]
     assert torch.allclose(
         materialize(empirical_fisher_product(model, log_likelihood, halves), theta),
         empirical,
@@ -111,7 +114,7 @@ def test_empirical_fisher_equals_its_slow_twin_and_is_not_fisher():
     assert torch.allclose(
         dense_empirical_fisher(model, log_likelihood, halves), empirical, atol=1e-12
     )
-    assert (empirical - dense_fisher(model, [chunk])).abs().max() > 1e-2
+    assert (empirical - dense_fisher(model, [microbatch])).abs().max() > 1e-2
 
 
 def test_empirical_fisher_is_fisher_on_average_when_the_model_draws_the_targets():
@@ -130,21 +133,21 @@ def test_empirical_fisher_is_fisher_on_average_when_the_model_draws_the_targets(
 
 
 def test_hessian_product_equals_autograd_in_full():
-    model, chunk, theta = make_model(3)
-    product = hessian_vector_product(model, log_likelihood, [chunk])
+    model, microbatch, theta = make_model(3)
+    product = hessian_vector_product(model, log_likelihood, [microbatch])
 
     def loss(flat):
         shapes = [p.shape for p in model.parameters]
         w1, b1, w2, b2 = (
             x.view(s) for x, s in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
         )
-        logits = torch.tanh(chunk[0] @ w1.T + b1) @ w2.T + b2
-        return log_likelihood(Categorical(logits=logits), chunk).mean()
+        logits = torch.tanh(microbatch[0] @ w1.T + b1) @ w2.T + b2
+        return log_likelihood(Categorical(logits=logits), microbatch).mean()
 
     assert torch.allclose(
         materialize(product, theta), torch.autograd.functional.hessian(loss, theta), atol=1e-12
     )
-    halves = [tuple(x[:5] for x in chunk), tuple(x[5:] for x in chunk)]
+    halves = [tuple(x[:5] for x in microbatch), tuple(x[5:] for x in microbatch)]
     v = torch.randn(len(theta), dtype=torch.float64)
     assert torch.allclose(
         hessian_vector_product(model, log_likelihood, halves)(v), product(v), atol=1e-12
@@ -152,7 +155,7 @@ def test_hessian_product_equals_autograd_in_full():
 
 
 def test_a_parameter_that_nothing_uses_has_no_curvature():
-    model, chunk, theta = make_model(4)
+    model, microbatch, theta = make_model(4)
     larger = Model(
         [*model.parameters, torch.zeros(2, dtype=torch.float64, requires_grad=True)],
         model.outputs,
@@ -160,19 +163,21 @@ def test_a_parameter_that_nothing_uses_has_no_curvature():
     )
     v = torch.ones(len(theta) + 2, dtype=torch.float64)
     for product in (
-        hessian_vector_product(larger, log_likelihood, [chunk])(v),
-        empirical_fisher_product(larger, log_likelihood, [chunk])(v),
+        hessian_vector_product(larger, log_likelihood, [microbatch])(v),
+        empirical_fisher_product(larger, log_likelihood, [microbatch])(v),
     ):
         assert torch.equal(product[-2:], torch.zeros(2, dtype=torch.float64))
         assert product[:-2].norm() > 0
 
 
 def test_mean_kl_of_two_models_is_what_training_measures():
-    model, chunk, theta = make_model(0)
+    model, microbatch, theta = make_model(0)
     other, _, _ = make_model(0)
-    measure = measure_from_here(model, log_likelihood, [chunk])
+    measure = measure_from_here(model, log_likelihood, [microbatch])
     step = 0.1 * torch.randn(len(theta), dtype=torch.float64)
     assign(model.parameters, theta + step)
-    assert mean_kl(other, model, [chunk]) == pytest.approx(measure().mean_kl, rel=1e-12)
-    assert mean_kl(model, other, [chunk]) == pytest.approx(measure().mean_reverse_kl, rel=1e-12)
-    assert mean_kl(model, model, [chunk]) == 0
+    assert mean_kl(other, model, [microbatch]) == pytest.approx(measure().mean_kl, rel=1e-12)
+    assert mean_kl(model, other, [microbatch]) == pytest.approx(
+        measure().mean_reverse_kl, rel=1e-12
+    )
+    assert mean_kl(model, model, [microbatch]) == 0

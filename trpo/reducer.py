@@ -1,0 +1,193 @@
+"""How the microbatches of a batch are worked on, and how what they give becomes one number for the whole batch.
+
+Every mean, maximum and moment over a batch goes through one `Reducer`, handed down from the caller.
+On a CPU, a thread for each microbatch beats torch's parallel operations, which meet at a barrier
+after every one of them: microbatches meet once a product. Where other programs want the cores too,
+those barriers can cost ten times the work.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Other = TypeVar("Other")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What some samples add up to: those of a microbatch, of a batch, of every process.
+
+    Args:
+        count: number of samples.
+        sums: tensors of any shape, each summed over the samples.
+        maxima: tensors of any shape, each the largest over the samples.
+    """
+
+    count: int
+    sums: tuple[Tensor, ...] = ()
+    maxima: tuple[Tensor, ...] = ()
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            self.count + other.count,
+            tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
+            tuple(map(torch.maximum, self.maxima, other.maxima)),
+        )
+
+    @property
+    def means(self) -> tuple[Tensor, ...]:
+        """Σ over samples ÷ their number, for each of `sums`."""
+        return tuple(total / self.count for total in self.sums)
+
+
+class Reducer:
+    """One thread of one process; the interface of all reducers."""
+
+    threads: int = 1  # microbatches worked on at a time
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return function(item) for every item, in their order.
+
+        Args:
+            function: must not depend on the calling thread's state, such as `torch.no_grad`.
+            items: microbatches, or what is kept for each of them.
+
+        Returns:
+            A result for each.
+        """
+        return [function(item) for item in items]
+
+    def reduce(self, function: Callable[[Item], Totals], items: Sequence[Item]) -> Totals:
+        """Return what all items add up to.
+
+        Args:
+            function: item ↦ its totals; the same number of `sums` and `maxima` from each.
+            items: microbatches, or what is kept for each of them.
+
+        Returns:
+            The totals of the whole batch, added in the items' order.
+        """
+        return self.combine(reduce(Totals.__add__, self.map(function, items)))
+
+    def combine(self, totals: Totals) -> Totals:
+        """Add up over processes, of which there is one here; with several, each call is one all-reduce of a packed tensor.
+
+        Args:
+            totals: this process's.
+
+        Returns:
+            Every process's, the same in all of them.
+        """
+        return totals
+
+    def pool_means(self, means: Sequence[Tensor], count: int) -> Sequence[Tensor]:  # noqa: ARG002
+        """Return the means over every process's samples, weighed by their number.
+
+        Args:
+            means: over this process's samples.
+            count: their number.
+
+        Returns:
+            The same of one process.
+        """
+        return means
+
+    def moments(self, samples: Tensor) -> tuple[int, Tensor, Tensor]:
+        """Return number, mean and variance (÷ number) of the batch's samples; of several processes', merged.
+
+        Args:
+            samples: (B, …), this process's.
+
+        Returns:
+            B, and two tensors of a sample's shape.
+        """
+        return len(samples), samples.mean(0), samples.var(0, correction=0)
+
+    def halves(self) -> tuple["Reducer", "Reducer"]:
+        """Return two reducers for `side_by_side`, each for half of the threads."""
+        return self, self
+
+    def side_by_side(
+        self, one: Callable[[], Result], other: Callable[[], Other]
+    ) -> tuple[Result, Other]:
+        """Run two independent functions, at the same time if there are threads for it.
+
+        Args:
+            one: run on the calling thread; reduces, if at all, by the first of `halves`.
+            other: reduces by the second.
+
+        Returns:
+            What they returned.
+        """
+        return one(), other()
+
+    def close(self) -> None:
+        """Give back what the reducer holds."""
+
+
+SERIAL = Reducer()
+
+
+class ThreadReducer(Reducer):
+    """Several threads, the calling one among them; keeps torch to one thread in each.
+
+    Args:
+        threads: ≥ 1.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        torch.set_num_threads(1)
+        self._helpers = (
+            ThreadPoolExecutor(threads - 1, "microbatches", partial(torch.set_num_threads, 1))
+            if threads > 1
+            else None
+        )
+        self._halves: tuple[ThreadReducer, ThreadReducer] | None = None
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:  # noqa: D102
+        n = min(self.threads, len(items))
+        if self._helpers is None or n <= 1:
+            return super().map(function, items)
+
+        def share(k: int) -> list[Result]:  # every n-th item, so that none waits for a thread
+            return [function(item) for item in items[k::n]]
+
+        others = [self._helpers.submit(share, k) for k in range(1, n)]
+        try:
+            shares = [share(0), *(other.result() for other in others)]
+        finally:
+            wait(others)  # after an error, too: nobody works on behind the caller's back
+        return [shares[i % n][i // n] for i in range(len(items))]
+
+    def halves(self) -> tuple[Reducer, Reducer]:  # noqa: D102
+        if self.threads == 1:
+            return self, self
+        if self._halves is None:
+            self._halves = ThreadReducer(self.threads // 2), ThreadReducer(self.threads // 2)
+        return self._halves
+
+    def side_by_side(  # noqa: D102
+        self, one: Callable[[], Result], other: Callable[[], Other]
+    ) -> tuple[Result, Other]:
+        if self._helpers is None:
+            return super().side_by_side(one, other)
+        ending = self._helpers.submit(other)
+        try:
+            return one(), ending.result()
+        finally:
+            wait([ending])
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._helpers:
+            self._helpers.shutdown()
+        for half in self._halves or ():
+            half.close()
