@@ -26,10 +26,12 @@ class Episode:
     Args:
         undiscounted_return: undiscounted sum of raw rewards.
         length: steps.
+        ended: whether it came to its end; an evaluation may cut it off.
     """
 
     undiscounted_return: float
     length: int
+    ended: bool = True
 
 
 class VectorEnvironment(Protocol):
@@ -152,7 +154,7 @@ class Collector:
         with environment_errors():
             self.observation, _ = env.reset(seed=seed)  # (N, *shape)
             for leaf in leaves(self.observation):
-                if len(leaf) != env.num_envs:
+                if isinstance(leaf, np.ndarray) and len(leaf) != env.num_envs:
                     raise ValueError(f"{len(leaf)} observations: expected {env.num_envs}")
         self.done = np.zeros(env.num_envs, dtype=bool)  # the coming step is a reset step
         self.returns = np.zeros(env.num_envs)  # of the episodes in progress

@@ -1,6 +1,7 @@
 """`trpo evaluate RUN`: plays a trained policy, and says how good it is."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import tyro
 from gymnasium.vector import VectorEnv
 
 from trpo.agents.agent import Agent
-from trpo.agents.evaluation import evaluate
+from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.rollout import Episode
+from trpo.agents.rollout import BrokenEnvironmentError, Episode, environment_errors
 from trpo.agents.runs import CheckpointError, Run
 from trpo.agents.runs.checkpoint import Checkpoint
-from trpo.agents.trainer import without_prefix
+from trpo.agents.trainer import TrainingError, without_prefix
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
@@ -37,12 +38,17 @@ class EvaluateOptions:
     """Sample actions as training does, instead of taking the distribution's mode."""
     seed: int = 0
     """Seed of the evaluation; its environments are none of training's."""
+    max_steps: int = MAX_STEPS
+    """Steps after which an episode is cut off, and counted as far as it went."""
     video: Path | None = None
     """Folder for a video of the first episode."""
+    trust: bool = False
+    """Import the module that the run's environment is registered by: it runs that module's code."""
 
     def __post_init__(self) -> None:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
         require(self, "seed", self.seed >= 0, "an integer ≥ 0")
+        require(self, "max_steps", self.max_steps >= 1, "an integer ≥ 1")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,6 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     episodes = evaluate_run(options)
     returns = np.array([episode.undiscounted_return for episode in episodes])
     lengths = np.array([episode.length for episode in episodes])
+    cut = sum(not episode.ended for episode in episodes)
     policy = "stochastic" if options.stochastic else "deterministic"
     result = {
         "policy": policy,
@@ -68,8 +75,8 @@ def main(arguments: Sequence[str]) -> int:
         "min_return": returns.min(),
         "max_return": returns.max(),
         "mean_length": lengths.mean(),
+        "cut_off": cut,
     }
-    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
     print_facts(
         {
             "policy": f"{policy}, {len(episodes)} episodes",
@@ -77,8 +84,10 @@ def main(arguments: Sequence[str]) -> int:
             f"from {returns.min():,.1f} to {returns.max():,.1f}",
             "length": f"{lengths.mean():,.1f} steps",
         }
+        | ({"cut off": f"{cut} episodes, after {options.max_steps:,} steps"} if cut else {})
         | ({"video": str(options.video)} if options.video else {})
     )
+    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
     return 0
 
 
@@ -92,7 +101,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
         The episodes.
     """
     folder = Run.open(options.run)
-    run = options_of(folder)
+    run = options_of(folder, options.trust)
     tensors = (folder.checkpoints.best() if options.best else _newest(folder)).tensors
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
@@ -104,9 +113,12 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
         agent.load_tensors(without_prefix("agent.", tensors))
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
-            return evaluate(env, agent, seed, noise)
+            return evaluate(env, agent, seed, noise, options.max_steps)
+        except BrokenEnvironmentError as error:
+            raise TrainingError(f"{run.env} {error}") from error
         finally:
-            env.close()
+            with suppress(BrokenEnvironmentError), environment_errors():
+                env.close()
 
     if options.video:
         play(make_recording_env(run.env, options.video))

@@ -8,6 +8,7 @@ import tyro
 
 from trpo.agents.runs import Run
 from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.output import printable
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(PlotOptions, arguments, "plot")
     out = options.out or options.run / "figure.png"
     plot(Run.open(options.run), out)
-    print(out)
+    print(printable(out))
     return 0
 
 

@@ -4,8 +4,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -15,6 +16,22 @@ from trpo.agents.runs.files import read_file, replace_file
 
 FORMAT = 1
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _State(msgspec.Struct):
+    """What training goes on from, beside tensors; `Trainer.snapshot` writes it."""
+
+    update: Count
+    steps: Count
+    non_finite: Count
+    restarts: Count
+    at_boundary: bool
+    episodes: Count
+    recent: list[tuple[float, int]]
+    mean_return: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,11 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         path: the file; its folder exists.
         tensors: by name.
         state: everything else, as JSON can hold it.
+
+    Raises:
+        CheckpointError: if a tensor is not finite.
     """
+    _check_finite(path, tensors)  # one that is not would displace one that is of use
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     content = save(
         contiguous,
@@ -75,9 +96,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     ):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
-        return Checkpoint(load(content), json.loads(metadata["state"]))
-    except (SafetensorError, ValueError, KeyError) as error:
+        checkpoint = Checkpoint(load(content), json.loads(metadata["state"]))
+        msgspec.convert(checkpoint.state, _State)
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    _check_finite(path, checkpoint.tensors)
+    return checkpoint
+
+
+def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is not finite")
 
 
 def _metadata(content: bytes) -> dict[str, Any]:

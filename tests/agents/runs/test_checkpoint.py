@@ -1,6 +1,7 @@
 """Checkpoints come back as they went; what is none is named and refused, and runs no code."""
 
 import errno
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ TENSORS = {
     "b": torch.tensor([1e-300], dtype=torch.float64),
     "c": torch.arange(5).t(),
 }
-STATE = {"update": 3, "recent": [[0.1, 2]], "text": "δ"}
+COUNTS = {"update": 3, "steps": 9, "non_finite": 0, "restarts": 0, "episodes": 1}
+STATE = COUNTS | {"at_boundary": True, "recent": [[0.1, 2]], "text": "δ"}
 
 
 def test_round_trip_is_exact(tmp_path: Path):
@@ -127,3 +129,44 @@ def test_another_format_is_refused(tmp_path: Path):
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_neither_written_nor_read(value, tmp_path: Path, monkeypatch):
+    path = tmp_path / "update-000001.safetensors"
+    save_checkpoint(path, TENSORS, STATE)
+    with pytest.raises(CheckpointError, match="d is not finite"):
+        save_checkpoint(path, TENSORS | {"d": torch.tensor([0.0, value])}, STATE)
+    assert load_checkpoint(path).state == STATE
+    monkeypatch.setattr("trpo.agents.runs.checkpoint._check_finite", lambda path, tensors: None)
+    save_checkpoint(path, TENSORS | {"d": torch.tensor([0.0, value])}, STATE)  # as once was done
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="d is not finite"):
+        load_checkpoint(path)
+
+
+STATES = {
+    "no object": [],
+    "empty": {},
+    "no number": STATE | {"update": "3"},
+    "a negative number": STATE | {"steps": -1},
+    "no episodes": STATE | {"recent": [[0.1]]},
+    "null": STATE | {"at_boundary": None},
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_does_not_fit_is_refused(name, tmp_path: Path):
+    path = tmp_path / "update-000001.safetensors"
+    save_checkpoint(path, TENSORS, STATES[name])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_link_and_a_pipe_are_not_read(tmp_path: Path):
+    save_checkpoint(tmp_path / "elsewhere", TENSORS, STATE)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "nothing"):
+        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+            load_checkpoint(tmp_path / name)
