@@ -87,7 +87,7 @@ def environment_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit, BrokenEnvironmentError):
         raise
     except BaseException as error:  # sys.exit() in an environment ends it, not the training
         # format_exception_only: an exception may fail to say what it is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,9 +110,10 @@ class CheckpointFolder:
 
     def _best_return(self) -> float:
         try:
-            return float(self.best().state["mean_return"])
+            mean_return: float = self.best().state.get("mean_return", -math.inf)
         except CheckpointError:  # there is none yet, or it is damaged and gives way to the next
-            return float("-inf")
+            return -math.inf
+        return mean_return
 
 
 def _update(path: Path) -> int:

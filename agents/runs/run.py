@@ -96,8 +96,11 @@ class Run:
             The run.
 
         Raises:
-            RunError: if the folder is no run's, or its config.json cannot be read.
+            RunError: if the folder is no run's, its config.json cannot be read, or its checkpoints
+                are elsewhere.
         """
+        if (folder / CHECKPOINTS).is_symlink():
+            raise RunError(f"{folder / CHECKPOINTS} is a link: expected a folder")
         return cls(folder, read_config(folder))
 
     def extend(self, total_steps: int) -> None:
