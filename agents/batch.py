@@ -77,7 +77,7 @@ class Batch:
         return [self.rows(index) for index in order.tensor_split(cuts)]
 
     def microbatches(self, size: int, reducer: Reducer) -> list["Batch"]:
-        """Cut the batch into even pieces, of at most `size` samples, one a thread if each has enough to do.
+        """Cut the batch evenly: at most `size` samples each, and one a thread if that pays.
 
         Args:
             size: samples, ≥ 1.

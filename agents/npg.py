@@ -1,4 +1,4 @@
-"""The natural policy gradient (Kakade 2001) as an update rule: TRPO's direction, with nothing to check where it leads."""
+"""The natural policy gradient (Kakade 2001) as an update rule: TRPO's direction, unchecked."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
 from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.model import surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, norm
-from trpo.trust_region import TrustRegionConfig
+from trpo.trust_region import TrustRegionConfig, natural_direction
 from trpo.validation import require
 
 

@@ -1,4 +1,4 @@
-"""A torch optimizer's state: as named tensors, for a checkpoint without pickle, and as what an update goes back to."""
+"""A torch optimizer's state: as named tensors for a checkpoint, and as what to go back to."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -90,7 +90,7 @@ class Snapshot:
 
     @contextmanager
     def restored_on_error(self) -> Iterator[None]:
-        """Put both back if anything is raised inside, an interrupt included; then let it pass on."""
+        """Put both back if anything is raised inside, interrupts included; then re-raise."""
         try:
             yield
         except BaseException:

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017) as an update rule: minibatch ascent of a clipped surrogate."""
+"""Proximal policy optimisation (Schulman et al. 2017) as an update rule."""
 
 import math
 from dataclasses import dataclass
@@ -43,7 +43,9 @@ class PpoConfig:
 
 
 def clipped_surrogate(distribution: Distribution, batch: Batch, clip_ratio: float) -> Tensor:
-    """Return min(r Â, clip(r, 1 − ε, 1 + ε) Â), r = π_θ(a|s) / π_old(a|s) (Schulman et al. 2017, equation 7).
+    """Return min(r Â, clip(r, 1 − ε, 1 + ε) Â), r = π_θ(a|s) / π_old(a|s).
+
+    Schulman et al. 2017, equation 7.
 
     Args:
         distribution: π_θ at the batch's states.

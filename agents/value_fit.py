@@ -68,7 +68,7 @@ class FitReport:
 
 
 class GaussNewtonFit:
-    """Fits V by damped Gauss–Newton steps: the policy's own mathematics, maximising the returns' Gaussian likelihood.
+    """Fits V by damped Gauss–Newton steps, which maximise the returns' Gaussian likelihood.
 
     Args:
         value_function: fitted in place.

@@ -1,4 +1,4 @@
-"""The plain policy gradient (Williams 1992; Sutton et al. 2000) as an update rule: one first-order step a batch."""
+"""The plain policy gradient (Williams 1992) as an update rule: one first-order step a batch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ class VpgConfig:
 
 
 def log_prob_weighted_advantage(distribution: Distribution, batch: Batch) -> Tensor:
-    """Return log π_θ(a|s) · Â, whose mean has the policy gradient for its own (Sutton et al. 2000, theorem 1).
+    """Return log π_θ(a|s) · Â: its mean's gradient is the policy's (Sutton et al. 2000, thm. 1).
 
     Args:
         distribution: π_θ at the batch's states.

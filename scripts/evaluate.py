@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from gymnasium.spaces import flatdim
 from gymnasium.vector import VectorEnv
 
 from trpo.agents.agent import Agent
 from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Episode, environment_errors
-from trpo.agents.runs import CheckpointError, Run
+from trpo.agents.runs import CheckpointError, Run, RunError
 from trpo.agents.runs.checkpoint import Checkpoint
-from trpo.agents.trainer import TrainingError, without_prefix
+from trpo.agents.trainer import TrainingError
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
@@ -102,15 +103,19 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     """
     folder = Run.open(options.run)
     run = options_of(folder, options.trust)
-    tensors = (folder.checkpoints.best() if options.best else _newest(folder)).tensors
+    checkpoint = folder.checkpoints.best() if options.best else _newest(folder)
+    agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
     def play(env: VectorEnv) -> list[Episode]:
-        agent = Agent(
-            env.single_observation_space, env.single_action_space, run.learner, randomness
+        pairs = (
+            (agent.observation_space, env.single_observation_space),
+            (agent.action_space, env.single_action_space),
         )
-        agent.load_tensors(without_prefix("agent.", tensors))
+        for own, theirs in pairs:  # whose bounds and types may differ from one engine to another
+            if type(own) is not type(theirs) or flatdim(own) != flatdim(theirs):
+                raise RunError(f"{run.env} has space {theirs}, the run's agent {own}")
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
             return evaluate(env, agent, seed, noise, options.max_steps)

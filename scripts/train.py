@@ -70,11 +70,9 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
     """
     hang = Hang()
     # before the folder: a bad environment leaves nothing behind
-    hang.trainer = trainer = Trainer(
-        partial(options.make_env, on_hang=hang), options.learner, options.cpu_threads
-    )
-    env = trainer.environments.env
-    config = options.config(env.single_observation_space, env.single_action_space)
+    make_env = partial(options.make_env, on_hang=hang)
+    hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    config = options.config(trainer.agent.observation_space, trainer.agent.action_space)
     run = Run.create(folder, config, exist_ok=options.resume)
     train_into(run, trainer, interrupt)
 

@@ -1,4 +1,4 @@
-"""Random trust-region problems, hard ones, in float32: what the step promises must hold in every one of them.
+"""Random, hard trust-region problems in float32: the step's promises must hold in every one.
 
 `make sweep` runs 10,000 of them (about a minute); `python tests/sweep.py 500 7` runs 500, from seed
 7 on. A broken promise is printed, and the exit code is 1.
@@ -25,7 +25,7 @@ from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 
 def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
-    """Any action space and depth, batches of 1 to 4096, condition numbers to 1e12, advantages over 16 decades, and zeros."""
+    """Any action space, depth and batch to 4096; condition to 1e12; 16 decades of advantages."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float) -> float:
@@ -82,7 +82,7 @@ def step(seed: int) -> tuple[StepReport, str]:
     # in float64, by torch's own formula, where no probability underflows
     old, new = (policy.family(*(e.double() for e in eta)) for eta in (eta_old, eta_new))
     kl = kl_divergence(old, new).mean().item()
-    if not report.mean_kl <= config.max_kl or kl > config.max_kl * (1 + 1e-9) and kl < math.inf:
+    if not report.mean_kl <= config.max_kl or (kl > config.max_kl * (1 + 1e-9) and kl < math.inf):
         return report, f"KL {report.mean_kl}, or {kl}, > {config.max_kl}"
     return report, ""
 

@@ -51,7 +51,8 @@ def test_imports_run_one_way(package):
         assert imported(path) <= OURS[package] | THEIRS[package], path
 
 
-def test_from_the_command_to_conjugate_gradient_in_five_hops():
+@pytest.mark.parametrize("end", ["conjugate_gradient", "fisher"])
+def test_from_the_command_to_conjugate_gradient_and_to_its_product_in_five_hops(end):
     """Each file of the tour imports the next."""
     tour = [
         "scripts/train.py",
@@ -60,9 +61,15 @@ def test_from_the_command_to_conjugate_gradient_in_five_hops():
         "agents/trpo.py",
         "trpo/trust_region.py",
     ]
-    tour.append("trpo/conjugate_gradient.py")
+    tour.append(f"trpo/{end}.py")
     for here, there in pairwise(tour):
         module = (
             f"trpo/{there}".replace("trpo/trpo/", "trpo/").removesuffix(".py").replace("/", ".")
         )
         assert f"from {module} import" in (HOME / here).read_text(encoding="utf-8"), (here, there)
+
+
+def test_training_imports_nothing_of_the_reference_curvature():
+    for folder in ("trpo", "agents", "envs"):
+        for path in (HOME / folder).glob("*.py"):
+            assert "trpo.reference" not in path.read_text(encoding="utf-8"), path

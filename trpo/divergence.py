@@ -1,4 +1,7 @@
-"""KL(p ‖ q), right in float32 too: torch's is infinite as soon as a probability underflows, at a logit gap of 104."""
+"""KL(p ‖ q), right in float32 too.
+
+torch's own is infinite as soon as a probability underflows, at a logit gap of 104.
+"""
 
 import torch
 from torch import Tensor

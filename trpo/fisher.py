@@ -61,7 +61,7 @@ def _microbatch_product(
 def family_fisher(
     family: Callable[..., Distribution], *eta_0: Tensor
 ) -> Callable[[Tensors], Tensors]:
-    """Return u ↦ Mu for any family: a graph of KL's gradient in η, which is 0 at η₀ and whose Jacobian is M.
+    """Return u ↦ Mu for any family: M is the Jacobian of KL's gradient in η, which is 0 at η₀.
 
     Args:
         family: η ↦ π(·|η).

@@ -1,4 +1,4 @@
-"""The Gauss–Newton step: least squares by the policy's own mathematics, as a value function is fitted.
+"""The Gauss–Newton step, by which a value function is fitted: the policy's own mathematics.
 
 Read V(s) as the mean of a Gaussian of unit variance over the targets y. Then log N(y; V(s), 1) is
 −½(y − V)² but for a constant, its Fisher matrix is E[JᵀJ], and (F + βI)x = g is the damped
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import measure_from_here
 from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
+from trpo.trust_region import natural_direction
 
 
 def gauss_newton_step(
@@ -29,7 +29,7 @@ def gauss_newton_step(
     backtrack_ratio: float = 0.5,
     max_backtracks: int = 10,
 ) -> StepReport:
-    """Maximise the likelihood by x ≈ (F + βI)⁻¹g itself, halved until the measured likelihood improves.
+    """Step by x ≈ (F + βI)⁻¹g itself, halved until the measured likelihood improves.
 
     Args:
         model: a Gaussian of unit variance; its θ is changed in place.

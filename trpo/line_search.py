@@ -1,4 +1,4 @@
-"""Backtracking line search: the longest step tried that stays in the trust region and improves the surrogate."""
+"""Backtracking line search: the longest step tried that keeps KL ≤ δ and improves the surrogate."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -34,10 +34,11 @@ def backtracking_line_search(
     backtrack_ratio: float,
     max_backtracks: int,
 ) -> SearchResult:
-    """Shrink the step until measured KL ≤ δ and the measured surrogate improved (Schulman et al. 2015, appendix C).
+    """Shrink the step until measured KL ≤ δ and the measured surrogate improved.
 
-    A candidate that measures NaN or infinity is never accepted. θ is left at the accepted point; if
-    there is none, or anything is raised on the way, bit for bit where it was.
+    Schulman et al. 2015, appendix C. A candidate that measures NaN or infinity is never accepted.
+    θ is left at the accepted point; if there is none, or anything is raised on the way, bit for bit
+    where it was.
 
     Args:
         parameters: θ, changed in place.

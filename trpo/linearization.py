@@ -26,7 +26,9 @@ class Linearization:
 
 
 def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
-    """Linearize any network, from two graphs built once: reverse mode gives Jᵀu; linear in u, its own reverse mode gives Jv.
+    """Linearize any network, from two graphs built once.
+
+    Reverse mode gives Jᵀu, which is linear in u: its own reverse mode gives Jv.
 
     Args:
         outputs: η, with the graph that leads to it.
@@ -61,7 +63,7 @@ def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
 
 
 def jacobian(outputs: Tensor, parameters: Tensors) -> Tensor:
-    """Return ∂outputs/∂θ in full, (E, P) of (E,) outputs: every row's backward pass, in one batched call."""
+    """Return ∂outputs/∂θ in full, (E, P) of (E,) outputs, all rows in one batched call."""
     eye = torch.eye(len(outputs), dtype=outputs.dtype, device=outputs.device)
     pieces = grad(
         outputs,

@@ -1,4 +1,4 @@
-"""What a candidate θ is judged by: its surrogate, and its KL to π_old in both directions, measured on the batch."""
+"""What a candidate θ is judged by on the batch: surrogate, and KL to π_old in both directions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def measure_from_here(
     microbatches: Sequence[Microbatch],
     reducer: Reducer = SERIAL,
 ) -> Callable[[], Measurement]:
-    """Fix π_old as the model is now; return a function that measures the model, as it is when called, against it.
+    """Fix π_old as the model is now; return what measures the model against it, when called.
 
     KL is computed, and every sum taken, in float64: float32 cannot tell a KL of 1e-6 from its own
     rounding of each state's.

@@ -1,4 +1,4 @@
-"""What the mathematics sees of a policy: parameters θ, distribution parameters η = f_θ(s), and a family π(·|η)."""
+"""What the mathematics sees of a policy: parameters θ, outputs η = f_θ(s), a family π(·|η)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ Surrogate = Callable[[Distribution, Microbatch], Tensor]
 
 @dataclass(frozen=True)
 class Model(Generic[Microbatch]):
-    """A conditional distribution π_θ(·|s), as two closures, so that it can be tested with no environment.
+    """A conditional distribution π_θ(·|s), as two closures: no environment is needed to test it.
 
     Args:
         parameters: the tensors that make up θ, P numbers in all; every one of them is optimised.
@@ -46,7 +46,7 @@ class Model(Generic[Microbatch]):
         return self.family(*self.outputs(microbatch))
 
     def linearization_at(self, microbatch: Microbatch) -> Linearization:
-        """Return `outputs` to first order at the present θ, by the model's own means or by autograd."""
+        """Return `outputs` to first order at the present θ."""
         return (
             self.linearize(microbatch)
             if self.linearize
@@ -57,9 +57,9 @@ class Model(Generic[Microbatch]):
 def keep_linearizations(
     model: Model[Microbatch], microbatches: Sequence[Microbatch], reducer: Reducer = SERIAL
 ) -> Model[Microbatch]:
-    """Return the same model with its linearizations at hand, where there is at most one microbatch a thread.
+    """Return the model with its linearizations at hand, given at most one microbatch a thread.
 
-    Of more microbatches they are made anew each time, so that a thread has only one in memory.
+    Of more, they are made anew each time, so that a thread has only one in memory.
 
     Args:
         model: the distribution; θ must stay as it is while the linearizations are in use.

@@ -47,7 +47,7 @@ def assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
 
 @contextmanager
 def restore_on_error(parameters: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Put θ back, bit for bit, if anything is raised inside, an interrupt included; then let it pass on.
+    """Put θ back, bit for bit, if anything is raised inside, interrupts included; then re-raise.
 
     Args:
         parameters: θ.

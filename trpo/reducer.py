@@ -1,4 +1,4 @@
-"""How the microbatches of a batch are worked on, and how what they give becomes one number for the whole batch.
+"""How microbatches are worked on, and how their results become one for the whole batch.
 
 Every mean, maximum and moment over a batch goes through one `Reducer`, handed down from the caller.
 On a CPU, a thread for each microbatch beats torch's parallel operations, which meet at a barrier
@@ -77,7 +77,7 @@ class Reducer:
         return self.combine(reduce(Totals.__add__, self.map(function, items)))
 
     def combine(self, totals: Totals) -> Totals:
-        """Add up over processes, of which there is one here; with several, each call is one all-reduce of a packed tensor.
+        """Add up over processes; here there is one. With several: one all-reduce a call, packed.
 
         Args:
             totals: this process's.
@@ -100,7 +100,7 @@ class Reducer:
         return means
 
     def moments(self, samples: Tensor) -> tuple[int, Tensor, Tensor]:
-        """Return number, mean and variance (÷ number) of the batch's samples; of several processes', merged.
+        """Return number, mean and variance (÷ number) of every process's samples, merged.
 
         Args:
             samples: (B, …), this process's.

@@ -1,4 +1,4 @@
-"""Curvature that training does not use: the slow twins that F·v is tested against, and what the studies hold F beside.
+"""Curvature that training does not use: F·v's slow twins, and what the studies compare F with.
 
 The score is ∇_θ log π(a|s). Its mean under the model's own a ∼ π is 0 and its covariance is F
 (Amari 1998). With the data's a in place of the model's the same outer product is the *empirical*
@@ -23,7 +23,7 @@ from trpo.reducer import SERIAL, Totals
 def double_backward_product(
     model: Model[Microbatch], microbatches: Sequence[Microbatch]
 ) -> Product:
-    """Return v ↦ Fv as KL's Hessian times v: what most TRPOs do, and `fisher_vector_product`'s slow twin.
+    """Return v ↦ Fv as KL's Hessian times v, as most TRPOs do: `fisher_vector_product`'s twin.
 
     Args:
         model: the distribution.
@@ -87,7 +87,7 @@ def materialize(product: Product, like: Tensor) -> Tensor:
 def score_moments(
     model: Model[Microbatch], microbatches: Sequence[Microbatch]
 ) -> tuple[Tensor, Tensor]:
-    """Return E[∇log π] and E[∇log π ∇log πᵀ] over the states and a ∼ π(·|s), each a weighed by its probability: no sampling.
+    """Return E[∇log π] and E[∇log π ∇log πᵀ] over the states and a ∼ π(·|s), without sampling.
 
     Args:
         model: the distribution, of a family that can enumerate its support.

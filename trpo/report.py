@@ -12,7 +12,7 @@ from trpo.measurement import Measurement
 
 
 class Status(Enum):
-    """How a step ended; its value is the message. Every outcome but ACCEPTED leaves θ as it was, bit for bit."""
+    """How a step ended, with its message. All but ACCEPTED leave θ as it was, bit for bit."""
 
     ACCEPTED = "accepted"
     ZERO_GRADIENT = "the surrogate's gradient is zero: nothing to improve"

@@ -1,13 +1,16 @@
-"""The trust-region step: natural gradient, scaled to the KL limit, backtracked until measurements agree, or undone."""
+"""The trust-region step: the natural gradient scaled to the KL limit, measured, backtracked."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from trpo.conjugate_gradient import Solution, conjugate_gradient
+from trpo.fisher import fisher_vector_product
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import measure_from_here
 from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
 from trpo.validation import require
@@ -39,6 +42,35 @@ class TrustRegionConfig:
         require(self, "max_backtracks", self.max_backtracks >= 0, "an integer ≥ 0")
 
 
+def natural_direction(
+    model: Model[Microbatch],
+    g: Tensor,
+    microbatches: Sequence[Microbatch],
+    damping: float,
+    max_iterations: int = 10,
+    tolerance: float = 1e-10,
+    reducer: Reducer = SERIAL,
+) -> Solution:
+    """Solve (F + βI) x = g by conjugate gradient: the direction of most gain for its KL.
+
+    Amari 1998; Kakade 2001; Schulman et al. 2015, appendix C.
+
+    Args:
+        model: the distribution, at the θ of F.
+        g: (P,), the surrogate's gradient there, finite.
+        microbatches: the states that F is averaged over, the same ones for the whole solve.
+        damping: β ≥ 0.
+        max_iterations: products with F to spend at most.
+        tolerance: relative residual ‖g − (F + βI)x‖ / ‖g‖ to stop at.
+        reducer: brings the microbatches together.
+
+    Returns:
+        x, (P,), and what the solve tells of F.
+    """
+    product = fisher_vector_product(model, microbatches, reducer)
+    return conjugate_gradient(product, g, max_iterations, tolerance, damping)
+
+
 def trust_region_step(
     model: Model[Microbatch],
     surrogate: Surrogate[Microbatch],
@@ -47,11 +79,11 @@ def trust_region_step(
     fisher_microbatches: Sequence[Microbatch] | None = None,
     reducer: Reducer = SERIAL,
 ) -> StepReport:
-    """Maximise L(θ) subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ, to second order, then by measurement (Schulman et al. 2015).
+    """Maximise L(θ) subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ (Schulman et al. 2015).
 
-    x ≈ (F + βI)⁻¹g by conjugate gradient; full step √(2δ / xᵀ(F + βI)x) · x; then a backtracking
-    line search on the measured KL and the measured surrogate. θ is left at the accepted point, else
-    bit for bit where it was.
+    To second order, then by measurement: x ≈ (F + βI)⁻¹g by conjugate gradient; full step
+    √(2δ / xᵀ(F + βI)x) · x; then a backtracking line search on the measured KL and the measured
+    surrogate. θ is left at the accepted point, else bit for bit where it was.
 
     Args:
         model: the distribution; its θ is changed in place.

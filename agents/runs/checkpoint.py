@@ -4,9 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -14,24 +13,8 @@ from torch import Tensor
 from trpo.agents.runs.errors import CheckpointError
 from trpo.agents.runs.files import read_file, replace_file
 
-FORMAT = 1
+FORMAT = 2  # since 2, policies act in [-1, 1], and checkpoints say what agent they are of
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
-
-
-Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _State(msgspec.Struct):
-    """What training goes on from, beside tensors; `Trainer.snapshot` writes it."""
-
-    update: Count
-    steps: Count
-    non_finite: Count
-    restarts: Count
-    at_boundary: bool
-    episodes: Count
-    recent: list[tuple[float, int]]
-    mean_return: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +80,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
         checkpoint = Checkpoint(load(content), json.loads(metadata["state"]))
-        msgspec.convert(checkpoint.state, _State)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     _check_finite(path, checkpoint.tensors)

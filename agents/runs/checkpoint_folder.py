@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 
 from trpo.agents.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trpo.agents.runs.errors import CheckpointError
@@ -14,7 +17,24 @@ from trpo.agents.runs.files import remove_drafts
 if TYPE_CHECKING:  # which an agent that loads itself from a checkpoint has no need of
     from trpo.agents.trainer import Trainer
 
+CHECKPOINTS = "checkpoints"
 BEST = "best.safetensors"
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class TrainingState(msgspec.Struct):
+    """What training goes on from, beside tensors; `Trainer.snapshot` writes it."""
+
+    update: Count
+    steps: Count
+    non_finite: Count
+    restarts: Count
+    at_boundary: bool
+    episodes: Count
+    recent: list[tuple[float, int]]
+    mean_return: float | None = None
 
 
 class CheckpointFolder:
@@ -37,9 +57,8 @@ class CheckpointFolder:
         """
         tensors, state = trainer.snapshot()
         best = trainer.mean_return is not None and trainer.mean_return > self._best_return()
-        if (
-            trainer.at_resume_point and best
-        ):  # first: killed between the two, a run goes on from a checkpoint before both
+        # first: killed between the two, a run goes on from a checkpoint before both
+        if trainer.at_resume_point and best:
             save_checkpoint(self.path / BEST, tensors, state | {"mean_return": trainer.mean_return})
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
         self._delete_superseded(trainer)
@@ -53,7 +72,7 @@ class CheckpointFolder:
         Raises:
             CheckpointError: if there is none, or it cannot be used.
         """
-        return load_checkpoint(self.path / BEST)
+        return _load(self.path / BEST)
 
     def newest(self, warn: Callable[[str], None], resumable: bool = False) -> Checkpoint | None:
         """Read the newest checkpoint that can be read.
@@ -71,7 +90,7 @@ class CheckpointFolder:
         damaged = False
         for path in reversed(self._updates()):
             try:
-                checkpoint = load_checkpoint(path)
+                checkpoint = _load(path)
             except CheckpointError as error:
                 damaged = True
                 warn(f"{error}; trying the one before it")
@@ -114,6 +133,35 @@ class CheckpointFolder:
         except CheckpointError:  # there is none yet, or it is damaged and gives way to the next
             return -math.inf
         return mean_return
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, or a run's newest.
+
+    Args:
+        path: a checkpoint, or a run's folder.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: if there is none that can be used.
+    """
+    if not path.is_dir():
+        return load_checkpoint(path)
+    newest = CheckpointFolder(path / CHECKPOINTS).newest(warnings.warn)
+    if newest is None:
+        raise CheckpointError(f"{path / CHECKPOINTS} holds no checkpoint")
+    return newest
+
+
+def _load(path: Path) -> Checkpoint:
+    checkpoint = load_checkpoint(path)
+    try:
+        msgspec.convert(checkpoint.state, TrainingState)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    return checkpoint
 
 
 def _update(path: Path) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trpo.agents.runs.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.checkpoint_folder import CHECKPOINTS, CheckpointFolder
 from trpo.agents.runs.config import CONFIG, RunConfig, read_config, write_config
 from trpo.agents.runs.errors import RunError
 from trpo.agents.runs.files import remove_drafts, replace_file
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from trpo.agents.metrics import UpdateRecord
     from trpo.agents.trainer import Trainer
 
-CHECKPOINTS = "checkpoints"
 EVALUATION = "evaluation.json"
 
 
@@ -99,7 +99,7 @@ class Run:
             RunError: if the folder is no run's, its config.json cannot be read, or its checkpoints
                 are elsewhere.
         """
-        if (folder / CHECKPOINTS).is_symlink():
+        if os.path.islink(folder / CHECKPOINTS):  # which takes any text for a path
             raise RunError(f"{folder / CHECKPOINTS} is a link: expected a folder")
         return cls(folder, read_config(folder))
 

@@ -104,7 +104,7 @@ class TrainOptions:
                 process.
 
         Returns:
-            The environment, behind the door.
+            N environments.
         """
         return make_vector_env(self.env, self.environment, seed, self.cpu_threads, on_hang)
 

@@ -59,9 +59,8 @@ def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt, trust:
     trainer_config = replace(options.learner.trainer, total_steps=total_steps)
     options = replace(options, learner=replace(options.learner, trainer=trainer_config))
     hang = Hang()
-    hang.trainer = trainer = Trainer(
-        partial(options.make_env, on_hang=hang), options.learner, options.cpu_threads
-    )
+    make_env = partial(options.make_env, on_hang=hang)
+    hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     run.extend(total_steps)

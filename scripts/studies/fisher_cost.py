@@ -19,7 +19,6 @@ from torch import Tensor
 
 from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.reference import hessian_vector_product, materialize
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
 from trpo.scripts.studies.findings import (
@@ -32,6 +31,7 @@ from trpo.scripts.studies.findings import (
     panels,
     told,
 )
+from trpo.trust_region import natural_direction
 
 WIDTHS, DENSE_WIDTHS = (1, 4, 16, 64, 256, 1024), (1, 4, 16, 64)  # of the hidden layer
 BATCH, ROUNDS, DAMPING = 256, 15, 1e-2

@@ -15,11 +15,10 @@ from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_from_here
 from trpo.model import Model, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten, unflatten
 from trpo.reference import hessian_vector_product
 from trpo.scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
-from trpo.trust_region import TrustRegionConfig, trust_region_step
+from trpo.trust_region import TrustRegionConfig, natural_direction, trust_region_step
 
 Step = Callable[[], float]
 FIRST_ORDER: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {

@@ -20,9 +20,9 @@ from torch.distributions import Normal
 
 from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten, unflatten
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.trust_region import natural_direction
 
 # name: (σ ↦ second parameter, second parameter ↦ σ)
 WAYS = {

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
-from trpo.natural_gradient import natural_direction
 from trpo.parameters import assign, flatten, unflatten
 from trpo.scripts.studies.digits import (
     Digits,
@@ -40,7 +39,7 @@ from trpo.scripts.studies.findings import (
     panels,
     told,
 )
-from trpo.trust_region import TrustRegionConfig, trust_region_step
+from trpo.trust_region import TrustRegionConfig, natural_direction, trust_region_step
 
 SCALE = 10.0  # c
 TIME, STEP_SIZES, STEP_SIZE = 1.0, (0.2, 0.1, 0.05), 0.1

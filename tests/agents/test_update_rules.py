@@ -10,7 +10,7 @@ from torch.distributions import kl_divergence
 
 from tests.conftest import flat_parameters
 from tests.test_layering import HOME
-from trpo.agents.algorithms import UPDATE_RULES, make_update_rule
+from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
 from trpo.agents.npg import Npg, NpgConfig
 from trpo.agents.ppo import Ppo, PpoConfig, clipped_surrogate
@@ -39,7 +39,7 @@ def surrogate(policy, batch):
 
 
 def test_the_registry_has_every_name():
-    assert set(UPDATE_RULES) == set(ALGORITHMS)
+    assert set(get_args(Algorithm)) == set(ALGORITHMS)
     assert all((HOME / "agents" / f"{name}.py").exists() for name in ALGORITHMS)
 
 
@@ -214,6 +214,34 @@ def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(
     ]
     assert reports[0] == reports[1]
     assert reports[0].status is Status.ACCEPTED
+    assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_interrupted_update_is_put_back(problem_of, action_space, algorithm, error, monkeypatch):
+    """Policy and optimizer: raised at the measurement of what the update did."""
+    one, other = (problem_of(action_space, (6,)) for _ in range(2))
+    learner = LearnerConfig(algorithm=algorithm)
+    rules = [make_update_rule(problem.policy, learner) for problem in (one, other)]
+    before, family = flat_parameters(one.policy), one.policy.family
+
+    def interrupted(*eta):
+        if not torch.equal(flat_parameters(one.policy), before):
+            raise error
+        return family(*eta)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.policy, "family", interrupted)
+        rules[0].model = one.policy.model()
+        with pytest.raises(error):
+            rules[0](one.batch, generator())
+    assert torch.equal(flat_parameters(one.policy), before)
+    rules[0].model = one.policy.model()
+    reports = [
+        rule(problem.batch, generator()) for rule, problem in zip(rules, (one, other), strict=True)
+    ]
+    assert reports[0] == reports[1]
     assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
 
 

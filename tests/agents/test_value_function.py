@@ -7,6 +7,7 @@ import torch
 
 from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
 from trpo.agents.encoders import flat_features
+from trpo.agents.metrics import METRICS
 from trpo.agents.value_fit import make_fit
 from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.reference import dense_fisher
@@ -56,7 +57,7 @@ def test_fit_reduces_the_error(fit):
     assert error(value, batch) < 0.7 * before
 
 
-def test_chunks_make_no_difference():
+def test_microbatches_make_no_difference():
     config = ValueConfig(hidden=(8,), fisher_stride=1)
     (one, batch), (other, _) = setup(config), setup(config)
     make_fit(one, config, 10_000)(batch, torch.Generator())
@@ -77,3 +78,53 @@ def test_a_fit_goes_on_from_its_state(fit):
     first(batch, torch.Generator().manual_seed(1))
     second(batch, torch.Generator().manual_seed(1))
     assert torch.equal(one(batch.observations), other(batch.observations))
+
+
+def test_gauss_newton_reports_what_its_steps_measured():
+    config = ValueConfig(newton_steps=2)
+    value, batch = setup(config)
+    report = make_fit(value, config, 10_000)(batch, torch.Generator())
+    assert report.accepted == 1
+    assert 0 < report.step_fraction <= 1
+    assert 0 < report.gain_ratio <= 1
+    assert set(report.metrics()) == {"value/accepted", "value/gain_ratio", "value/step_fraction"}
+    assert set(report.metrics()) <= set(METRICS)
+
+
+@pytest.mark.parametrize("poison", [torch.nan, 1e308])
+@pytest.mark.parametrize("fit", ["gauss-newton", "adam"])
+def test_a_fit_out_of_the_numbers_is_put_back(fit, poison):
+    """V, and Adam's state, as they were: 1e308 overflows when it is squared."""
+    config = ValueConfig(fit=fit)
+    value, batch = setup(config)
+    learner = make_fit(value, config, 10_000)
+    learner(batch, torch.Generator().manual_seed(0))
+    before = {n: t.clone() for n, t in (value.state_dict() | learner.state_tensors()).items()}
+    returns = batch.returns.clone()
+    returns[0] = poison
+    report = learner(replace(batch, returns=returns), torch.Generator().manual_seed(1))
+    assert report.accepted == 0
+    after = value.state_dict() | learner.state_tensors()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_fit_by_adam_is_put_back(error, monkeypatch):
+    config = ValueConfig(fit="adam")
+    value, batch = setup(config)
+    learner = make_fit(value, config, 10_000)
+    learner(batch, torch.Generator().manual_seed(0))
+    before = {n: t.clone() for n, t in (value.state_dict() | learner.state_tensors()).items()}
+    forward, calls = value.forward, []
+
+    def interrupted(observations):
+        calls.append(1)
+        if len(calls) == 3:
+            raise error
+        return forward(observations)
+
+    monkeypatch.setattr(value, "forward", interrupted)
+    with pytest.raises(error):
+        learner(replace(batch, returns=3 * batch.returns), torch.Generator().manual_seed(1))
+    after = value.state_dict() | learner.state_tensors()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

@@ -1,4 +1,4 @@
-"""The Fisher matrix by every road there is: two cached graphs, double backward, in full, and from scores."""
+"""The Fisher matrix by two cached graphs, by double backward, in full, and from scores."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def test_product_equals_its_slow_twins(problem):
 
 
 def test_product_by_hand_equals_autograds(problem):
-    """The policies' own linearization, and the Gaussian's closed form of M, against the two graphs that every model has."""
+    """The policies' own linearization and closed forms of M, against autograd's two graphs."""
     by_hand = problem.policy.model()
     by_autograd = replace(by_hand, linearize=None, family_fisher=None)
     v = random_vector(len(flat_parameters(problem.policy)))
@@ -126,7 +126,7 @@ def test_log_std_is_among_the_parameters_and_its_block_is_2_per_dimension():
 
 
 def test_kl_is_summed_over_action_dimensions():
-    """One state, unit variance, mean = θ: F is the identity; averaging over dimensions would give I/3."""
+    """One state, unit variance, mean = θ: F = I; averaging over dimensions would give I/3."""
     theta = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     problem = make_problem(ACTION_SPACES["box"], ())
     model = Model(

@@ -1,5 +1,4 @@
-"""The line search accepts nothing that breaks the limit, nothing that fails to improve, nothing that is not finite, and
-whatever is raised on the way leaves θ as it was."""
+"""What the line search refuses, and that whatever is raised on the way leaves θ as it was."""
 
 import math
 
@@ -77,7 +76,7 @@ def test_an_infinite_kl_is_refused_even_without_a_limit():
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("tries", [1, 3])
 def test_whatever_is_raised_within_a_step_leaves_every_bit(problem, error, tries):
-    """The surrogate raises at the line search's first or third look: the gradient's is the one before."""
+    """Raised at the line search's first or third look; the gradient's look comes before."""
     before, calls = flat_parameters(problem.policy), []
 
     def surrogate(distribution, batch):

@@ -1,4 +1,4 @@
-"""What the natural-gradient studies rest on, in float64: scores, three Fisher matrices, the empirical one, the loss Hessian."""
+"""What the studies rest on, in float64: scores, Fisher matrices, the loss Hessian."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def log_likelihood(distribution, microbatch):
 
 
 def dense_empirical_fisher(model, log_likelihood, microbatches):
-    """`empirical_fisher_product`'s slow twin: the mean outer product of the scores, a backward pass a sample."""
+    """`empirical_fisher_product`'s slow twin: the scores' mean outer product, sample by sample."""
     terms = torch.cat([
         log_likelihood(model.family(*model.outputs(microbatch)), microbatch)
         for microbatch in microbatches

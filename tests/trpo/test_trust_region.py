@@ -187,7 +187,7 @@ def test_huge_gradients_stay_within_the_limit():
 
 @pytest.mark.parametrize("seed", range(100))
 def test_hard_problems_in_float32(seed):
-    """The first of those that `make sweep` solves: never an exception, never KL > δ, never a bit lost."""
+    """The first of `make sweep`'s: never an exception, never KL > δ, never a bit lost."""
     _, broken_promise = sweep.step(seed)
     assert not broken_promise
 

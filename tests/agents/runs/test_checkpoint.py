@@ -18,8 +18,7 @@ TENSORS = {
     "b": torch.tensor([1e-300], dtype=torch.float64),
     "c": torch.arange(5).t(),
 }
-COUNTS = {"update": 3, "steps": 9, "non_finite": 0, "restarts": 0, "episodes": 1}
-STATE = COUNTS | {"at_boundary": True, "recent": [[0.1, 2]], "text": "δ"}
+STATE = {"update": 3, "recent": [[0.1, 2]], "text": "δ"}
 
 
 def test_round_trip_is_exact(tmp_path: Path):
@@ -123,8 +122,8 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path, monk
 
 def test_another_format_is_refused(tmp_path: Path):
     path = tmp_path / "update-000001.safetensors"
-    save_file(TENSORS, path, metadata={"format": "2", "state": "{}"})
-    with pytest.raises(CheckpointError, match="has format '2': this version reads format 1"):
+    save_file(TENSORS, path, metadata={"format": "1", "state": "{}"})
+    with pytest.raises(CheckpointError, match="has format '1': this version reads format 2"):
         load_checkpoint(path)
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):
@@ -142,24 +141,6 @@ def test_what_is_not_finite_is_neither_written_nor_read(value, tmp_path: Path, m
     save_checkpoint(path, TENSORS | {"d": torch.tensor([0.0, value])}, STATE)  # as once was done
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="d is not finite"):
-        load_checkpoint(path)
-
-
-STATES = {
-    "no object": [],
-    "empty": {},
-    "no number": STATE | {"update": "3"},
-    "a negative number": STATE | {"steps": -1},
-    "no episodes": STATE | {"recent": [[0.1]]},
-    "null": STATE | {"at_boundary": None},
-}
-
-
-@pytest.mark.parametrize("name", STATES)
-def test_a_state_that_does_not_fit_is_refused(name, tmp_path: Path):
-    path = tmp_path / "update-000001.safetensors"
-    save_checkpoint(path, TENSORS, STATES[name])
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load_checkpoint(path)
 
 
