@@ -14,6 +14,7 @@ from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.output import printable
 from trpo.scripts.cli.training import continue_run, steps_taken, train_into
 from trpo.scripts.exercises.student import keep_exercise, use_exercise
 
@@ -104,9 +105,9 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:
         )
     with run.lock:
         if (steps := steps_taken(run)) >= options.learner.trainer.total_steps:
-            print(f"run {run.folder} is finished: it took {steps:,} steps")
+            print(f"run {printable(run.folder)} is finished: it took {steps:,} steps")
         else:
-            continue_run(run, None, interrupt)
+            continue_run(run, None, interrupt, trust=True)  # the environment was named
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def environment_alone(env: GroupedVectorEnv, steps: int = 1000) -> Contender:
-    """Return the floor: the same vector environment, stepped as training does with actions drawn beforehand, and nothing else.
+    """Return the floor: the vector environment, stepped with actions drawn beforehand.
 
     Args:
         env: as training makes it.
