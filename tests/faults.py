@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "runs", "*.egg-info", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,20 @@ class Fault:
     patch: Path
     title: str
     tests: list[str]
+
+
+def copy_code(tree: Path) -> None:
+    """Copy the source tree, but for what was made from it."""
+    made = shutil.ignore_patterns("*.egg-info", "__pycache__")
+    aside = {".git", ".venv", "runs"}  # of the root: agents/ has a folder runs, too
+    shutil.copytree(
+        HOME,
+        tree,
+        symlinks=True,
+        ignore=lambda folder, names: (
+            made(folder, names) | (aside & set(names) if Path(folder) == HOME else set())
+        ),
+    )
 
 
 def read_faults() -> list[Fault]:
@@ -117,7 +130,7 @@ def main(words: Sequence[str]) -> int:
     faults = [fault for fault in read_faults() if " ".join(words) in fault.title]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         clean = Path(folder) / "clean"
-        shutil.copytree(HOME, clean, symlinks=True, ignore=LEFT_OUT)
+        copy_code(clean)
         tests = sorted({test for fault in faults for test in fault.tests})
         if failed := failing_test(clean, tests):
             raise RuntimeError(f"{failed} fails without any fault")
