@@ -3,14 +3,13 @@
 import contextlib
 import io
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.helpers import HOME
 from trpo.scripts.benchmarks.learning import summarize
 from trpo.scripts.cli.tables import read_rows
 
-HOME = Path(__file__).resolve().parent.parent
 PAGES = [
     path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)
 ]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-import tests.worlds
+import tests.environments
 from trpo.agents.agent import Agent
 from trpo.agents.config import LearnerConfig
 from trpo.agents.policies import PolicyConfig
@@ -20,10 +20,10 @@ def make_agent(observations: gym.Space, actions: gym.Space, seed: int = 0) -> Ag
     return Agent(observations, actions, CONFIG, Randomness(seed))
 
 
-@pytest.mark.parametrize("name", tests.worlds.SPACES)
+@pytest.mark.parametrize("name", tests.environments.SPACES)
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_actions_are_in_the_space_for_one_observation_and_for_many(name, deterministic):
-    observations, actions = tests.worlds.SPACES[name]
+    observations, actions = tests.environments.SPACES[name]
     agent = make_agent(observations, actions)
     observations.seed(0)
     samples = [observations.sample() for _ in range(5)]

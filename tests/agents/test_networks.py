@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.conftest import HIDDEN, OBSERVATION_SIZE
+from tests.helpers import HIDDEN, OBSERVATION_SIZE
 from trpo.agents.networks import ACTIVATIONS, Tanh, mlp
 from trpo.linearization import jacobian, linearize
 

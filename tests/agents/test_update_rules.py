@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from tests.conftest import flat_parameters
-from tests.test_layering import HOME
+from tests.helpers import HOME, flat_parameters
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
 from trpo.agents.npg import Npg, NpgConfig

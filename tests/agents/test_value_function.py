@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem
 from trpo.agents.encoders import flat_features
 from trpo.agents.metrics import METRICS
 from trpo.agents.value_fit import make_fit

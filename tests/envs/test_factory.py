@@ -6,7 +6,7 @@ import gymnasium as gym
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-import tests.worlds  # noqa: F401 registers environments
+import tests.environments  # noqa: F401 registers environments
 from trpo.envs import envpool_engine, factory
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.errors import EnvError
@@ -27,7 +27,7 @@ def make(env_id, engine="auto", num_envs=2):
         ("Pendulum-v1", "gymnasium-async", AsyncVectorEnv),
         ("CartPole-v1", "gymnasium-async", AsyncVectorEnv),
         ("TestDict-v0", "auto", SyncVectorEnv),
-        ("tests.worlds:TestDict-v0", "auto", SyncVectorEnv),
+        ("tests.environments:TestDict-v0", "auto", SyncVectorEnv),
     ],
 )
 def test_engine(env_id, engine, kind):

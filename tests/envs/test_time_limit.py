@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-import tests.worlds  # noqa: F401 registers environments
+import tests.environments  # noqa: F401 registers environments
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 

@@ -5,17 +5,16 @@ import gzip
 import math
 import re
 from collections import defaultdict
-from pathlib import Path
 from statistics import fmean, median
 
 import pytest
 from scipy import stats
 
+from tests.helpers import HOME
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import Results
 
-HOME = Path(__file__).resolve().parents[2]
 REFERENCE = HOME / "runs" / "reference" / "collapse"
 GRIDS = {"CartPole-v1": 10, "HalfCheetah-v5": 5}  # seeds
 

@@ -3,16 +3,15 @@
 import csv
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.helpers import HOME
 from trpo.scripts import __main__
 from trpo.scripts.studies.findings import judge, told
 from trpo.scripts.study import STUDIES
 
-HOME = Path(__file__).resolve().parents[2]
 QUICK = {
     "euclidean-vs-kl": "C1",
     "parameterisation": "C2",

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 
-class Worlds(gym.Env):
+class RandomEnvironment(gym.Env):
     """An environment of given spaces and reward, which ends after `length` steps, by termination or truncation in turn."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Worlds(gym.Env):
         )
 
 
-class NotFinite(Worlds):
+class NotFinite(RandomEnvironment):
     """Turns to NaN, or to infinity, in its third episode."""
 
     def __init__(self, what: str = "observation", value: float = np.nan) -> None:
@@ -70,7 +70,7 @@ class NotFinite(Worlds):
         return observation, reward, *rest
 
 
-class Failing(Worlds):
+class Failing(RandomEnvironment):
     """Raises, ends its process, hangs, or changes the shape of its observation, in its third episode."""
 
     def __init__(self, what: str) -> None:
@@ -97,7 +97,7 @@ def deadlock() -> None:
     library.pthread_mutex_lock(mutex)
 
 
-class Mortal(Worlds):
+class Mortal(RandomEnvironment):
     """Ends its process, or hangs, at one step in `lifetime`, chosen by its seed."""
 
     def __init__(self, what: str, lifetime: int) -> None:
@@ -117,7 +117,7 @@ class Unmakeable(gym.Env):
         raise RuntimeError("no display\nDISPLAY is not set")
 
 
-class HangingReset(Worlds):
+class HangingReset(RandomEnvironment):
     """Hangs when it is reset."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class HangingReset(Worlds):
         return super().reset(seed=seed)
 
 
-class BrokenReset(Worlds):
+class BrokenReset(RandomEnvironment):
     """Raises when it is reset."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class BrokenReset(Worlds):
         raise RuntimeError("no licence")
 
 
-class Growing(Worlds):
+class Growing(RandomEnvironment):
     """Has one more number in its observation with every 8 environments that are made."""
 
     made = 0
@@ -152,7 +152,7 @@ class Growing(Worlds):
         Growing.made += 1
 
 
-class Constant(Worlds):
+class Constant(RandomEnvironment):
     """Always shows the same observation."""
 
     def _observation(self) -> Any:
@@ -181,20 +181,32 @@ def register() -> None:
         "camera": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8),
         "speed": gym.spaces.Box(-1, 1, (2,)),
     })
-    gym.register("TestCamera-v0", lambda: Worlds(camera, gym.spaces.Discrete(3)))
+    gym.register("TestCamera-v0", lambda: RandomEnvironment(camera, gym.spaces.Discrete(3)))
     for name, (observations, actions) in SPACES.items():
-        gym.register(f"Test{name.capitalize()}-v0", lambda o=observations, a=actions: Worlds(o, a))
+        gym.register(
+            f"Test{name.capitalize()}-v0", lambda o=observations, a=actions: RandomEnvironment(o, a)
+        )
     gym.register(
         "TestImage-v0",
-        lambda: Worlds(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(2)),
+        lambda: RandomEnvironment(
+            gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(2)
+        ),
     )
-    gym.register("TestText-v0", lambda: Worlds(gym.spaces.Text(3), gym.spaces.Discrete(2)))
-    gym.register("TestTextAction-v0", lambda: Worlds(BOX, gym.spaces.Text(3)))
-    gym.register("TestEndless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=10**9))
-    gym.register("TestWorthless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=0.0))
-    gym.register("TestOneStep-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=1))
-    gym.register("TestRich-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=1e8))
-    gym.register("TestRicher-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=1e300))
+    gym.register(
+        "TestText-v0", lambda: RandomEnvironment(gym.spaces.Text(3), gym.spaces.Discrete(2))
+    )
+    gym.register("TestTextAction-v0", lambda: RandomEnvironment(BOX, gym.spaces.Text(3)))
+    gym.register(
+        "TestEndless-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), length=10**9)
+    )
+    gym.register(
+        "TestWorthless-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=0.0)
+    )
+    gym.register("TestOneStep-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), length=1))
+    gym.register("TestRich-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e8))
+    gym.register(
+        "TestRicher-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e300)
+    )
     gym.register("TestConstant-v0", lambda: Constant(BOX, gym.spaces.Box(-1.0, 1.0, (2,))))
     gym.register("TestRaises-v0", lambda: Failing("raise"))
     gym.register("TestDies-v0", lambda: Failing("die"))

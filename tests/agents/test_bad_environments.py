@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import tests.worlds  # noqa: F401 registers environments
-from tests.agents.test_trainer import make_trainer, parameters, run, untimed
+import tests.environments  # noqa: F401 registers environments
+from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.agents.trpo import Trpo, TrpoConfig
