@@ -14,7 +14,6 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import Episode
 from trpo.agents.runs import CheckpointError, Run
 from trpo.agents.runs.checkpoint import Checkpoint
-from trpo.agents.trainer import without_prefix
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
@@ -93,15 +92,12 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     """
     folder = Run.open(options.run)
     run = options_of(folder)
-    tensors = (folder.checkpoints.best() if options.best else _newest(folder)).tensors
+    checkpoint = folder.checkpoints.best() if options.best else _newest(folder)
+    agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
     def play(env: VectorEnv) -> list[Episode]:
-        agent = Agent(
-            env.single_observation_space, env.single_action_space, run.learner, randomness
-        )
-        agent.load_tensors(without_prefix("agent.", tensors))
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
             return evaluate(env, agent, seed, noise)

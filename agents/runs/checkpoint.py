@@ -13,7 +13,7 @@ from torch import Tensor
 from trpo.agents.runs.errors import CheckpointError
 from trpo.agents.runs.files import read_file, replace_file
 
-FORMAT = 1
+FORMAT = 2  # since 2, policies act in [-1, 1], and checkpoints say what agent they are of
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from trpo.agents.runs.files import remove_drafts
 if TYPE_CHECKING:  # which an agent that loads itself from a checkpoint has no need of
     from trpo.agents.trainer import Trainer
 
+CHECKPOINTS = "checkpoints"
 BEST = "best.safetensors"
 
 
@@ -111,6 +113,26 @@ class CheckpointFolder:
             return float(self.best().state["mean_return"])
         except CheckpointError:  # there is none yet, or it is damaged and gives way to the next
             return float("-inf")
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, or a run's newest.
+
+    Args:
+        path: a checkpoint, or a run's folder.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: if there is none that can be used.
+    """
+    if not path.is_dir():
+        return load_checkpoint(path)
+    newest = CheckpointFolder(path / CHECKPOINTS).newest(warnings.warn)
+    if newest is None:
+        raise CheckpointError(f"{path / CHECKPOINTS} holds no checkpoint")
+    return newest
 
 
 def _update(path: Path) -> int:

@@ -40,7 +40,11 @@ def _from_1(content: Content) -> Content:
     if isinstance(learner, dict) and "trust_region" in learner:  # its first name
         trpo = learner["trust_region"]
         kept["learner"] = {k: v for k, v in learner.items() if k != "trust_region"} | {"trpo": trpo}
-    return _filled(kept, LACKED_BY_1)
+    kept = _filled(kept, LACKED_BY_1)
+    trainer = kept["learner"]["trainer"] if isinstance(kept["learner"], dict) else None
+    if isinstance(trainer, dict) and "chunk_size" in trainer:
+        trainer["microbatch_size"] = trainer.pop("chunk_size")
+    return kept
 
 
 def _filled(content: Content, lacked: Content) -> Content:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trpo.agents.runs.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.checkpoint_folder import CHECKPOINTS, CheckpointFolder
 from trpo.agents.runs.config import CONFIG, RunConfig, read_config, write_config
 from trpo.agents.runs.errors import RunError
 from trpo.agents.runs.files import remove_drafts, replace_file
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trpo.agents.metrics import UpdateRecord
     from trpo.agents.trainer import Trainer
 
-CHECKPOINTS = "checkpoints"
 EVALUATION = "evaluation.json"
 
 

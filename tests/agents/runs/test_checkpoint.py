@@ -121,8 +121,8 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path, monk
 
 def test_another_format_is_refused(tmp_path: Path):
     path = tmp_path / "update-000001.safetensors"
-    save_file(TENSORS, path, metadata={"format": "2", "state": "{}"})
-    with pytest.raises(CheckpointError, match="has format '2': this version reads format 1"):
+    save_file(TENSORS, path, metadata={"format": "1", "state": "{}"})
+    with pytest.raises(CheckpointError, match="has format '1': this version reads format 2"):
         load_checkpoint(path)
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):
