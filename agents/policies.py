@@ -31,8 +31,8 @@ class PolicyConfig:
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
     initial_log_std: float = -0.5
-    """Log of the Gaussian policy's initial standard deviation, in units of the action (Achiam 2018,
-    Spinning Up)."""
+    """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
+    range where that is bounded, else in its units (Achiam 2018, Spinning Up)."""
 
     def __post_init__(self) -> None:
         require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")

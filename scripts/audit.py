@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     columns = run.metrics()
     broken = broken_promises(columns, max_kl)
-    kl, update = columns["trust_region/mean_kl"], columns["update"].astype(int)
+    kl, update = columns["update/mean_kl"], columns["update"].astype(int)
     worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl)))
 
     def told(flags: np.ndarray) -> str:
@@ -85,11 +85,10 @@ def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, 
         Promises to (U,) flags, true where an update broke it.
     """
     kl, before, after = (
-        columns[f"trust_region/{name}"]
-        for name in ("mean_kl", "surrogate_before", "surrogate_after")
+        columns[f"update/{name}"] for name in ("mean_kl", "surrogate_before", "surrogate_after")
     )
-    accepted = columns["trust_region/accepted"] == 1
-    moved = (kl != 0) | (columns["trust_region/step_norm"] != 0)
+    accepted = columns["update/accepted"] == 1
+    moved = (kl != 0) | (columns["update/step_norm"] != 0)
     return {
         f"KL(old ‖ new) ≤ {max_kl:g} nats": ~(kl <= max_kl),  # so that NaN is none that kept it
         "surrogate not worse": accepted & ~(after >= before),

@@ -62,7 +62,7 @@ def plot(run: Run, out: Path) -> None:
 
     trust.semilogy(
         steps,
-        columns["trust_region/max_state_kl"],
+        columns["update/max_state_kl"],
         ".",
         color="0.8",
         markersize=3,
@@ -70,7 +70,7 @@ def plot(run: Run, out: Path) -> None:
     )
     trust.semilogy(
         steps,
-        columns["trust_region/mean_kl"],
+        columns["update/mean_kl"],
         ".",
         color="tab:blue",
         markersize=4,
@@ -79,12 +79,11 @@ def plot(run: Run, out: Path) -> None:
     title = f"KL of {len(steps):,} updates, which {config.learner.algorithm} does not limit"
     if config.learner.max_kl is not None:
         trust.semilogy(steps, max_kl, color="tab:red", label=f"limit δ = {config.learner.max_kl:g}")
-        within = int((columns["trust_region/mean_kl"] <= max_kl).sum())
+        within = int((columns["update/mean_kl"] <= max_kl).sum())
         title = f"mean KL ≤ δ in {within:,} of {len(steps):,} updates"
     trust.set(xlabel="environment steps", ylabel="KL(old ‖ new), nats", title=title)
     trust.set_ylim(
-        bottom=0.1
-        * min(columns["trust_region/mean_kl"][columns["trust_region/mean_kl"] > 0], default=1e-6)
+        bottom=0.1 * min(columns["update/mean_kl"][columns["update/mean_kl"] > 0], default=1e-6)
     )
     trust.legend(frameon=False, fontsize="small", loc="lower center", ncols=3)
     for axes in (learning, trust):

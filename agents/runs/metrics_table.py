@@ -42,10 +42,17 @@ def read_records(path: Path) -> list[UpdateRecord]:
         raise RunError(f"{path} is damaged: {error}") from error
     if not rows:
         return []
-    header = rows[0]
+    header = [_name_today(name) for name in rows[0]]
     if tuple(header[: len(KEYS)]) != KEYS:
         raise RunError(f"{path} is damaged: its first line does not begin with {','.join(KEYS)}")
     return [_record(path, number, header, row) for number, row in enumerate(rows[1:], 2)]
+
+
+def _name_today(name: str) -> str:
+    """Return what a metric is called now; in earlier versions, `update/…` was `trust_region/…`."""
+    quantity = name.removeprefix("trust_region/")
+    names = (name, f"update/{quantity}", f"natural_gradient/{quantity}")
+    return next((known for known in names if known in METRICS), name)
 
 
 def _record(path: Path, number: int, header: list[str], row: list[str]) -> UpdateRecord:

@@ -34,7 +34,7 @@ class Results:
         Args:
             record: the update.
         """
-        kl = record.metrics.get("trust_region/mean_kl", math.nan)
+        kl = record.metrics.get("update/mean_kl", math.nan)
         self.updates += 1
         self.within_limit += self.max_kl is not None and kl <= self.max_kl
         self.largest_kl = max(self.largest_kl, kl)

@@ -18,11 +18,11 @@ CHARTS = {
     "Trust region": {
         "KL(old ‖ new), mean over states, against its limit δ": [
             "Multiline",
-            ["trust_region/mean_kl", "trust_region/max_kl"],
+            ["update/mean_kl", "trust_region/max_kl"],
         ],
         "KL(old ‖ new), largest over states": [
             "Multiline",
-            ["trust_region/max_state_kl", "trust_region/max_kl"],
+            ["update/max_state_kl", "trust_region/max_kl"],
         ],
     },
     "Learning": {"Return, raw rewards": ["Multiline", ["episode/return", "episode/return_100"]]},

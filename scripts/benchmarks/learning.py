@@ -116,7 +116,7 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     metrics = Run.open(folder).metrics()
     kl, max_kl, steps = (
-        metrics["trust_region/mean_kl"],
+        metrics["update/mean_kl"],
         metrics["trust_region/max_kl"],
         int(metrics["steps"][-1]),
     )
@@ -142,7 +142,7 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
         "updates_within_limit": "" if np.isnan(max_kl[-1]) else int((kl <= max_kl).sum()),
         "largest_kl": kl.max(),
         "max_kl": "" if np.isnan(max_kl[-1]) else max_kl[-1],
-        "updates_put_back": int((metrics["trust_region/accepted"] == 0).sum()),
+        "updates_put_back": int((metrics["update/accepted"] == 0).sum()),
         "seconds": round(seconds, 1),
         "steps_per_second": round(steps / seconds),
     }

@@ -86,7 +86,7 @@ class Display:
 
     def _kl(self, record: UpdateRecord) -> str:
         limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"
-        return f"{record.metrics['trust_region/mean_kl']:.5f}{limit}"
+        return f"{record.metrics['update/mean_kl']:.5f}{limit}"
 
     def _figures(self, record: UpdateRecord) -> Table:
         metrics = record.metrics

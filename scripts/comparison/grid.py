@@ -31,9 +31,9 @@ FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool"])
 COLUMNS = {  # of a grid's table, from a run's
     "steps": "steps",
     "episode_return": "episode/return",
-    "mean_kl": "trust_region/mean_kl",
+    "mean_kl": "update/mean_kl",
     "entropy": "policy/entropy",
-    "gradient_norm": "trust_region/gradient_norm",
+    "gradient_norm": "update/gradient_norm",
     "status": "status",
 }
 

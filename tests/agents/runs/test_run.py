@@ -47,7 +47,7 @@ def test_what_was_written_is_read(whole):
     assert [record.update for record in run.records()] == [1, 2, 3, 4, 5]
     metrics = run.metrics()
     assert metrics["update"].tolist() == [1, 2, 3, 4, 5]
-    assert (metrics["trust_region/mean_kl"] <= run.config.learner.max_kl).all()
+    assert (metrics["update/mean_kl"] <= run.config.learner.max_kl).all()
     assert np.isnan(metrics["policy/std"]).all()  # which no discrete policy has
     assert run.checkpoints.newest(pytest.fail).state["update"] == UPDATES
 
