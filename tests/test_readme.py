@@ -11,7 +11,9 @@ from trpo.scripts.benchmarks.learning import summarize
 from trpo.scripts.cli.tables import read_rows
 
 PAGES = [
-    path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)
+    path
+    for path in (*HOME.rglob("README.md"), HOME / "CONTRIBUTING.md", HOME / "CHANGELOG.md")
+    if not {".venv", "node_modules"} & set(path.parts)
 ]
 
 
