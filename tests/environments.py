@@ -10,7 +10,7 @@ import numpy as np
 
 
 class RandomEnvironment(gym.Env):
-    """An environment of given spaces and reward, which ends after `length` steps, by termination or truncation in turn."""
+    """Random observations, a fixed reward; ends by termination and truncation in turn."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class NotFinite(RandomEnvironment):
 
 
 class Failing(RandomEnvironment):
-    """Raises, ends its process, hangs, or changes the shape of its observation, in its third episode."""
+    """Raises, exits, hangs, or changes its observation's shape, in its third episode."""
 
     def __init__(self, what: str) -> None:
         super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
@@ -91,7 +91,7 @@ class Failing(RandomEnvironment):
 
 
 def deadlock() -> None:
-    """Wait for ever in C, where no signal gets through; other threads run meanwhile, as in EnvPool."""
+    """Wait for ever in C, where no signal gets through; other threads run on, as in EnvPool."""
     mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
     library.pthread_mutex_lock(mutex)
     library.pthread_mutex_lock(mutex)

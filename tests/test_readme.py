@@ -34,8 +34,9 @@ def test_the_learning_table_is_the_committed_results():
     for row in summarize(rows):
         sampled, _, _ = row["sampled actions"].partition(" (")
         pattern = (
-            rf"\| {row['environment']} \| .* \| {row['seeds']} \| {re.escape(row['deterministic policy'])} "
-            rf"\| {re.escape(sampled)} \| {row['updates within δ']} \|"
+            rf"\| {row['environment']} \| .* \| {row['seeds']} "
+            rf"\| {re.escape(row['deterministic policy'])} \| {re.escape(sampled)} "
+            rf"\| {row['updates within δ']} \|"
         )
         assert re.search(pattern, text), row["environment"]
 

@@ -1,4 +1,4 @@
-"""An agent acts: on one observation or many, in the action space, as the policy in training does."""
+"""An agent acts on one observation or many, in the action space, as the policy in training."""
 
 import gymnasium as gym
 import numpy as np

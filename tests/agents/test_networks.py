@@ -1,4 +1,4 @@
-"""The network's Jacobian by hand against autograd's, in float64: every nonlinearity and depth, one output and several."""
+"""The network's Jacobian by hand against autograd's, in float64, for every shape of network."""
 
 import pytest
 import torch

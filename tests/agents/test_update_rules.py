@@ -1,4 +1,4 @@
-"""The update rules: each against a plain version of itself in float64, and all by the same measurement."""
+"""Each update rule against a plain version of itself in float64; all by one measurement."""
 
 import copy
 import math
@@ -88,7 +88,7 @@ def test_the_policy_gradient_is_that_of_the_plain_loss(problem, optimizer):
 
 
 def test_the_first_step_of_all_is_along_one_gradient(problem):
-    """At θ_old the ratio is 1: policy gradient, surrogate and clipped surrogate have the same gradient."""
+    """At θ_old the ratio is 1: the three surrogates have the same gradient."""
     policy, batch = problem.policy, problem.batch
     distribution = policy.distribution(policy.network(batch.observations))
     g = gradient((distribution.log_prob(batch.actions) * batch.advantages).mean(), policy)

@@ -1,4 +1,4 @@
-"""`trpo compare`: a grid on an environment of anybody's, interrupted and gone on with, and with cells that fail."""
+"""`trpo compare`: a grid on any environment, interrupted and continued, with cells that fail."""
 
 import csv
 import gzip

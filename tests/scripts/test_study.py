@@ -1,4 +1,4 @@
-"""`trpo study`: what is printed and written agree, a verdict follows from its numbers, bad input is told in one line."""
+"""`trpo study`: print and files agree, verdicts follow from their numbers, bad input is told."""
 
 import csv
 import json
