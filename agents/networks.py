@@ -20,7 +20,7 @@ Activation = Literal["tanh", "relu", "elu", "silu"]
 
 
 class Tanh(nn.Module):
-    """tanh, by NumPy where nothing is differentiated: torch's own takes ten times as long on some processors."""
+    """tanh; by NumPy where nothing is differentiated, which is up to ten times as fast."""
 
     def forward(self, z: Tensor) -> Tensor:
         """Return tanh(z).
@@ -64,7 +64,7 @@ class MLP(nn.Sequential):
 
     @torch.no_grad()
     def linearize(self, x: Tensor) -> Linearization:
-        """Return the network to first order in its parameters, without autograd's graphs: in half of their time.
+        """Return the network to first order in its parameters, in half of autograd's time.
 
         Args:
             x: (B, O), its input.
@@ -159,7 +159,7 @@ def mlp(
     last_gain: float,
     generator: torch.Generator,
 ) -> MLP:
-    """Build inputs → hidden … → outputs, orthogonally initialised with zero biases (Engstrom et al. 2020).
+    """Build inputs → hidden … → outputs, orthogonal, with zero biases (Engstrom et al. 2020).
 
     Args:
         inputs: features in.

@@ -157,7 +157,7 @@ class Policy(nn.Module, ABC):
 
 
 class GaussianPolicy(Policy):
-    """Box actions: N(mean(s), diag(exp(log_std))²), log_std independent of the state and among the parameters θ.
+    """Box actions: N(mean(s), diag(exp(log_std))²); log_std is in θ, and the same in every state.
 
     Args:
         network: observations to the mean, (B, A).
@@ -189,7 +189,7 @@ class GaussianPolicy(Policy):
         return Linearization((*output.eta, self.log_std.detach()), jvp, vjp)
 
     def family_fisher(self, mean: Tensor, log_std: Tensor) -> Callable[[Tensors], Tensors]:
-        """Return u ↦ Mu: the Fisher matrix of a Gaussian is 1/σ² in its mean and 2 in its log-deviation.
+        """Return u ↦ Mu: a Gaussian's Fisher matrix is 1/σ² in its mean, 2 in its log-deviation.
 
         Args:
             mean: (B, A).
@@ -213,7 +213,7 @@ class GaussianPolicy(Policy):
 
 
 class CategoricalPolicy(Policy):
-    """Discrete and MultiDiscrete actions: one categorical for each of the A dimensions, sampled by the Gumbel-max trick.
+    """Discrete and MultiDiscrete actions: a categorical each, sampled by the Gumbel-max trick.
 
     Args:
         network: observations to all dimensions' logits in a row, (B, Σ choices).
@@ -259,7 +259,7 @@ class CategoricalPolicy(Policy):
 
 
 class BernoulliPolicy(Policy):
-    """MultiBinary actions: A independent coins with logits from the network, thrown with logistic noise.
+    """MultiBinary actions: A independent coins, logits from the network, logistic noise.
 
     Args:
         network: observations to logits, (B, A).

@@ -1,4 +1,4 @@
-"""Seeds for what environments draw from beside their own generator: what a process shares, and spaces."""
+"""Seeds for the generators that a process shares, and for spaces, which environments draw from."""
 
 import random
 from typing import Any

@@ -3,16 +3,17 @@
 import contextlib
 import io
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.helpers import HOME
 from trpo.scripts.benchmarks.learning import summarize
 from trpo.scripts.cli.tables import read_rows
 
-HOME = Path(__file__).resolve().parent.parent
 PAGES = [
-    path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)
+    path
+    for path in (*HOME.rglob("README.md"), HOME / "CONTRIBUTING.md", HOME / "CHANGELOG.md")
+    if not {".venv", "node_modules"} & set(path.parts)
 ]
 
 
@@ -33,8 +34,9 @@ def test_the_learning_table_is_the_committed_results():
     for row in summarize(rows):
         sampled, _, _ = row["sampled actions"].partition(" (")
         pattern = (
-            rf"\| {row['environment']} \| .* \| {row['seeds']} \| {re.escape(row['deterministic policy'])} "
-            rf"\| {re.escape(sampled)} \| {row['updates within δ']} \|"
+            rf"\| {row['environment']} \| .* \| {row['seeds']} "
+            rf"\| {re.escape(row['deterministic policy'])} \| {re.escape(sampled)} "
+            rf"\| {row['updates within δ']} \|"
         )
         assert re.search(pattern, text), row["environment"]
 

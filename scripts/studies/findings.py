@@ -140,7 +140,7 @@ def publish(findings: Findings, folder: Path) -> None:
 
     Args:
         findings: of one study.
-        folder: for results.csv, verdicts.csv, figure.png, provenance.json, TensorBoard's events, and
+        folder: for results.csv, verdicts.csv, figure.png, provenance.json, TensorBoard's events and
             animation.gif if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
 """The loop: reproducible, resumable at its boundaries, honest in its metrics, and learning."""
 
 import copy
-from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 
-import tests.worlds  # noqa: F401 registers environments
+import tests.environments  # noqa: F401 registers environments
+from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.config import LearnerConfig, TrainerConfig
 from trpo.agents.encoders import Encoder
 from trpo.agents.metrics import METRICS
@@ -21,38 +21,6 @@ from trpo.agents.vpg import OptimizerName, VpgConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.report import Status
 from trpo.validation import ConfigError
-
-
-def make_trainer(
-    env_id="CartPole-v1", engine="auto", step_timeout=0.0, threads=1, **changes
-) -> Trainer:
-    loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
-    learner = LearnerConfig(
-        trainer=replace(loop, **changes.pop("trainer", {})),
-        policy=changes.pop("policy", PolicyConfig(hidden=(16,))),
-        value=ValueConfig(hidden=(16,), **changes.pop("value", {})),
-        **changes,
-    )
-    config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout)
-    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads), learner)
-
-
-def run(trainer: Trainer, updates: int):
-    records = trainer.updates()
-    return [next(records) for _ in range(updates)]
-
-
-def parameters(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([tensor.double().reshape(-1) for tensor in trainer.agent.tensors().values()])
-
-
-def untimed(record):
-    return (
-        record.update,
-        record.steps,
-        record.status,
-        {k: v for k, v in record.metrics.items() if not k.startswith("time/")},
-    )
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])

@@ -1,4 +1,4 @@
-"""The update rules: each against a plain version of itself in float64, and all by the same measurement."""
+"""Each update rule against a plain version of itself in float64; all by one measurement."""
 
 import copy
 import math
@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from tests.conftest import flat_parameters
-from tests.test_layering import HOME
+from tests.helpers import HOME, flat_parameters
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
 from trpo.agents.npg import Npg, NpgConfig
@@ -90,7 +89,7 @@ def test_the_policy_gradient_is_that_of_the_plain_loss(problem, optimizer):
 
 
 def test_the_first_step_of_all_is_along_one_gradient(problem):
-    """At θ_old the ratio is 1: policy gradient, surrogate and clipped surrogate have the same gradient."""
+    """At θ_old the ratio is 1: the three surrogates have the same gradient."""
     policy, batch = problem.policy, problem.batch
     distribution = policy.distribution(policy.network(batch.observations))
     g = gradient((distribution.log_prob(batch.actions) * batch.advantages).mean(), policy)
@@ -131,7 +130,7 @@ def test_trpo_is_the_natural_step_with_its_length_checked(problem):
 
 
 def test_trpo_remembers_the_states_of_updates_before(problem):
-    """After a first batch the step is that of the dense Fisher matrix over the second's states and a share of the first's."""
+    """The second step is that of a dense F over its states and a share of the first's."""
     config = TrpoConfig(memory=4, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
     policy, batch = problem.policy, problem.batch
     rule = Trpo(policy, config, CHUNK)

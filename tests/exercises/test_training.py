@@ -68,7 +68,7 @@ def test_what_cannot_be_used_leaves_no_run_behind(tmp_path, capsys, text, more, 
 
 @pytest.mark.parametrize("space", ["box", "discrete", "multidiscrete", "multibinary"])
 def test_a_right_exercise_steps_as_the_package_does(problem_of, space):
-    from tests.conftest import ACTION_SPACES
+    from tests.helpers import ACTION_SPACES
 
     ours, theirs = (problem_of(ACTION_SPACES[space], (5,), size=60) for _ in range(2))
     config = TrpoConfig(cg_iterations=5)

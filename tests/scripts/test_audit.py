@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.kill import SMALL
+from tests.processes import SMALL
 from trpo.scripts import __main__
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.kill import SMALL
+from tests.processes import SMALL
 from trpo.scripts import __main__
 from trpo.scripts.benchmarks.checkpoint import measure
 from trpo.scripts.cli.options import parse_train_options

@@ -1,4 +1,4 @@
-"""`trpo compare`: a grid on anybody's environment, interrupted, gone on with, with failed cells."""
+"""`trpo compare`: a grid on any environment, interrupted and continued, with cells that fail."""
 
 import csv
 import gzip
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import HOME
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.methods import METHODS
 
-HOME = Path(__file__).resolve().parents[2]
 SMALL = "--options=--batch-size 128 --num-envs 8 --hidden 8 --value.hidden 8"
 GRID = [
     "MountainCar-v0",
@@ -134,7 +134,7 @@ def test_a_run_that_training_stopped_is_an_outcome(tmp_path, capsys):
 def test_runs_that_an_environment_stops_failed(tmp_path, capsys):
     words = [
         "compare",
-        "tests.worlds:TestRaises-v0",
+        "tests.environments:TestRaises-v0",
         "--methods",
         "trpo",
         "--step-sizes",

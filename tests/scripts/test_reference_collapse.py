@@ -1,4 +1,4 @@
-"""The committed comparison: its report's numbers, computed again from its table another way."""
+"""The committed comparison: every number of its report, computed again in another way."""
 
 import csv
 import gzip
@@ -6,18 +6,17 @@ import json
 import math
 import re
 from collections import defaultdict
-from pathlib import Path
 from statistics import fmean, median
 
 import pytest
 from scipy import stats
 
+from tests.helpers import HOME
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.comparison.options_record import provenance_sentence
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import Results
 
-HOME = Path(__file__).resolve().parents[2]
 REFERENCE = HOME / "runs" / "reference" / "collapse"
 GRIDS = {"CartPole-v1": 10, "HalfCheetah-v5": 5}  # seeds
 

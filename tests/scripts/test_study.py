@@ -1,19 +1,18 @@
-"""`trpo study`: what is printed and written agree, and a verdict follows from its numbers."""
+"""`trpo study`: print and files agree, verdicts follow from their numbers, bad input is told."""
 
 import csv
 import json
 import re
 import sys
-from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.helpers import HOME
 from trpo.scripts import __main__
 from trpo.scripts.studies.findings import judge, told
 from trpo.scripts.study import STUDIES
 
-HOME = Path(__file__).resolve().parents[2]
 QUICK = {
     "euclidean-vs-kl": "C1",
     "parameterisation": "C2",

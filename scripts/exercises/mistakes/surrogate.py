@@ -27,6 +27,7 @@ def of_surrogate(
 
 
 def weighted(new: Tensor, old: Tensor, advantages: Tensor) -> Tensor:
+    """Return π_θ/π_old · Â, (B,), of log-probabilities and advantages (B,)."""
     return torch.exp(new - old) * advantages
 
 
