@@ -64,7 +64,7 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
 
 
 def keep_exercise(folder: Path, run: Path) -> None:
-    """Copy exercise.py into a run's folder: a run that goes on takes the functions from there.
+    """Copy exercise.py into a run's folder, where `trpo resume` finds the functions.
 
     Args:
         folder: of the student.

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
-
-nbformat = pytest.importorskip("nbformat")
-nbclient = pytest.importorskip("nbclient")
 
 FILE = Path(__file__).resolve().parents[2] / "scripts" / "exercises" / "one_update.ipynb"
 

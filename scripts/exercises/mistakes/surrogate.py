@@ -27,7 +27,16 @@ def of_surrogate(
 
 
 def weighted(new: Tensor, old: Tensor, advantages: Tensor) -> Tensor:
-    """Return π_θ/π_old · Â, (B,), of log-probabilities and advantages (B,)."""
+    """Return π_θ/π_old · Â, the right terms.
+
+    Args:
+        new: log π_θ.
+        old: log π_old.
+        advantages: Â.
+
+    Returns:
+        As broadcast.
+    """
     return torch.exp(new - old) * advantages
 
 
