@@ -1,23 +1,36 @@
-"""What is trained and saved together: policy, value function, and the statistics that stand between them and the world."""
+"""What is trained, saved and put to use together: policy, value function, statistics, actions."""
+
+from typing import Any
 
 import gymnasium as gym
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
+from trpo.agents.actions import ActionAdapter
 from trpo.agents.config import LearnerConfig
-from trpo.agents.normalization import ObservationNormalizer, RewardScaler
+from trpo.agents.encoders import Features, FlatEncoder, MakeEncoder, Preprocessor
+from trpo.agents.normalization import RewardScaler
+from trpo.agents.observations import Observation, count, leaves, map_leaves, select
 from trpo.agents.policies import make_policy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.value_function import ValueFunction
+from trpo.validation import ConfigError
 
 
 class Agent(nn.Module):
-    """Policy, value function and normalisers for one pair of spaces; its `state_dict` is all that acting needs.
+    """Policy, value function and statistics for one pair of spaces.
 
     Args:
-        observation_space: flat Box of one environment, shape (O,).
+        observation_space: of one environment.
         action_space: of one environment.
         config: networks, normalisation, and the discount that scaled rewards share.
         randomness: source of the initial weights.
+        make_encoder: from the observation space to an encoder, called for the policy and for the
+            value function; by default all numbers in a row.
+
+    Raises:
+        ConfigError: if a space is not supported.
     """
 
     def __init__(
@@ -26,14 +39,104 @@ class Agent(nn.Module):
         action_space: gym.Space,
         config: LearnerConfig,
         randomness: Randomness,
+        make_encoder: MakeEncoder = FlatEncoder,
     ) -> None:
         super().__init__()
-        size = gym.spaces.flatdim(observation_space)
-        self.policy = make_policy(
-            size, action_space, config.policy, randomness.generator(Component.POLICY)
-        )
-        self.value_function = ValueFunction(
-            size, config.value, randomness.generator(Component.VALUE)
-        )
-        self.observation_normalizer = ObservationNormalizer(size, config.normalize.observation_clip)
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.adapt_actions = ActionAdapter(action_space)
+        self.preprocessor = Preprocessor(observation_space, config.normalize)
+        policy, value = (randomness.generator(part) for part in (Component.POLICY, Component.VALUE))
+
+        def features(generator: torch.Generator) -> Features:
+            return Features(self.preprocessor, make_encoder(observation_space, generator))
+
+        self.policy = make_policy(features(policy), action_space, config.policy, policy)
+        self.value_function = ValueFunction(features(value), config.value, value)
         self.reward_scaler = RewardScaler(config.trainer.gamma)
+
+    @torch.inference_mode()
+    def act(
+        self,
+        observation: Any,
+        state: None = None,
+        deterministic: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Any, None]:
+        """Choose actions.
+
+        Args:
+            observation: one, as an environment gives it, or N of them, as a vector environment
+                does.
+            state: the policy's memory, as the last call returned it; policies here have none.
+            deterministic: whether to take the distribution's mode, or to sample.
+            generator: source of the samples' noise; `None` for torch's own.
+
+        Returns:
+            An action of the action space, or N of them; and the policy's memory.
+
+        Raises:
+            ConfigError: if the observation is not of the observation space's shape.
+        """
+        observations, single = self._batch(observation)
+        noise = None
+        if not deterministic:
+            noise = self.policy.draw_noise(1, count(observations), generator)[0]
+        chosen = self.policy.act(self.policy.network(observations), noise)
+        actions = self.adapt_actions(chosen.numpy())
+        return (actions[0] if single else actions), state
+
+    def values(self, observations: Observation, microbatch_size: int) -> Tensor:
+        """Return V of any number of observations.
+
+        Args:
+            observations: tensors (B, *shape).
+            microbatch_size: observations to look at together, at most.
+
+        Returns:
+            (B,).
+        """
+        size = count(observations)
+        pieces = (slice(i, i + microbatch_size) for i in range(0, size, microbatch_size))
+        return torch.cat([self.value_function(select(observations, piece)) for piece in pieces])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that acting and learning need; what networks share, once."""
+        unique = {name for name, _ in self.named_parameters()}
+        unique |= {name for name, _ in self.named_buffers()}
+        return {name: tensor for name, tensor in self.state_dict().items() if name in unique}
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` returned.
+
+        Args:
+            tensors: of an agent of the same spaces and configuration.
+
+        Raises:
+            ConfigError: if they are of another one.
+        """
+        own = self.tensors()
+        shapes, theirs = ({n: t.shape for n, t in ts.items()} for ts in (own, tensors))
+        if shapes != theirs:
+            raise ConfigError("the checkpoint's networks are not those of the configuration")
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+    def _batch(self, observation: Any) -> tuple[Observation, bool]:
+        """Return observations as tensors (N, *shape), and whether there was one, unbatched."""
+        # in the order of the space's keys, whatever the environment's
+        found = map_leaves(lambda _, leaf: np.asarray(leaf), self.observation_space, observation)
+        spaces, arrays = leaves(self.observation_space), leaves(found)
+        single = arrays[0].shape == spaces[0].shape
+        shapes = [array.shape if single else array.shape[1:] for array in arrays]
+        if shapes != [space.shape for space in spaces]:
+            given = ", ".join(str(array.shape) for array in arrays)
+            expected = ", ".join(str(space.shape) for space in spaces)
+            raise ConfigError(f"observation of shape {given}: expected {expected}, or N of them")
+
+        def leaf(array: np.ndarray) -> Tensor:
+            array = array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+            return torch.from_numpy(np.ascontiguousarray(array[None] if single else array))
+
+        return map_leaves(leaf, found), single

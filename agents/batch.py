@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from trpo.agents.observations import Observation, select
 from trpo.reducer import Reducer
 
 SAMPLES_WORTH_A_THREAD = 512  # fewer, and handing them over costs more than it saves
@@ -12,25 +14,29 @@ SAMPLES_WORTH_A_THREAD = 512  # fewer, and handing them over costs more than it 
 
 @dataclass(frozen=True)
 class Batch:
-    """The B valid steps of a rollout: flat, with advantages and returns.
+    """The B valid steps of a rollout: what update rules and the value fit learn from.
 
     Args:
-        observations: (B, O), normalised.
+        observations: tensors (B, *shape), as the environment gave them.
         actions: (B, A).
         log_probs: (B,), log π_old(a|s).
         advantages: (B,), zero mean and unit deviation.
         returns: (B,), TD(λ) targets of the value function.
+        times: (B,) int, each sample's step t of the rollout, ascending.
+        environments: (B,) int, each sample's environment n.
     """
 
-    observations: Tensor
+    observations: Observation
     actions: Tensor
     log_probs: Tensor
     advantages: Tensor
     returns: Tensor
+    times: Tensor
+    environments: Tensor
 
     def __len__(self) -> int:
         """Return B."""
-        return len(self.observations)
+        return len(self.returns)
 
     def rows(self, index: slice | Tensor) -> "Batch":
         """Return the samples at `index`, as a batch.
@@ -41,7 +47,34 @@ class Batch:
         Returns:
             A view for a slice, a copy for indices.
         """
-        return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return Batch(
+            select(self.observations, index),
+            self.actions[index],
+            self.log_probs[index],
+            self.advantages[index],
+            self.returns[index],
+            self.times[index],
+            self.environments[index],
+        )
+
+    def columns(self, count: int) -> list["Batch"]:
+        """Cut the batch into whole environments, each one's samples in the order of time.
+
+        So a policy with memory can unroll them. Where an environment's times leave one out, that
+        step was a reset: an episode begins after it.
+
+        Args:
+            count: batches to make, at most one an environment.
+
+        Returns:
+            Copies that make up the batch.
+        """
+        present = self.environments.unique()
+        order = torch.argsort(self.environments, stable=True)  # by environment, then by time
+        sorted_environments = self.environments[order].contiguous()
+        firsts = [part[0] for part in present.tensor_split(min(count, len(present)))][1:]
+        cuts = [int(torch.searchsorted(sorted_environments, first)) for first in firsts]
+        return [self.rows(index) for index in order.tensor_split(cuts)]
 
     def microbatches(self, size: int, reducer: Reducer) -> list["Batch"]:
         """Cut the batch evenly: at most `size` samples each, and one a thread if that pays.

@@ -45,11 +45,11 @@ class CheckpointFolder:
         tensors, state = trainer.snapshot()
         best = trainer.mean_return is not None and trainer.mean_return > self._best_return()
         if (
-            trainer.at_boundary and best
+            trainer.at_resume_point and best
         ):  # first: killed between the two, a run goes on from a checkpoint before both
             save_checkpoint(self.path / BEST, tensors, state | {"mean_return": trainer.mean_return})
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
-        if not trainer.at_boundary:
+        if not trainer.at_resume_point:
             # and delete none, so that a boundary stays even where only one checkpoint is kept
             return
         for old in self._updates()[: -trainer.config.trainer.keep_checkpoints]:

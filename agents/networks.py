@@ -1,4 +1,8 @@
-"""Multilayer perceptrons: their initialisation, and the products with their Jacobian by hand."""
+"""Networks: features, then a multilayer perceptron; its products with J by hand.
+
+Policies and value functions are made of a `Network`. Where nothing but the perceptron is learned,
+the network is linearized by hand, in half of the time that autograd takes.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trpo.agents.encoders import Features
+from trpo.agents.observations import Observation
 from trpo.linearization import Linearization, Tensors
 
 Activation = Literal["tanh", "relu", "elu", "silu"]
@@ -25,7 +31,9 @@ class Tanh(nn.Module):
         Returns:
             The same shape.
         """
-        return torch.tanh(z) if z.requires_grad else torch.from_numpy(np.tanh(z.numpy()))
+        if z.requires_grad or z.device.type != "cpu":
+            return torch.tanh(z)
+        return torch.from_numpy(np.tanh(z.numpy()))
 
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -176,3 +184,40 @@ def mlp(
         )
         nn.init.zeros_(layer.bias)
     return MLP(*layers)
+
+
+class Network(nn.Module):
+    """Observations to outputs: features, then a multilayer perceptron.
+
+    Args:
+        features: observations, as the environment gives them, to F numbers.
+        head: F numbers to E outputs.
+    """
+
+    def __init__(self, features: Features, head: MLP) -> None:
+        super().__init__()
+        self.features = features
+        self.head = head
+
+    def forward(self, observation: Observation) -> Tensor:
+        """Return the outputs.
+
+        Args:
+            observation: tensors (B, *shape).
+
+        Returns:
+            (B, E).
+        """
+        return self.head.forward(self.features.forward(observation))
+
+    def linearize(self, observation: Observation) -> Linearization:
+        """Return the outputs to first order in the head's parameters, by hand.
+
+        Args:
+            observation: tensors (B, *shape).
+
+        Returns:
+            The outputs (B, E), and products with their derivative; all of the network's
+            parameters' if `features.is_fixed`.
+        """
+        return self.head.linearize(self.features.forward(observation))

@@ -101,22 +101,17 @@ class ObservationNormalizer(nn.Module):
         self.shift.copy_(self.moments.mean)
         self.scale.copy_((self.moments.variance + 1e-8).rsqrt())
 
-    def forward(self, observations: Tensor, out: Tensor | None = None) -> Tensor:
+    def forward(self, observations: Tensor) -> Tensor:
         """Normalise.
 
         Args:
             observations: (…, O), float32, raw.
-            out: where to write the result; `None` for a new tensor.
 
         Returns:
             The same shape.
         """
-        return (
-            torch
-            .sub(observations, self.shift, out=out)
-            .mul_(self.scale)
-            .clamp_(-self.clip, self.clip)
-        )
+        shifted = observations - self.shift
+        return shifted.mul_(self.scale).clamp_(-self.clip, self.clip)
 
 
 class RewardScaler(nn.Module):

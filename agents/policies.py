@@ -1,4 +1,4 @@
-"""Policies: from an action space to a network, a torch distribution over its output, and a way to sample without either.
+"""Policies: for an action space, a network, a distribution over its output, and a sampler.
 
 Every policy here samples as argmax, threshold or shift of (output + noise), with noise that depends
 on nothing. So a whole rollout's noise is drawn at once, and zero noise gives the deterministic
@@ -8,14 +8,15 @@ action.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 
-from trpo.agents.networks import MLP, Activation, mlp
+from trpo.agents.encoders import Features
+from trpo.agents.networks import Activation, Network, mlp
+from trpo.agents.observations import HasObservations, Observation
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.validation import ConfigError, require
@@ -44,7 +45,7 @@ class PolicyConfig:
 
 
 class Policy(nn.Module, ABC):
-    """π_θ(a|s): a network from normalised observations (B, O) to an output (B, E), and a family over that output.
+    """π_θ(a|s): a network from observations to an output (B, E), and a family over that output.
 
     Args:
         network: observations to output.
@@ -53,12 +54,11 @@ class Policy(nn.Module, ABC):
         action_dtype: of the actions.
     """
 
-    family_fisher: Callable[..., Callable[[Tensors], Tensors]] | None = (
-        None  # M in closed form, where autograd's is slow
-    )
+    # M in closed form, where autograd's is slow
+    family_fisher: Callable[..., Callable[[Tensors], Tensors]] | None = None
 
     def __init__(
-        self, network: MLP, output_size: int, action_size: int, action_dtype: torch.dtype
+        self, network: Network, output_size: int, action_size: int, action_dtype: torch.dtype
     ) -> None:
         super().__init__()
         self.network = network
@@ -100,13 +100,13 @@ class Policy(nn.Module, ABC):
         """
 
     @abstractmethod
-    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:
         """Return all the noise of a rollout.
 
         Args:
             steps: T.
             envs: N.
-            generator: source of the noise.
+            generator: source of the noise; `None` for torch's own.
 
         Returns:
             (T, N, …), a slice for each call of `act`.
@@ -136,15 +136,29 @@ class Policy(nn.Module, ABC):
         return self.family(*self.eta(output))
 
     def model(self) -> Model:
-        """Return this policy as the mathematics sees it; its microbatches are anything with normalised `observations` (b, O)."""
+        """Return this policy as the mathematics sees it; its microbatches have `observations`."""
 
-        def outputs(microbatch: Any) -> tuple[Tensor, ...]:
+        def outputs(microbatch: HasObservations) -> tuple[Tensor, ...]:
             return self.eta(self.network(microbatch.observations))
 
-        def linearize(microbatch: Any) -> Linearization:
+        def linearize(microbatch: HasObservations) -> Linearization:
             return self.linearize_eta(self.network.linearize(microbatch.observations))
 
-        return Model(list(self.parameters()), outputs, self.family, linearize, self.family_fisher)
+        by_hand = linearize if self.network.features.is_fixed else None
+        return Model(list(self.parameters()), outputs, self.family, by_hand, self.family_fisher)
+
+    @torch.no_grad()
+    def metrics(self, observations: Observation) -> dict[str, float]:
+        """Return how much the policy explores.
+
+        Args:
+            observations: tensors (B, *shape).
+
+        Returns:
+            By name, of `trpo.agents.metrics.METRICS`.
+        """
+        entropy = self.distribution(self.network(observations)).entropy()  # (B,)
+        return {"policy/entropy": entropy.mean().item()}
 
 
 class GaussianPolicy(Policy):
@@ -156,7 +170,7 @@ class GaussianPolicy(Policy):
         initial_log_std: log_std to start from.
     """
 
-    def __init__(self, network: MLP, action_size: int, initial_log_std: float) -> None:
+    def __init__(self, network: Network, action_size: int, initial_log_std: float) -> None:
         super().__init__(network, action_size, action_size, torch.float32)
         self.log_std = nn.Parameter(torch.full((action_size,), initial_log_std))
 
@@ -168,11 +182,14 @@ class GaussianPolicy(Policy):
         return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
 
     def linearize_eta(self, output: Linearization) -> Linearization:  # noqa: D102
+        at = [name for name, _ in self.named_parameters()].index("log_std")
+
         def jvp(v: Tensors) -> Tensors:
-            return *output.jvp(v[1:]), v[0]  # log_std stands before the network's parameters
+            return *output.jvp([*v[:at], *v[at + 1 :]]), v[at]
 
         def vjp(u: Tensors) -> Tensors:
-            return u[-1], *output.vjp(u[:-1])
+            network = output.vjp(u[:-1])
+            return [*network[:at], u[-1], *network[at:]]
 
         return Linearization((*output.eta, self.log_std.detach()), jvp, vjp)
 
@@ -189,11 +206,15 @@ class GaussianPolicy(Policy):
         precision = (-2 * log_std).exp()
         return lambda u: (u[0] * precision, 2 * len(mean) * u[1])
 
-    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
         return torch.randn(steps, envs, len(self.log_std), generator=generator)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         return output if noise is None else torch.addcmul(output, self.log_std.exp(), noise)
+
+    def metrics(self, observations: Observation) -> dict[str, float]:  # noqa: D102
+        std = self.log_std.detach().exp().mean().item()
+        return super().metrics(observations) | {"policy/std": std}
 
 
 class CategoricalPolicy(Policy):
@@ -207,7 +228,7 @@ class CategoricalPolicy(Policy):
     slots: Tensor
     padding: Tensor
 
-    def __init__(self, network: MLP, choices: tuple[int, ...]) -> None:
+    def __init__(self, network: Network, choices: tuple[int, ...]) -> None:
         super().__init__(network, sum(choices), len(choices), torch.int64)
         widest = max(choices)
         # Where dimension d's logits stand in a row; a dimension with fewer choices than the widest
@@ -232,7 +253,7 @@ class CategoricalPolicy(Policy):
             Categorical(logits=self._logits(eta[0]), validate_args=False), 1, validate_args=False
         )
 
-    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
         return (
             -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()
         )  # Gumbel(0, 1)
@@ -250,7 +271,7 @@ class BernoulliPolicy(Policy):
         action_size: A.
     """
 
-    def __init__(self, network: MLP, action_size: int) -> None:
+    def __init__(self, network: Network, action_size: int) -> None:
         super().__init__(
             network, action_size, action_size, torch.float32
         )  # what Bernoulli's log_prob takes
@@ -258,7 +279,7 @@ class BernoulliPolicy(Policy):
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
         return Independent(Bernoulli(logits=eta[0], validate_args=False), 1, validate_args=False)
 
-    def draw_noise(self, steps: int, envs: int, generator: torch.Generator) -> Tensor:  # noqa: D102
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
         return torch.rand(steps, envs, self.action_size, generator=generator).logit(
             eps=1e-7
         )  # Logistic(0, 1)
@@ -268,12 +289,14 @@ class BernoulliPolicy(Policy):
 
 
 def make_policy(
-    observation_size: int, action_space: gym.Space, config: PolicyConfig, generator: torch.Generator
+    features: Features, action_space: gym.Space, config: PolicyConfig, generator: torch.Generator
 ) -> Policy:
-    """Build the policy that fits an action space, its last layer small: near uniform at first (Andrychowicz et al. 2021).
+    """Build the policy that fits an action space.
+
+    Its last layer is small: near uniform at first (Andrychowicz et al. 2021).
 
     Args:
-        observation_size: O.
+        features: from observations.
         action_space: Box, Discrete, MultiDiscrete or MultiBinary, of one environment.
         config: network and initial deviation.
         generator: source of the initial weights.
@@ -285,30 +308,27 @@ def make_policy(
         ConfigError: if the space is none of the four.
     """
 
-    def network(outputs: int) -> MLP:
-        return mlp(
-            observation_size,
+    def network(outputs: int) -> Network:
+        head = mlp(
+            features.size,
             config.hidden,
             outputs,
             config.activation,
             last_gain=0.01,
             generator=generator,
         )
+        return Network(features, head)
 
-    size = (
-        gym.spaces.flatdim(action_space)
-        if isinstance(action_space, gym.spaces.Box | gym.spaces.MultiBinary)
-        else 0
-    )
     match action_space:
         case gym.spaces.Box():
+            size = gym.spaces.flatdim(action_space)
             return GaussianPolicy(network(size), size, config.initial_log_std)
         case gym.spaces.Discrete(n=n):
             return CategoricalPolicy(network(int(n)), (int(n),))
         case gym.spaces.MultiDiscrete(nvec=nvec):
             return CategoricalPolicy(network(int(nvec.sum())), tuple(nvec.flatten().tolist()))
         case gym.spaces.MultiBinary():
+            size = gym.spaces.flatdim(action_space)
             return BernoulliPolicy(network(size), size)
-    raise ConfigError(
-        f"action space {action_space} is not supported: expected Box, Discrete, MultiDiscrete or MultiBinary"
-    )
+    expected = "expected Box, Discrete, MultiDiscrete or MultiBinary"
+    raise ConfigError(f"action space {action_space} is not supported: {expected}")

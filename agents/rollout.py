@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import flatdim
 from torch import Tensor
 
-from trpo.agents.normalization import ObservationNormalizer
+from trpo.agents.actions import ActionAdapter
+from trpo.agents.observations import Observation, allocate, leaves, map_leaves
 from trpo.agents.policies import Policy
 
 
@@ -31,14 +31,14 @@ class Episode:
     length: int
 
 
-class World(Protocol):
-    """N environments of one kind: Gymnasium's `VectorEnv`, autoreset NEXT_STEP, which comes in parts, each stepped by itself.
+class VectorEnvironment(Protocol):
+    """N environments of one kind: Gymnasium's `VectorEnv`, autoreset NEXT_STEP, in groups.
 
-    So one part can step while the policy acts for another (Stooke & Abbeel 2019, alternating
-    sampling).
+    Each group is stepped by itself, so that one can step while the policy acts for another
+    (Stooke & Abbeel 2019, alternating sampling). Observations nest arrays as the space does.
     """
 
-    parts: list[slice]
+    groups: list[slice]
 
     @property
     def num_envs(self) -> int:
@@ -46,59 +46,69 @@ class World(Protocol):
 
     @property
     def single_observation_space(self) -> Space:
-        """A Box of shape (O,)."""
+        """Of one environment."""
 
     @property
     def single_action_space(self) -> Space:
-        """Of one environment, whatever its shape."""
+        """Of one environment."""
 
     @property
     def spec(self) -> EnvSpec | None:
         """What it is called."""
 
-    def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start new episodes, and return observations (N, O)."""
+    def reset(self, *, seed: int) -> tuple[Any, dict[str, Any]]:
+        """Start new episodes, and return observations (N, *shape)."""
 
     def send(self, number: int, actions: np.ndarray) -> None:
-        """Let a part begin to step, with its actions (n, A)."""
+        """Let a group begin to step, with its actions (n, *shape)."""
 
     def receive(
         self, number: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Wait for a part, and return its observations (n, O), rewards, terminated, truncated, each (n,)."""
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Wait for a group; return observations (n, *shape), rewards, terminated, truncated."""
 
     def close(self) -> None:
         """End."""
 
 
-class WorldError(RuntimeError):
+class BrokenEnvironmentError(RuntimeError):
     """What an environment did wrong, as the end of a sentence that begins with its name."""
 
 
-class Rollout:
-    """What T steps of N environments gave. Environments start a new episode in the step after an episode's last (NEXT_STEP).
+@contextmanager
+def environment_errors() -> Iterator[None]:
+    """Turn whatever an environment raises into an `BrokenEnvironmentError` of one line.
 
-    That reset step's action is ignored and its reward is 0: it is no environment step, and `valid`
-    is false there. It makes `observations[t + 1]` the true successor of step t everywhere else, an
-    episode's final observation included.
+    Raises:
+        BrokenEnvironmentError: with the kind of the error, and the first line of its message.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        failure = f"raised {type(error).__name__}: {said}".removesuffix(": ")
+        raise BrokenEnvironmentError(failure) from error
+
+
+class Rollout:
+    """What T steps of N environments gave, autoreset NEXT_STEP.
+
+    The step after an episode's last is a reset step: its action is ignored and its reward is 0.
+    It is no environment step, and `valid` is false there. In return, `observations[t + 1]` is the
+    true successor of step t everywhere else, an episode's final observation included.
 
     Args:
         steps: T.
-        env: says N, and O.
+        env: says N, and what an observation is.
         policy: says E, the size of its network's output, and A.
     """
 
-    def __init__(self, steps: int, env: World, policy: Policy) -> None:
-        envs, observation_size = env.num_envs, flatdim(env.single_observation_space)
-        self.raw_observations = torch.zeros(steps + 1, envs, observation_size)
-        self.observations = torch.zeros(
-            steps + 1, envs, observation_size
-        )  # normalised, as the policy saw them
-        self.outputs = torch.zeros(
-            steps, envs, policy.output_size
-        )  # of the policy network, at these observations
+    def __init__(self, steps: int, env: VectorEnvironment, policy: Policy) -> None:
+        envs = env.num_envs
+        self.observations = allocate(env.single_observation_space, steps + 1, envs)  # (T + 1, N, …)
+        self.outputs = torch.zeros(steps, envs, policy.output_size)  # of the policy's network
         self.actions = torch.zeros(steps, envs, policy.action_size, dtype=policy.action_dtype)
-        self.rewards = torch.zeros(steps, envs)  # raw
+        self.rewards = torch.zeros(steps, envs)  # as the environment gave them
         self.terminated = torch.zeros(steps, envs, dtype=torch.bool)
         self.truncated = torch.zeros(steps, envs, dtype=torch.bool)
         self.valid = torch.zeros(steps, envs, dtype=torch.bool)
@@ -108,33 +118,36 @@ class Rollout:
         """(T, N), whether the episode ended at this step."""
         return self.terminated | self.truncated
 
+    def check(self) -> None:
+        """Refuse a rollout that cannot be learned from.
 
-@contextmanager
-def world_errors() -> Iterator[None]:
-    """Turn whatever an environment raises into a `WorldError` of one line.
-
-    Raises:
-        WorldError: with the kind of the error, and the first line of its message.
-    """
-    try:
-        yield
-    except Exception as error:
-        said = str(error).strip().partition("\n")[0]
-        raise WorldError(f"raised {type(error).__name__}: {said}".removesuffix(": ")) from error
+        Raises:
+            BrokenEnvironmentError: if an observation or a reward is not finite, or there are too few
+                steps among the resets.
+        """
+        observations = [leaf for leaf in leaves(self.observations) if leaf.is_floating_point()]
+        for name, tensors in (("an observation", observations), ("a reward", [self.rewards])):
+            if not all(tensor.isfinite().all() for tensor in tensors):
+                raise BrokenEnvironmentError(f"returned {name} that is not finite")
+        steps = int(self.valid.sum())
+        if steps < 2:  # advantages have no deviation
+            reason = "all others were resets: batch_size is too small"
+            raise BrokenEnvironmentError(f"gave a batch of {steps} steps, {reason}")
 
 
 class Collector:
-    """Steps a vector environment with a policy, and keeps what carries over from one rollout to the next.
+    """Steps a vector environment with a policy; keeps what carries over between rollouts.
 
     Args:
-        env: observations (N, O) and actions (N, A) in flat Box form, autoreset NEXT_STEP.
+        env: autoreset NEXT_STEP.
         seed: of the environments.
     """
 
-    def __init__(self, env: World, seed: int) -> None:
+    def __init__(self, env: VectorEnvironment, seed: int) -> None:
         self.env = env
-        with world_errors():
-            self.observation, _ = env.reset(seed=seed)  # (N, O)
+        self.adapter = ActionAdapter(env.single_action_space)
+        with environment_errors():
+            self.observation, _ = env.reset(seed=seed)  # (N, *shape)
         self.done = np.zeros(env.num_envs, dtype=bool)  # the coming step is a reset step
         self.returns = np.zeros(env.num_envs)  # of the episodes in progress
         self.lengths = np.zeros(env.num_envs, dtype=np.int64)
@@ -143,17 +156,12 @@ class Collector:
 
     @torch.inference_mode()
     def collect(
-        self,
-        policy: Policy,
-        normalizer: ObservationNormalizer,
-        rollout: Rollout,
-        generator: torch.Generator,
+        self, policy: Policy, rollout: Rollout, generator: torch.Generator
     ) -> list[Episode]:
-        """Fill a rollout; the policy and the normaliser stay as they are throughout.
+        """Fill a rollout; the policy and its statistics stay as they are throughout.
 
         Args:
             policy: chooses the actions.
-            normalizer: stands between the environment and the policy.
             rollout: overwritten.
             generator: source of the actions' noise.
 
@@ -161,52 +169,48 @@ class Collector:
             The episodes that ended, in the order in which they did.
 
         Raises:
-            WorldError: if an environment raises, or returns what does not fit its spaces.
+            BrokenEnvironmentError: if an environment raises, or returns what does not fit its spaces.
         """
         steps, envs = rollout.rewards.shape
+        groups = self.env.groups
 
-        def by_part(
-            tensor: Tensor,
-        ) -> list[
-            tuple[Tensor, ...]
-        ]:  # all views at once: an index a step costs as much as a layer
-            return [tensor[:, part].unbind() for part in self.env.parts]
+        def by_group(tensor: Tensor) -> list[tuple[Tensor, ...]]:
+            # all views at once: an index a step costs as much as a layer
+            return [tensor[:, group].unbind() for group in groups]
 
-        raw_observations, observations = (
-            by_part(rollout.raw_observations),
-            by_part(rollout.observations),
-        )
-        outputs, actions = by_part(rollout.outputs), by_part(rollout.actions)
-        noise = by_part(policy.draw_noise(steps, envs, generator))
-        raw, rewards = rollout.raw_observations.numpy(), rollout.rewards.numpy()
-        terminated, truncated = rollout.terminated.numpy(), rollout.truncated.numpy()
+        outputs, actions = by_group(rollout.outputs), by_group(rollout.actions)
+        noise = by_group(policy.draw_noise(steps, envs, generator))
+        observations = [_views(rollout.observations, group) for group in groups]
+        raw = map_leaves(Tensor.numpy, rollout.observations)  # the same memory, for NumPy
+        rewards, terminated = rollout.rewards.numpy(), rollout.terminated.numpy()
+        truncated = rollout.truncated.numpy()
         self.environment_seconds = 0.0
-        raw[0] = self.observation
+        _write(raw, 0, self.observation)
         for t in range(steps + 1):
-            for number, part in enumerate(self.env.parts):
+            for number, group in enumerate(groups):
                 if t > 0:
                     before = time.perf_counter()
-                    with world_errors():
-                        step = self.env.receive(number)
-                        (
-                            raw[t, part],
-                            rewards[t - 1, part],
-                            terminated[t - 1, part],
-                            truncated[t - 1, part],
-                        ) = step[:4]
+                    with environment_errors():
+                        observation, *step = self.env.receive(number)
+                        _write(raw, (t, group), observation)
+                        _check_shapes(step, group.stop - group.start)
+                        rewards[t - 1, group] = step[0]
+                        terminated[t - 1, group], truncated[t - 1, group] = step[1], step[2]
                     self.environment_seconds += time.perf_counter() - before
-                observation = normalizer(raw_observations[number][t], out=observations[number][t])
                 if t < steps:
-                    output = outputs[number][t].copy_(policy.network(observation))
+                    output = outputs[number][t].copy_(
+                        policy.network.forward(observations[number][t])
+                    )
                     action = actions[number][t].copy_(policy.act(output, noise[number][t]))
-                    with world_errors():
-                        self.env.send(number, action.numpy())
-        self.observation = raw[steps].copy()
+                    with environment_errors():
+                        self.env.send(number, self.adapter(action.numpy()))
+        self.observation = map_leaves(lambda leaf: leaf[steps].copy(), raw)
 
         done = terminated | truncated
         valid = rollout.valid.numpy()
         np.logical_not(self.done, out=valid[0])
         np.logical_not(done[:-1], out=valid[1:])
+        rewards[~valid] = 0.0  # whatever an environment says of its reset
         self.done = done[-1]
         return self._count(rewards, valid, done)
 
@@ -222,3 +226,24 @@ class Collector:
             self.returns[ended] = 0.0
             self.lengths[ended] = 0
         return episodes
+
+
+def _views(observations: Observation, group: slice) -> list[Observation]:
+    """Return a group's observation at every step, as views."""
+    steps = map_leaves(lambda leaf: list(leaf[:, group].unbind()), observations)
+    return [map_leaves(lambda views, t=t: views[t], steps) for t in range(len(leaves(steps)[0]))]
+
+
+def _write(buffer: Any, index: Any, observation: Any) -> None:
+    """Copy an observation into a buffer that is nested alike."""
+
+    def leaf(buffer: np.ndarray, observation: np.ndarray) -> None:
+        buffer[index] = observation
+
+    map_leaves(leaf, buffer, observation)
+
+
+def _check_shapes(step: list[Any], envs: int) -> None:
+    for name, numbers in zip(("rewards", "terminated", "truncated"), step, strict=False):
+        if np.shape(numbers) != (envs,):  # NumPy would repeat a single one, and say nothing
+            raise ValueError(f"{name} of shape {np.shape(numbers)}: expected ({envs},)")

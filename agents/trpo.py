@@ -51,3 +51,6 @@ class Trpo(UpdateRule):
             batch.every(self.config.fisher_stride, self.microbatch_size, self.reducer),
             self.reducer,
         )
+
+    def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102
+        return super().metrics(report) | {"trust_region/max_kl": self.config.max_kl}

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class UpdateRule(ABC):
         """Cut a batch for this rule's reducer.
 
         Args:
-            batch: B samples.
+            batch: any number of samples.
 
         Returns:
             Views that make up the batch.
@@ -95,6 +96,21 @@ class UpdateRule(ABC):
             old.restore()
             return StepReport(Status.NON_FINITE, before, norm(g))
         return measured_report(before, g, step, after, solution)
+
+    def metrics(self, report: StepReport) -> dict[str, float]:
+        """Return what an update measured, as it is logged.
+
+        Args:
+            report: of the update.
+
+        Returns:
+            By name, of `trpo.agents.metrics.METRICS`; numbers without a value are absent.
+        """
+        measured = {name: value for name, value in asdict(report).items() if value is not None}
+        del measured["status"]
+        metrics = {f"trust_region/{name}": float(value) for name, value in measured.items()}
+        metrics["trust_region/accepted"] = float(report.status is Status.ACCEPTED)
+        return metrics
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return what the rule carries from batch to batch."""

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from trpo.agents.networks import Activation, mlp
+from trpo.agents.encoders import Features
+from trpo.agents.networks import Activation, Network, mlp
+from trpo.agents.observations import HasObservations, Observation
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.validation import require
@@ -62,48 +64,73 @@ class ValueFunction(nn.Module):
     """V_φ(s).
 
     Args:
-        observation_size: O.
+        features: from observations.
         config: network and fit.
         generator: source of the initial weights.
     """
 
-    def __init__(
-        self, observation_size: int, config: ValueConfig, generator: torch.Generator
-    ) -> None:
+    def __init__(self, features: Features, config: ValueConfig, generator: torch.Generator) -> None:
         super().__init__()
-        self.network = mlp(
-            observation_size,
-            config.hidden,
-            1,
-            config.activation,
-            last_gain=1.0,
-            generator=generator,
+        head = mlp(
+            features.size, config.hidden, 1, config.activation, last_gain=1.0, generator=generator
         )
+        self.network = Network(features, head)
 
-    def forward(self, observations: Tensor) -> Tensor:
+    def forward(self, observations: Observation) -> Tensor:
         """Return V(s).
 
         Args:
-            observations: (…, O), normalised.
+            observations: tensors (B, *shape).
 
         Returns:
-            (…).
+            (B,).
         """
         return self.network(observations).squeeze(-1)
 
     def model(self) -> Model:
-        """Return V as the mean of a unit-variance Gaussian over returns: its Fisher matrix is E[JᵀJ], Gauss–Newton's."""
+        """Return V as the mean of a unit-variance Gaussian over returns.
 
-        def outputs(microbatch: Any) -> tuple[Tensor, ...]:
+        Its Fisher matrix is E[JᵀJ], Gauss–Newton's.
+        """
+
+        def outputs(microbatch: HasObservations) -> tuple[Tensor, ...]:
             return (self.network(microbatch.observations),)  # (b, 1)
 
         def family(*eta: Tensor) -> Distribution:
             return Normal(eta[0].squeeze(-1), torch.ones_like(eta[0][:, 0]), validate_args=False)
 
-        def linearize(microbatch: Any) -> Linearization:
+        def linearize(microbatch: HasObservations) -> Linearization:
             return self.network.linearize(microbatch.observations)
 
         def family_fisher(_: Tensor) -> Callable[[Tensors], Tensors]:
             return lambda u: u  # at unit variance, M = I
 
-        return Model(list(self.parameters()), outputs, family, linearize, family_fisher)
+        by_hand = linearize if self.network.features.is_fixed else None
+        return Model(list(self.parameters()), outputs, family, by_hand, family_fisher)
+
+    @torch.no_grad()
+    def metrics(
+        self, observations: Observation, returns: Tensor, values: Tensor
+    ) -> dict[str, float]:
+        """Return how well V predicts returns, before a fit to them and after.
+
+        Args:
+            observations: tensors (B, *shape).
+            returns: (B,), the targets of the fit.
+            values: (B,), V before the fit.
+
+        Returns:
+            By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
+            have none.
+        """
+        fitted, variance = self(observations), returns.var()
+        metrics = {
+            "value/mean_return": returns.mean().item(),
+            "value/mean_squared_change": (fitted - values).square().mean().item(),
+        }
+        if variance > 0:
+            metrics["value/explained_variance"] = (1 - (returns - values).var() / variance).item()
+            metrics["value/explained_variance_after"] = (
+                1 - (returns - fitted).var() / variance
+            ).item()
+        return metrics

@@ -2,12 +2,15 @@
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+
+# observations (an array, or dicts and tuples of arrays), rewards, terminated, truncated, information
+Step: TypeAlias = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 @cache
@@ -20,8 +23,8 @@ def envpool_ids() -> frozenset[str]:
     return frozenset(envpool.list_all_envs())
 
 
-def worthwhile_parts(env_id: str, num_envs: int, threads: int) -> int:
-    """Return into how many parts to divide environments, so that one steps while the policy acts for the other.
+def worthwhile_groups(env_id: str, num_envs: int, threads: int) -> int:
+    """Return into how many groups to divide environments, so that one steps while the policy acts for the other.
 
     Args:
         env_id: one of `envpool_ids()`.
@@ -39,13 +42,13 @@ def worthwhile_parts(env_id: str, num_envs: int, threads: int) -> int:
 
 
 def join(results: list[tuple[Any, ...]]) -> Any:
-    """Put the parts' results of a reset or step together.
+    """Put the groups' results of a reset or step together.
 
     Args:
-        results: a tuple of arrays, and information, for each part.
+        results: a tuple of arrays, and information, for each group.
 
     Returns:
-        Arrays one below the other, and the first's information; one part's result as it is: its
+        Arrays one below the other, and the first's information; one group's result as it is: its
         observations may be a Dict.
     """
     if len(results) == 1:
@@ -62,20 +65,22 @@ class EnvPoolVectorEnv(VectorEnv):
         num_envs: N.
         seed: in [0, 2³¹ − N).
         threads: to step environments with; 0 for one a core.
-        parts: how many pools, each of as many environments and threads; what they do does not
+        groups: how many pools, each of as many environments and threads; what they do does not
             depend on it.
     """
 
-    def __init__(self, env_id: str, num_envs: int, seed: int, threads: int, parts: int = 1) -> None:
+    def __init__(
+        self, env_id: str, num_envs: int, seed: int, threads: int, groups: int = 1
+    ) -> None:
         import envpool
 
-        size = num_envs // parts
-        self.parts = [slice(start, start + size) for start in range(0, num_envs, size)]
+        size = num_envs // groups
+        self.groups = [slice(start, start + size) for start in range(0, num_envs, size)]
         self._pools: list[Any] = [
             envpool.make_gymnasium(
-                env_id, num_envs=size, seed=seed + part.start, num_threads=threads // parts
+                env_id, num_envs=size, seed=seed + group.start, num_threads=threads // groups
             )
-            for part in self.parts
+            for group in self.groups
         ]
         self.spec = gym.envs.registration.EnvSpec(env_id)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -112,17 +117,17 @@ class EnvPoolVectorEnv(VectorEnv):
             actions: (N, …), of any dtype.
 
         Returns:
-            Observations, rewards, terminated, truncated, and the first part's information.
+            Observations, rewards, terminated, truncated, and the first group's information.
         """
-        for number, part in enumerate(self.parts):
-            self.send(number, actions[part])
-        return join([self.receive(number) for number in range(len(self.parts))])
+        for number, group in enumerate(self.groups):
+            self.send(number, actions[group])
+        return join([self.receive(number) for number in range(len(self.groups))])
 
     def send(self, number: int, actions: np.ndarray) -> None:
-        """Let a part begin its step.
+        """Let a group begin its step.
 
         Args:
-            number: of the part.
+            number: of the group.
             actions: (n, …), of any dtype.
         """
         self._pools[number].send(actions.astype(self._action_dtype, copy=False))
@@ -130,10 +135,10 @@ class EnvPoolVectorEnv(VectorEnv):
     def receive(
         self, number: int
     ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Wait for a part to finish its step.
+        """Wait for a group to finish its step.
 
         Args:
-            number: of the part.
+            number: of the group.
 
         Returns:
             Its observations, rewards, terminated, truncated, information.

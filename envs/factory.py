@@ -1,4 +1,4 @@
-"""One way to make environments: EnvPool where it has the task, Gymnasium for everything else, or as the user says."""
+"""One way to make environments: EnvPool where it has the task, else Gymnasium; or as told."""
 
 import importlib.util
 from collections.abc import Callable
@@ -9,11 +9,16 @@ from typing import Literal
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from trpo.envs.door import Door
-from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids, worthwhile_parts
+from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids, worthwhile_groups
 from trpo.envs.errors import EnvError, missing_extra, unknown_id
-from trpo.envs.gymnasium_engine import find_spec, make_gymnasium, make_parallel
-from trpo.envs.time_limit import TimeLimitedDoor, end_process
+from trpo.envs.grouped import GroupedVectorEnv
+from trpo.envs.gymnasium_engine import (
+    find_spec,
+    make_gymnasium,
+    make_parallel,
+    make_recorded,
+)
+from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
 LONGEST_TIMEOUT = 1_000_000
@@ -44,16 +49,17 @@ class EnvironmentConfig:
 
 
 def make_vector_env(
-    env_id: str,
+    env: str | gym.Env | Callable[[], gym.Env],
     config: EnvironmentConfig,
     seed: int,
     threads: int = 0,
     on_hang: Callable[[str], None] = end_process,
-) -> Door:
-    """Make N environments behind the `Door`.
+) -> GroupedVectorEnv:
+    """Make N environments.
 
     Args:
-        env_id: an id of EnvPool or Gymnasium, or `module:Env-v0`.
+        env: an id of EnvPool or Gymnasium, or `module:Env-v0`; or a function that makes one
+            environment; or one environment, which stays the caller's to close.
         config: engine and N.
         seed: in [0, 2³¹ − N); Gymnasium's environments take it at their reset.
         threads: for EnvPool; 0 for one a core.
@@ -61,24 +67,30 @@ def make_vector_env(
             hang; has to end the process.
 
     Returns:
-        Observations (N, O), actions (N, A), autoreset NEXT_STEP.
+        Autoreset NEXT_STEP, in the environment's own spaces.
 
     Raises:
-        EnvError: if the id is unknown, its package or engine missing, or its observations
-            unsupported.
+        EnvError: if the id is unknown, its package or engine missing, or one environment is to
+            be many.
     """
     if config.engine == "gymnasium-async":
-        return Door(make_parallel(env_id, config.num_envs, config.step_timeout))
-    if config.engine == "envpool" or (config.engine == "auto" and env_id in envpool_ids()):
-        env = _make_envpool(env_id, config.num_envs, seed, threads)
-    elif config.engine == "auto" and find_spec(env_id) is None:
-        raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
+        return GroupedVectorEnv(make_parallel(env, config.num_envs, config.step_timeout))
+    if isinstance(env, str) and _uses_envpool(env, config.engine):
+        vector = _make_envpool(env, config.num_envs, seed, threads)
     else:
-        env = make_gymnasium(env_id, config.num_envs)
-    return TimeLimitedDoor(env, config.step_timeout, on_hang) if config.step_timeout else Door(env)
+        vector = make_gymnasium(env, config.num_envs)
+    if config.step_timeout:
+        return TimeLimitedVectorEnv(vector, config.step_timeout, on_hang)
+    return GroupedVectorEnv(vector)
 
 
-def make_recording_env(env_id: str, folder: Path) -> Door:
+def _uses_envpool(env_id: str, engine: Engine) -> bool:
+    if engine == "auto" and env_id not in envpool_ids() and find_spec(env_id) is None:
+        raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
+    return engine == "envpool" or (engine == "auto" and env_id in envpool_ids())
+
+
+def make_recording_env(env_id: str, folder: Path) -> GroupedVectorEnv:
     """Make one environment that writes a video of its first episode.
 
     Args:
@@ -86,14 +98,14 @@ def make_recording_env(env_id: str, folder: Path) -> Door:
         folder: for the video; made if need be.
 
     Returns:
-        N = 1, behind the `Door`.
+        N = 1.
 
     Raises:
         EnvError: if the id is unknown to Gymnasium, or what records or draws it is not installed.
     """
     if importlib.util.find_spec("moviepy") is None:
         raise missing_extra("a video", "video")
-    return Door(make_gymnasium(env_id, num_envs=1, video=folder))
+    return GroupedVectorEnv(make_recorded(env_id, folder))
 
 
 def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:
@@ -104,5 +116,5 @@ def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> Vector
     if env_id not in envpool_ids():
         raise unknown_id(env_id, envpool_ids())
     return EnvPoolVectorEnv(
-        env_id, num_envs, seed, threads, worthwhile_parts(env_id, num_envs, threads)
+        env_id, num_envs, seed, threads, worthwhile_groups(env_id, num_envs, threads)
     )

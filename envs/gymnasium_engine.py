@@ -3,20 +3,27 @@
 import importlib
 import multiprocessing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import (
+    AsyncVectorEnv,
+    AutoresetMode,
+    SyncVectorEnv,
+    VectorEnv,
+    VectorWrapper,
+)
 from gymnasium.wrappers import RecordVideo
 
 from trpo.envs.errors import EnvError, missing_extra, unknown_id
 
 
-def find_spec(env_id: str) -> gym.envs.registration.EnvSpec | None:
+def find_spec(env_id: str) -> EnvSpec | None:
     """Return the registered specification of an id, importing what registers it.
 
     Args:
@@ -113,44 +120,97 @@ class ProcessVectorEnv(VectorWrapper):
         self._processes.closed = True
 
 
-def make_gymnasium(env_id: str, num_envs: int, video: Path | None = None) -> VectorEnv:
-    """Make N copies of a registered environment in this process, autoreset NEXT_STEP.
+MakeEnv: TypeAlias = Callable[[], gym.Env]
+
+
+class Kept(gym.Wrapper):
+    """An environment that somebody else made, and will close."""
+
+    def close(self) -> None:  # noqa: D102
+        pass
+
+
+def make_gymnasium(env: str | gym.Env | MakeEnv, num_envs: int) -> VectorEnv:
+    """Make N environments in this process, autoreset NEXT_STEP.
 
     Args:
-        env_id: a registered id.
+        env: a registered id, one environment, or a function that makes one.
         num_envs: N.
-        video: folder for a video of each environment's first episode; `None` for no video.
 
     Returns:
-        The environment's own vector class if it has one of that autoreset mode, else Gymnasium's.
+        A registered environment's own vector class, if it has one of that autoreset mode, else
+        Gymnasium's.
+
+    Raises:
+        EnvError: if one environment is to be many, or it cannot be made.
     """
-    with _errors_of(env_id) as spec:
-        if video is not None:
-            record = partial(
-                RecordVideo, video_folder=str(video), episode_trigger=lambda episode: episode == 0
-            )
-            return _make_vec(env_id, num_envs, "sync", wrappers=[record], render_mode="rgb_array")
+    if not isinstance(env, str):
+        make = _maker(env, num_envs)
+        with _making(_name(env)):
+            return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
+    spec = _registered(env)
+    with _making(env, spec.entry_point):
         if spec.vector_entry_point is not None:
-            env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point")
-            if env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
-                return env
-            env.close()
-        return _make_vec(env_id, num_envs, "sync")
+            vector = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point")
+            if vector.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
+                return vector
+            vector.close()
+        return _make_vec(env, num_envs, "sync")
 
 
-def make_parallel(env_id: str, num_envs: int, timeout: float) -> VectorEnv:
-    """Make N copies of a registered environment in a process each, autoreset NEXT_STEP.
+def make_recorded(env_id: str, folder: Path) -> VectorEnv:
+    """Make one environment that writes a video of its first episode.
 
     Args:
         env_id: a registered id.
+        folder: for the video.
+
+    Returns:
+        N = 1, autoreset NEXT_STEP.
+    """
+    record = partial(
+        RecordVideo, video_folder=str(folder), episode_trigger=lambda episode: episode == 0
+    )
+    with _making(env_id, _registered(env_id).entry_point):
+        return _make_vec(env_id, 1, "sync", wrappers=[record], render_mode="rgb_array")
+
+
+def make_parallel(
+    env: str | gym.Env | MakeEnv, num_envs: int, timeout: float
+) -> "ProcessVectorEnv":
+    """Make N environments in a process each, autoreset NEXT_STEP.
+
+    Args:
+        env: a registered id, one environment, or a function that makes one.
         num_envs: N.
         timeout: seconds for a reset or step; 0 waits for ever.
 
     Returns:
-        A `ProcessVectorEnv`.
+        The environments, all of which are ended if one is lost.
+
+    Raises:
+        EnvError: if one environment is to be many, or it cannot be made.
     """
-    with _errors_of(env_id):
-        return ProcessVectorEnv(_make_vec(env_id, num_envs, "async"), timeout)
+    if not isinstance(env, str):
+        make = _maker(env, num_envs)
+        with _making(_name(env)):
+            vector = AsyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
+            return ProcessVectorEnv(vector, timeout)
+    with _making(env, _registered(env).entry_point):
+        return ProcessVectorEnv(_make_vec(env, num_envs, "async"), timeout)
+
+
+def _maker(env: gym.Env | MakeEnv, num_envs: int) -> MakeEnv:
+    if not isinstance(env, gym.Env):
+        return env
+    if num_envs != 1:
+        hint = "expected 1 for an environment; to have more, give a function that makes one"
+        raise EnvError(f"num_envs = {num_envs}: {hint}")
+    return lambda: Kept(env)
+
+
+def _name(env: gym.Env | MakeEnv) -> str:
+    return str(env) if isinstance(env, gym.Env) else getattr(env, "__qualname__", str(env))
 
 
 def _make_vec(env_id: str, num_envs: int, mode: str, **options: Any) -> Any:
@@ -160,23 +220,23 @@ def _make_vec(env_id: str, num_envs: int, mode: str, **options: Any) -> Any:
     )
 
 
-@contextmanager
-def _errors_of(env_id: str) -> Iterator[gym.envs.registration.EnvSpec]:
-    """Yield the specification of an id; whatever goes wrong while it is made becomes an `EnvError`."""
+def _registered(env_id: str) -> EnvSpec:
     spec = find_spec(env_id)
     if spec is None:
         raise unknown_id(env_id, gym.registry)
+    return spec
+
+
+@contextmanager
+def _making(name: str, entry_point: object = None) -> Iterator[None]:
+    """Turn whatever goes wrong while an environment is made into an `EnvError`."""
     try:
-        yield spec
+        yield
     except gym.error.DependencyNotInstalled as error:
         for extra in ("box2d", "mujoco"):
-            if extra in str(spec.entry_point):
-                raise missing_extra(env_id, extra) from error
-        raise EnvError(f"environment {env_id!r}: {error}") from error
+            if extra in str(entry_point):
+                raise missing_extra(name, extra) from error
+        raise EnvError(f"environment {name!r}: {error}") from error
     except Exception as error:
-        said = str(error).strip().partition("\n")[0]
-        raise EnvError(
-            f"environment {env_id!r} cannot be made: {type(error).__name__}: {said}".removesuffix(
-                ": "
-            )
-        ) from error
+        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise EnvError(f"environment {name!r} cannot be made: {said.removesuffix(': ')}") from error

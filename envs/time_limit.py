@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from gymnasium.vector import VectorEnv
 
-from trpo.envs.door import Door, Step
+from trpo.envs.envpool_engine import Step
+from trpo.envs.grouped import GroupedVectorEnv
 
 # looks in a time limit; a process that was stopped, or a computer that slept, misses them and is
 # not late
@@ -26,8 +27,8 @@ def end_process(said: str) -> NoReturn:
     os._exit(1)
 
 
-class TimeLimitedDoor(Door):
-    """A door that watches every reset and step from a thread of its own.
+class TimeLimitedVectorEnv(GroupedVectorEnv):
+    """Vector environments whose every reset and step is watched from a thread of its own.
 
     Args:
         env: whose code lets other threads run, as all Python code does, and EnvPool's.
@@ -62,10 +63,10 @@ class TimeLimitedDoor(Door):
             return super().reset(seed=seed, options=options)
 
     def receive(self, number: int) -> Step:
-        """Wait for a part's step; every step goes through here.
+        """Wait for a group's step; every step goes through here.
 
         Args:
-            number: of the part.
+            number: of the group.
 
         Returns:
             As `step`, of its environments.

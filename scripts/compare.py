@@ -15,7 +15,7 @@ import tyro
 
 from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component
-from trpo.agents.rollout import WorldError, world_errors
+from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.trainer import Trainer
 from trpo.scripts.command import UsageError, parse
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
         untrained = untrained_return(
             grid, cells[0]
         )  # first: a bad environment leaves nothing behind
-    except WorldError as error:
+    except BrokenEnvironmentError as error:
         raise UsageError(f"{options.env} {error}") from error
     out.mkdir(parents=True, exist_ok=True)
     grid.claim()
@@ -165,7 +165,7 @@ def untrained_return(grid: Grid, cell: Cell, episodes: int = 100) -> float:
         closing(
             replace(run, environment=replace(run.environment, num_envs=episodes)).make_env(seed)
         ) as env,
-        world_errors(),
+        environment_errors(),
     ):
         played = evaluate(env, trainer.agent, seed, trainer.randomness.generator(Component.ACTIONS))
     return float(np.mean([episode.undiscounted_return for episode in played]))

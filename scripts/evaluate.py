@@ -16,7 +16,7 @@ from trpo.agents.checkpoint_folder import BEST, CheckpointFolder
 from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import Episode
-from trpo.agents.trainer import with_prefix
+from trpo.agents.trainer import without_prefix
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.command import parse, warn
 from trpo.scripts.display import print_facts
@@ -104,7 +104,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
         agent = Agent(
             env.single_observation_space, env.single_action_space, run.learner, randomness
         )
-        agent.load_state_dict(with_prefix(tensors, "agent."))
+        agent.load_tensors(without_prefix("agent.", tensors))
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
             return evaluate(env, agent, seed, noise)

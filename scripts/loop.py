@@ -30,7 +30,7 @@ def learn(
             last = trainer.finished or bool(interrupt.signal)
             if last:
                 telemetry.write_results(display.results())
-            if last or trainer.at_boundary:
+            if last or trainer.at_resume_point:
                 telemetry.sync()  # before the checkpoint, which is never ahead of the table
                 checkpoints.save(trainer)
             if last:

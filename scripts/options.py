@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from trpo.agents.config import LearnerConfig
-from trpo.envs.door import Door
+from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.envs.time_limit import end_process
 from trpo.scripts.command import parse
@@ -60,7 +60,7 @@ class TrainOptions:
         """Threads to use, at least 1."""
         return self.threads or cpu_count()
 
-    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> Door:
+    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> GroupedVectorEnv:
         """Make the run's vector environment.
 
         Args:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trpo.agents.batch import Batch
+from trpo.agents.encoders import flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 
 torch.set_num_threads(1)  # tests share their cores with one another
@@ -40,7 +41,9 @@ def make_problem(
     space: gym.Space, hidden: tuple[int, ...], size: int = 40, seed: int = 0
 ) -> Problem:
     generator = torch.Generator().manual_seed(seed)
-    policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(hidden=hidden), generator).double()
+    policy = make_policy(
+        flat_features(OBSERVATION_SIZE), space, PolicyConfig(hidden=hidden), generator
+    ).double()
     with torch.no_grad():
         for parameter in (
             policy.parameters()
@@ -57,6 +60,8 @@ def make_problem(
             log_probs=policy.distribution(output).log_prob(actions),
             advantages=torch.randn(size, generator=generator, dtype=torch.float64),
             returns=torch.randn(size, generator=generator, dtype=torch.float64),
+            times=torch.arange(size),
+            environments=torch.zeros(size, dtype=torch.int64),
         )
     return Problem(policy, batch)
 

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 from tests.conftest import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
 from trpo.agents.batch import Batch
+from trpo.agents.encoders import flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.report import Status, StepReport
@@ -35,7 +36,9 @@ def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
 
     size = round(4096 ** uniform(0, 1))
     space, hidden = list(ACTION_SPACES.values())[seed % 4], list(HIDDEN.values())[seed % 3]
-    policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(hidden=hidden), generator)
+    policy = make_policy(
+        flat_features(OBSERVATION_SIZE), space, PolicyConfig(hidden=hidden), generator
+    )
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += uniform(0, 1) * torch.randn(parameter.shape, generator=generator)
@@ -58,7 +61,9 @@ def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
         log_probs = policy.distribution(output).log_prob(actions)
     damping = [0.0, 1e-8, 1e-3, 0.1][int(torch.randint(4, (), generator=generator))]
     config = TrustRegionConfig(max_kl=10 ** uniform(-6, 0), damping=damping)
-    return policy, Batch(observations, actions, log_probs, advantages, advantages), config
+    places = torch.arange(size), torch.zeros(size, dtype=torch.int64)
+    batch = Batch(observations, actions, log_probs, advantages, advantages, *places)
+    return policy, batch, config
 
 
 def step(seed: int) -> tuple[StepReport, str]:

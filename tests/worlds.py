@@ -177,6 +177,11 @@ SPACES = {
 
 def register() -> None:
     """Make the environments known to Gymnasium; called when the module is imported."""
+    camera = gym.spaces.Dict({
+        "camera": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8),
+        "speed": gym.spaces.Box(-1, 1, (2,)),
+    })
+    gym.register("TestCamera-v0", lambda: Worlds(camera, gym.spaces.Discrete(3)))
     for name, (observations, actions) in SPACES.items():
         gym.register(f"Test{name.capitalize()}-v0", lambda o=observations, a=actions: Worlds(o, a))
     gym.register(

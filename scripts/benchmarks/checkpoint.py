@@ -86,8 +86,8 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
             updating += record.metrics["time/seconds"]
             telemetry.write(record)
             watch.lap("logging")
-            if trainer.at_boundary:
-                cut += int(trainer.collector.lengths.sum())
+            if trainer.at_resume_point:
+                cut += int(trainer.environments.collector.lengths.sum())
                 telemetry.sync()
                 checkpoints.save(trainer)
                 watch.lap("saving")

@@ -15,6 +15,7 @@ import tyro
 from torch import Tensor
 
 from trpo.agents.batch import Batch
+from trpo.agents.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.fisher import fisher_vector_product
@@ -102,7 +103,10 @@ def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Ca
     """
     generator = torch.Generator().manual_seed(0)
     policy = make_policy(
-        OBSERVATIONS, gym.spaces.Box(-1, 1, (ACTIONS,)), PolicyConfig((width, width)), generator
+        flat_features(OBSERVATIONS),
+        gym.spaces.Box(-1, 1, (ACTIONS,)),
+        PolicyConfig((width, width)),
+        generator,
     )
     with torch.no_grad():
         observations = torch.randn(batch_size, OBSERVATIONS, generator=generator)
@@ -110,7 +114,13 @@ def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Ca
         actions = policy.act(output, policy.draw_noise(1, batch_size, generator)[0])
         log_probs = policy.distribution(output).log_prob(actions)
     batch = Batch(
-        observations, actions, log_probs, torch.randn(batch_size, generator=generator), log_probs
+        observations,
+        actions,
+        log_probs,
+        advantages=torch.randn(batch_size, generator=generator),
+        returns=log_probs,
+        times=torch.arange(batch_size),
+        environments=torch.zeros(batch_size, dtype=torch.int64),
     )
     model, microbatches = policy.model(), batch.microbatches(batch_size, reducer)
     v = torch.randn(

@@ -15,7 +15,7 @@ import tyro
 
 from trpo.agents.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
-from trpo.envs.door import Door
+from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.scripts.command import UsageError, parse
 from trpo.scripts.options import TrainOptions, parse_train_options
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str]) -> int:
             "environment alone": environment_alone(run.make_env(seed=0)),
             "training": training,
         }
-        if len(training.trainer.collector.env.parts) > 1:
-            whole = Door(
+        if len(training.trainer.environments.collector.env.groups) > 1:
+            whole = GroupedVectorEnv(
                 EnvPoolVectorEnv(env, run.environment.num_envs, seed=0, threads=run.cpu_threads)
             )
             contenders["environment alone, undivided"] = environment_alone(whole)
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def environment_alone(env: Door, steps: int = 1000) -> Contender:
+def environment_alone(env: GroupedVectorEnv, steps: int = 1000) -> Contender:
     """Return the floor: the same vector environment, stepped as training does with actions drawn beforehand, and nothing else.
 
     Args:
@@ -125,19 +125,16 @@ def environment_alone(env: Door, steps: int = 1000) -> Contender:
     """
     env.reset(seed=0)
     size = env.num_envs
-    actions = [
-        np.stack([env.single_action_space.sample() for _ in range(size)]).reshape(size, -1)
-        for _ in range(64)
-    ]
+    actions = [np.stack([env.single_action_space.sample() for _ in range(size)]) for _ in range(64)]
 
     def contender() -> float:
         start = time.perf_counter()
         for t in range(steps + 1):
-            for number, part in enumerate(env.parts):
+            for number, group in enumerate(env.groups):
                 if t > 0:
                     env.receive(number)
                 if t < steps:
-                    env.send(number, actions[t % len(actions)][part])
+                    env.send(number, actions[t % len(actions)][group])
         return steps * size / (time.perf_counter() - start)
 
     return contender

@@ -148,7 +148,7 @@ def test_environments_start_afresh_only_as_often_as_is_allowed_and_leave_nothing
         pytest.raises(TrainingError, match=r"the process of an .* died, in update 2$"),
     ):
         run(trainer, 2)
-    assert trainer.restarts == 1
+    assert trainer.environments.restarts == 1
     del trainer
     assert len(multiprocessing.active_children()) == before
     assert open_files() <= files
@@ -164,7 +164,7 @@ def test_what_environments_raise_or_return_is_no_reason_to_restart_them():
         trainer = make_trainer(env_id, engine, trainer={"max_restarts": 3})
         with closing(trainer), pytest.raises(TrainingError):
             run(trainer, 1)
-        assert trainer.restarts == 0
+        assert trainer.environments.restarts == 0
 
 
 def test_a_batch_of_resets_alone_is_named():

@@ -7,6 +7,7 @@ import pytest
 from tests.agents.test_trainer import make_trainer, run
 from trpo.agents.checkpoint import CheckpointError, load_checkpoint
 from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.rollout import Episode
 
 
 def trained(path: Path, updates: int, **loop) -> CheckpointFolder:
@@ -15,7 +16,7 @@ def trained(path: Path, updates: int, **loop) -> CheckpointFolder:
     trainer = make_trainer(trainer=loop)
     for _ in range(updates):
         run(trainer, 1)
-        if trainer.at_boundary or trainer.update == updates:
+        if trainer.at_resume_point or trainer.update == updates:
             folder.save(trainer)
     return folder
 
@@ -40,7 +41,7 @@ def test_the_best_is_not_the_newest_when_returns_fall(tmp_path: Path):
     run(trainer, 2)
     folder.save(trainer)
     run(trainer, 2)
-    trainer.recent.extend(trainer.recent.maxlen * [trainer.recent[0].__class__(-1.0, 1)])
+    trainer.episodes.add(100 * [Episode(-1.0, 1)])
     folder.save(trainer)
     assert load_checkpoint(tmp_path / "best.safetensors")[1]["update"] == 2
 

@@ -18,7 +18,7 @@ def test_equals_plain_episodes_of_the_mode():
     agent = Agent(
         env.single_observation_space, env.single_action_space, LearnerConfig(), Randomness(1)
     )
-    agent.observation_normalizer.update(torch.randn(100, 3) * 2 + 1)
+    agent.preprocessor.update(torch.randn(100, 3) * 2 + 1)
     before = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
     episodes = evaluate(env, agent, SEED, generator=None)
     for n, episode in enumerate(episodes):
@@ -27,10 +27,10 @@ def test_equals_plain_episodes_of_the_mode():
         total, done, length = 0.0, False, 0
         while not done:
             with torch.no_grad():
-                mode = agent.policy.network(
-                    agent.observation_normalizer(torch.as_tensor(observation))
-                )
-            observation, reward, terminated, truncated, _ = plain.step(mode.clamp(-2, 2).numpy())
+                mode = agent.policy.network(torch.as_tensor(observation)[None])[0]
+            observation, reward, terminated, truncated, _ = plain.step(
+                2 * mode.clamp(-1, 1).numpy()
+            )
             total, done, length = total + float(reward), terminated or truncated, length + 1
         assert episode.undiscounted_return == pytest.approx(total, rel=1e-4)
         assert episode.length == length == 200

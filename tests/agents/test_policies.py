@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from trpo.agents.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.validation import ConfigError
 
@@ -61,7 +62,7 @@ def test_spaces_of_any_shape_are_flattened(shape):
         gym.spaces.MultiDiscrete(nvec),
         gym.spaces.MultiBinary(shape),
     ):
-        policy = make_policy(OBSERVATION_SIZE, space, PolicyConfig(), generator)
+        policy = make_policy(flat_features(OBSERVATION_SIZE), space, PolicyConfig(), generator)
         action = policy.act(
             policy.network(torch.zeros(7, OBSERVATION_SIZE)), policy.draw_noise(1, 7, generator)[0]
         )
@@ -70,7 +71,7 @@ def test_spaces_of_any_shape_are_flattened(shape):
 
 def test_starts_near_uniform():
     policy = make_policy(
-        OBSERVATION_SIZE,
+        flat_features(OBSERVATION_SIZE),
         ACTION_SPACES["discrete"],
         PolicyConfig(),
         torch.Generator().manual_seed(0),
@@ -85,4 +86,4 @@ def test_unsupported_space_is_named():
     with pytest.raises(
         ConfigError, match=r"action space Text.* is not supported: expected Box, Discrete"
     ):
-        make_policy(3, gym.spaces.Text(5), PolicyConfig(), torch.Generator())
+        make_policy(flat_features(3), gym.spaces.Text(5), PolicyConfig(), torch.Generator())

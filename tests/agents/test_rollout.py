@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from trpo.agents.normalization import ObservationNormalizer
+from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
+from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.rollout import Collector, Rollout
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
@@ -17,15 +18,19 @@ def collect(
     env_id: str, engine: str, rollouts=2, steps=STEPS, initial_log_std=0.5, envs=ENVS, threads=1
 ):
     env = make_vector_env(env_id, EnvironmentConfig(engine, envs), SEED, threads)
-    size = env.single_observation_space.shape[0]
+    space = env.single_observation_space
+    preprocessor = Preprocessor(space, NormalizationConfig())
+    statistics = torch.randn(50, *space.shape, generator=torch.Generator().manual_seed(0)) * 2
+    preprocessor.update(statistics)
+    features = Features(preprocessor, FlatEncoder(space, torch.Generator()))
     config = PolicyConfig(hidden=(8,), initial_log_std=initial_log_std)
-    policy = make_policy(size, env.single_action_space, config, torch.Generator().manual_seed(0))
-    collector, normalizer = Collector(env, SEED), ObservationNormalizer(size, 10.0)
-    normalizer.update(torch.randn(50, size, generator=torch.Generator().manual_seed(0)) * 2)
+    generator = torch.Generator().manual_seed(0)
+    policy = make_policy(features, env.single_action_space, config, generator)
+    collector = Collector(env, SEED)
     for k in range(rollouts):
         rollout = Rollout(steps, env, policy)
-        episodes = collector.collect(policy, normalizer, rollout, torch.Generator().manual_seed(k))
-        yield rollout, episodes, policy, normalizer
+        episodes = collector.collect(policy, rollout, torch.Generator().manual_seed(k))
+        yield rollout, episodes, policy
     env.close()
 
 
@@ -49,7 +54,7 @@ def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
         for k, (rollout, *_) in enumerate(rollouts):
             for t in range(STEPS):
                 np.testing.assert_allclose(
-                    rollout.raw_observations[t, n], observation, rtol=1e-5, atol=1e-6
+                    rollout.observations[t, n], observation, rtol=1e-5, atol=1e-6
                 )
                 assert rollout.valid[t, n] == (not done)
                 if done:
@@ -59,7 +64,8 @@ def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
                     continue
                 action = rollout.actions[t, n].numpy()
                 if isinstance(env.action_space, gym.spaces.Box):
-                    action = np.clip(action, env.action_space.low, env.action_space.high)
+                    low, high = env.action_space.low, env.action_space.high
+                    action = low + (high - low) * (np.clip(action, -1, 1) + 1) / 2
                 else:
                     action = int(action[0])
                 observation, reward, terminated, truncated, _ = env.step(action)
@@ -70,7 +76,7 @@ def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
                     truncated,
                 )
                 np.testing.assert_allclose(
-                    rollout.raw_observations[t + 1, n], observation, rtol=1e-5, atol=1e-6
+                    rollout.observations[t + 1, n], observation, rtol=1e-5, atol=1e-6
                 )
                 if done:
                     finished.append((k, t, n, total, length))
@@ -113,22 +119,20 @@ def test_rollout_has_whole_episodes_and_masked_resets(env_id, engine):
     ("env_id", "engine"), [("Pendulum-v1", "gymnasium"), ("CartPole-v1", "envpool")]
 )
 def test_stored_outputs_are_the_policys_at_the_stored_observations(env_id, engine):
-    for rollout, _, policy, normalizer in collect(env_id, engine):
+    for rollout, _, policy in collect(env_id, engine):
         with torch.no_grad():
-            assert torch.equal(rollout.observations, normalizer(rollout.raw_observations))
-            assert torch.allclose(
-                rollout.outputs, policy.network(rollout.observations[:-1]), atol=1e-6
-            )
+            outputs = policy.network(rollout.observations[:-1])
+            assert torch.allclose(rollout.outputs, outputs, atol=1e-6)
 
 
-def test_a_rollout_in_two_parts_equals_one_in_one():
+def test_a_rollout_in_two_groups_equals_one_in_one():
     """But for rounding: the policy acts for half of the environments at a time."""
     whole, halves = (
         list(collect("Hopper-v5", "envpool", steps=30, envs=4, threads=threads))
         for threads in (1, 2)
     )
     for (one, episodes, *_), (other, same_episodes, *_) in zip(whole, halves, strict=True):
-        for name in ("raw_observations", "observations", "outputs", "actions", "rewards"):
+        for name in ("observations", "outputs", "actions", "rewards"):
             torch.testing.assert_close(
                 getattr(one, name), getattr(other, name), rtol=1e-3, atol=1e-3
             )
@@ -141,6 +145,6 @@ def test_a_rollout_in_two_parts_equals_one_in_one():
 
 
 def test_actions_are_stored_as_sampled_not_as_clipped():
-    """With a deviation of e¹·⁵ many of Pendulum's actions leave [-2, 2]; the plain loop above shows they arrive clipped."""
-    ((rollout, *_),) = collect("Pendulum-v1", "gymnasium", rollouts=1, initial_log_std=1.5)
-    assert (rollout.actions.abs() > 2).float().mean() > 0.1
+    """With a deviation of √e many actions leave [-1, 1]; the plain loop above shows they arrive clipped."""
+    ((rollout, *_),) = collect("Pendulum-v1", "gymnasium", rollouts=1, initial_log_std=0.5)
+    assert (rollout.actions.abs() > 1).float().mean() > 0.1

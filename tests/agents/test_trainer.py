@@ -9,12 +9,13 @@ import torch
 
 import tests.worlds  # noqa: F401 registers environments
 from trpo.agents.config import LearnerConfig, TrainerConfig
+from trpo.agents.encoders import Encoder
 from trpo.agents.metrics import METRICS
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.ppo import PpoConfig
 from trpo.agents.trainer import Trainer, TrainingError
-from trpo.agents.trpo import TrpoConfig
+from trpo.agents.trpo import Trpo, TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import OptimizerName, VpgConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
@@ -42,9 +43,7 @@ def run(trainer: Trainer, updates: int):
 
 
 def parameters(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([
-        tensor.double().reshape(-1) for tensor in trainer.agent.state_dict().values()
-    ])
+    return torch.cat([tensor.double().reshape(-1) for tensor in trainer.agent.tensors().values()])
 
 
 def untimed(record):
@@ -66,13 +65,13 @@ def test_same_seed_same_run_bit_for_bit(env_id, engine):
     assert not torch.equal(parameters(one), parameters(third))
 
 
-def test_same_seed_same_run_with_environments_in_two_parts():
+def test_same_seed_same_run_with_environments_in_two_groups():
     one, other = (make_trainer("Hopper-v5", threads=2) for _ in range(2))
     assert list(map(untimed, run(one, 3))) == list(
         map(untimed, run(other, 3))
     )  # the third after fresh environments
     assert torch.equal(parameters(one), parameters(other))
-    assert len(one.collector.env.parts) == 2
+    assert len(one.environments.env.groups) == 2
 
 
 LEARNERS = {
@@ -92,7 +91,7 @@ def test_a_run_continued_at_a_boundary_equals_one_never_stopped(env_id, learner)
     expected = run(whole, 5)
     first = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
     run(first, 2)
-    assert first.at_boundary
+    assert first.at_resume_point
     tensors, state = first.snapshot()
     second = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
     second.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
@@ -143,29 +142,28 @@ def test_reported_returns_are_raw():
 def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
     trainer = make_trainer("Pendulum-v1")
     run(trainer, 1)
-    normalizer = trainer.agent.observation_normalizer
+    normalizer = trainer.agent.preprocessor.leaves[0].normalizer
     shift = normalizer.shift.clone()
     seen = []
-    trainer.update_policy = spy(
-        trainer.update_policy, lambda: seen.append(normalizer.shift.clone())
+
+    class Watching(Trpo):
+        def __call__(self, batch, generator):
+            seen.append(normalizer.shift.clone())
+            return super().__call__(batch, generator)
+
+    loop = trainer.config.trainer
+    trainer.update_policy = Watching(
+        trainer.agent.policy, trainer.config.trpo, loop.microbatch_size
     )
     run(trainer, 1)
     assert torch.equal(seen[0], shift)  # as it was when the batch was collected
     assert not torch.equal(normalizer.shift, shift)  # and updated after
 
 
-def spy(function, look):
-    def wrapped(*arguments):
-        look()
-        return function(*arguments)
-
-    return wrapped
-
-
 def test_a_batch_of_another_policy_is_noticed():
     trainer = make_trainer("Pendulum-v1")
     run(trainer, 1)
-    collect = trainer.collector.collect
+    collect = trainer.environments.collector.collect
 
     def collect_then_tamper(*arguments):
         episodes = collect(*arguments)
@@ -174,7 +172,7 @@ def test_a_batch_of_another_policy_is_noticed():
         )
         return episodes
 
-    trainer.collector.collect = collect_then_tamper
+    trainer.environments.collector.collect = collect_then_tamper
     with pytest.raises(TrainingError, match="policy that acted is not the one"):
         run(trainer, 1)
 
@@ -195,10 +193,11 @@ def test_without_normalisation_the_observations_are_raw():
         "Pendulum-v1", normalize=NormalizationConfig(observations=False, rewards=False)
     )
     run(trainer, 2)
-    assert torch.equal(trainer.rollout.observations, trainer.rollout.raw_observations)
+    observations = trainer.rollout.observations
+    assert torch.equal(trainer.agent.preprocessor(observations), observations)
 
 
-def test_fisher_stride_and_chunks_run_through_the_loop():
+def test_fisher_stride_and_microbatches_run_through_the_loop():
     whole = make_trainer("Pendulum-v1")
     cut = make_trainer("Pendulum-v1", trainer={"microbatch_size": 50})
     strided = make_trainer("Pendulum-v1", trpo=TrpoConfig(fisher_stride=4))
@@ -210,3 +209,42 @@ def test_fisher_stride_and_chunks_run_through_the_loop():
 def test_batch_must_be_a_multiple_of_the_environments():
     with pytest.raises(ConfigError, match="batch_size = 250 is not a multiple of num_envs = 8"):
         make_trainer(trainer={"batch_size": 250})
+
+
+class Convolutional(Encoder):
+    """A small convolutional network for the camera, beside a vector."""
+
+    def __init__(self, space, generator):
+        super().__init__(4 * 3 * 3 + 2)
+        self.filters = torch.nn.Conv2d(3, 4, 3, stride=2)
+        torch.nn.init.orthogonal_(self.filters.weight, generator=generator)
+
+    def forward(self, observation):
+        image = observation["camera"].movedim(-1, -3)  # channels first
+        return torch.cat([self.filters(image).relu().flatten(1), observation["speed"]], dim=1)
+
+
+def test_any_encoder_is_trained_within_the_limit():
+    config = EnvironmentConfig("gymnasium", num_envs=4)
+    learner = LearnerConfig(
+        trainer=TrainerConfig(total_steps=10**9, batch_size=128, checkpoint_interval=2),
+        policy=PolicyConfig(hidden=(8,)),
+        value=ValueConfig(hidden=(8,)),
+    )
+
+    def make():
+        return Trainer(
+            lambda seed: make_vector_env("TestCamera-v0", config, seed), learner, 1, Convolutional
+        )
+
+    trainer = make()
+    before = trainer.agent.policy.network.features.encoder.filters.weight.clone()
+    records = run(trainer, 2)
+    after = trainer.agent.policy.network.features.encoder.filters.weight
+    assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)
+    assert any(record.status is Status.ACCEPTED for record in records)
+    assert not torch.equal(before, after)
+    tensors, state = trainer.snapshot()
+    other = make()
+    other.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
+    assert list(map(untimed, run(other, 1))) == list(map(untimed, run(trainer, 1)))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from trpo.agents.encoders import flat_features
 from trpo.agents.metrics import METRICS
 from trpo.agents.value_fit import make_fit
 from trpo.agents.value_function import ValueConfig, ValueFunction
@@ -14,7 +15,9 @@ from trpo.reference import dense_fisher
 
 def setup(config: ValueConfig, size=200):
     batch = make_problem(ACTION_SPACES["discrete"], (), size=size).batch
-    value = ValueFunction(OBSERVATION_SIZE, config, torch.Generator().manual_seed(0)).double()
+    value = ValueFunction(
+        flat_features(OBSERVATION_SIZE), config, torch.Generator().manual_seed(0)
+    ).double()
     return value, batch
 
 

@@ -1,8 +1,9 @@
-"""EnvPool in parts: what environments do does not depend on how many there are."""
+"""EnvPool in groups: what environments do does not depend on how many there are."""
 
 import numpy as np
 import pytest
 
+from trpo.agents.observations import leaves
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
@@ -10,9 +11,9 @@ ENVS, SEED = 8, 3
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5"])
-def test_parts_do_what_the_whole_does(env_id):
+def test_groups_do_what_the_whole_does(env_id):
     whole, together, alternating = (
-        EnvPoolVectorEnv(env_id, ENVS, SEED, threads=2, parts=parts) for parts in (1, 2, 2)
+        EnvPoolVectorEnv(env_id, ENVS, SEED, threads=2, groups=groups) for groups in (1, 2, 2)
     )
     observations, _ = whole.reset()
     for env in (together, alternating):
@@ -25,10 +26,10 @@ def test_parts_do_what_the_whole_does(env_id):
         for one, other in zip(expected, together.step(actions), strict=False):
             np.testing.assert_array_equal(one, other)
         for number in (1, 0):
-            sent = actions[alternating.parts[number]].copy()
+            sent = actions[alternating.groups[number]].copy()
             alternating.send(number, sent)
             sent[:] = 0  # what was sent is sent
-        for number, part in enumerate(alternating.parts):
+        for number, part in enumerate(alternating.groups):
             for one, other in zip(expected, alternating.receive(number), strict=False):
                 np.testing.assert_array_equal(one[part], other)
         ended += expected[2].sum()
@@ -36,7 +37,7 @@ def test_parts_do_what_the_whole_does(env_id):
 
 
 @pytest.mark.parametrize(
-    ("env_id", "num_envs", "threads", "parts"),
+    ("env_id", "num_envs", "threads", "groups"),
     [
         ("Hopper-v5", 16, 2, [slice(0, 8), slice(8, 16)]),
         ("Hopper-v5", 6, 5, [slice(0, 3), slice(3, 6)]),
@@ -46,15 +47,18 @@ def test_parts_do_what_the_whole_does(env_id):
         ("CheetahRun-v1", 4, 2, [slice(0, 4)]),  # observations are a Dict
     ],
 )
-def test_what_is_divided(env_id, num_envs, threads, parts):
+def test_what_is_divided(env_id, num_envs, threads, groups):
     env = make_vector_env(env_id, EnvironmentConfig("envpool", num_envs), SEED, threads)
-    assert env.parts == parts
+    assert env.groups == groups
     env.reset()
-    actions = np.zeros((num_envs, *(env.single_action_space.shape or (1,))), np.float32)
-    for number, part in enumerate(parts):
+    actions = np.zeros((num_envs, *env.single_action_space.shape), np.float32)
+    for number, part in enumerate(groups):
         env.send(number, actions[part])
-    for number, part in enumerate(parts):
+    for number, part in enumerate(groups):
         observations, rewards, *_ = env.receive(number)
-        assert observations.shape == (part.stop - part.start, *env.single_observation_space.shape)
+        for leaf, space in zip(
+            leaves(observations), leaves(env.single_observation_space), strict=True
+        ):
+            assert leaf.shape == (part.stop - part.start, *space.shape)
         assert rewards.shape == (part.stop - part.start,)
     env.close()

@@ -43,11 +43,11 @@ def test_a_hang_is_told():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_that_envpool_takes_too_long_is_told(threads):
-    """Its C++ code lets other threads run; with two threads, the environments come in two parts."""
+    """Its C++ code lets other threads run; with two threads, the environments come in two groups."""
     told = []
     config = EnvironmentConfig("envpool", num_envs=256 * threads, step_timeout=0.02)
     env = make_vector_env("Humanoid-v5", config, seed=0, threads=threads, on_hang=told.append)
-    assert len(env.parts) == threads
+    assert len(env.groups) == threads
     env.env.reset(seed=0)  # which nobody watches
     env.send(0, np.zeros((256, 17)))  # 0.1 s
     env.receive(0)

@@ -166,8 +166,8 @@ def test_zero_advantages_do_not_divide_by_zero(problem):
 def test_no_curvature_is_a_status():
     problem = make_problem(ACTION_SPACES["discrete"], ())
     with torch.no_grad():  # a policy that is certain: its Fisher matrix is zero
-        problem.policy.network[-1].weight.zero_()
-        problem.policy.network[-1].bias.copy_(torch.tensor([1e4, 0.0, 0.0, 0.0]))
+        problem.policy.network.head[-1].weight.zero_()
+        problem.policy.network.head[-1].bias.copy_(torch.tensor([1e4, 0.0, 0.0, 0.0]))
     before = flat_parameters(problem.policy)
     report = step(
         problem, replace(CONFIG, damping=0.0), surrogate=lambda d, b: d.base_dist.logits[:, 0, 1]

@@ -1,0 +1,53 @@
+"""From a policy's actions to the environment's: scale, bounds, offsets and shape in one place."""
+
+import gymnasium as gym
+import numpy as np
+
+LARGEST_BOUND = 1e6  # a Box that reaches farther says what a number can be, not what it should be
+
+
+class ActionAdapter:
+    """Turns a policy's flat actions (N, A) into an environment's.
+
+    A bounded Box is scaled: the policy's [-1, 1] is the Box's [low, high], so that its deviation
+    means the same for torques and for steering angles. Where either side is unbounded, actions
+    are as the policy has them. Actions out of bounds are clipped here, where they leave; their
+    log-probability stays that of the unclipped action. Discrete actions get their `start`.
+
+    Args:
+        space: of one environment's actions.
+    """
+
+    def __init__(self, space: gym.Space) -> None:
+        self.shape = space.shape or ()
+        self.dtype = np.dtype(space.dtype)
+        self.scaled = False
+        self.bounds: tuple[np.ndarray, np.ndarray] | None = None
+        self.start: np.ndarray | int = 0
+        match space:
+            case gym.spaces.Box(low=low, high=high):
+                self.bounds = low, high
+                self.scaled = bool(max(np.abs(low).max(), np.abs(high).max()) <= LARGEST_BOUND)
+                if self.scaled:
+                    self.middle = (low / 2 + high / 2).astype(np.float32)
+                    self.half = (high / 2 - low / 2).astype(np.float32)
+            case gym.spaces.Discrete(start=start) | gym.spaces.MultiDiscrete(start=start):
+                self.start = start
+
+    def __call__(self, actions: np.ndarray) -> np.ndarray:
+        """Return actions as the environment takes them.
+
+        Args:
+            actions: (N, A), as the policy chose them.
+
+        Returns:
+            (N, *shape), in the action space and of its dtype.
+        """
+        actions = actions.reshape(-1, *self.shape)
+        if self.bounds is None:
+            return (actions + self.start).astype(self.dtype, copy=False)
+        if self.scaled:
+            actions = actions * self.half + self.middle
+        if self.dtype.kind in "iu":
+            actions = actions.round()
+        return actions.clip(*self.bounds).astype(self.dtype, copy=False)

@@ -1,0 +1,95 @@
+"""The environments of a run, from one fresh start to the next."""
+
+from collections.abc import Callable
+
+from gymnasium import Space
+
+from trpo.agents.policies import Policy
+from trpo.agents.randomness import Component, Randomness
+from trpo.agents.rollout import (
+    BrokenEnvironmentError,
+    Collector,
+    Episode,
+    Rollout,
+    VectorEnvironment,
+)
+
+MakeEnvironments = Callable[[int], VectorEnvironment]
+
+
+class Environments:
+    """Makes a run's environments, steps them, and starts them afresh where a process is lost.
+
+    Args:
+        make: seed ↦ N environments.
+        randomness: source of their seeds.
+        max_restarts: times that they may be started afresh because a process of theirs was lost.
+    """
+
+    def __init__(self, make: MakeEnvironments, randomness: Randomness, max_restarts: int) -> None:
+        self.make = make
+        self.randomness = randomness
+        self.max_restarts = max_restarts
+        self.restarts = 0
+        self.spaces: tuple[Space, Space] | None = None  # of the first, and of all that follow
+
+    def start(self, update: int) -> None:
+        """Make the environments that an update begins with, afresh.
+
+        Args:
+            update: updates before it; their seed follows from it.
+
+        Raises:
+            BrokenEnvironmentError: if they cannot be reset, or differ from those before.
+        """
+        self._start(self.randomness.integer(Component.ENVIRONMENT, update))
+
+    def collect(self, policy: Policy, rollout: Rollout, update: int) -> list[Episode]:
+        """Fill a rollout; from its beginning again where environments are lost meanwhile.
+
+        Args:
+            policy: chooses the actions.
+            rollout: overwritten.
+            update: updates before this one; the actions' noise follows from it.
+
+        Returns:
+            The episodes that ended, in the order in which they did.
+
+        Raises:
+            BrokenEnvironmentError: if environments fail, are lost once too often, or gave a rollout
+                that cannot be learned from.
+        """
+        while True:
+            noise = self.randomness.generator(Component.ACTIONS, update)
+            try:
+                episodes = self.collector.collect(policy, rollout, noise)
+            except BrokenEnvironmentError as failure:
+                self._restart(failure)
+            else:
+                rollout.check()
+                return episodes
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
+    def _start(self, seed: int) -> None:
+        self.env = self.make(seed)
+        self.env_id = self.env.spec.id if self.env.spec else "the environment"
+        spaces = self.env.single_observation_space, self.env.single_action_space
+        if spaces != (self.spaces or spaces):
+            changed = f"came with other spaces than before: {spaces}, not {self.spaces}"
+            raise BrokenEnvironmentError(changed)
+        self.spaces = spaces
+        try:
+            self.collector = Collector(self.env, seed)
+        except BrokenEnvironmentError as failure:
+            self._restart(failure)
+
+    def _restart(self, failure: BrokenEnvironmentError) -> None:
+        """Start afresh from another seed, if a process was lost and that is allowed."""
+        lost = isinstance(failure.__cause__, ChildProcessError)
+        if not lost or self.restarts >= self.max_restarts:
+            raise failure
+        self.restarts += 1
+        self._start(self.randomness.integer(Component.RESTART, self.restarts))

@@ -1,0 +1,65 @@
+"""What a run remembers of its episodes."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from trpo.agents.rollout import Episode
+
+RECENT = 100
+
+
+class EpisodeStatistics:
+    """Counts episodes, and keeps the last 100."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.recent = deque[Episode](maxlen=RECENT)
+
+    def add(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Count the episodes that an update ended.
+
+        Args:
+            episodes: in the order in which they ended; there may be none.
+
+        Returns:
+            By name, of `trpo.agents.metrics.METRICS`; no mean where there is no episode.
+        """
+        self.count += len(episodes)
+        self.recent.extend(episodes)
+        metrics = {"episode/count": float(self.count)}
+        if episodes:
+            metrics["episode/return"] = mean([e.undiscounted_return for e in episodes])
+            metrics["episode/length"] = mean([e.length for e in episodes])
+        if self.mean_return is not None:
+            metrics["episode/return_100"] = self.mean_return
+        return metrics
+
+    @property
+    def mean_return(self) -> float | None:
+        """Mean raw return of the last 100 episodes; `None` before the first has ended."""
+        return mean([e.undiscounted_return for e in self.recent]) if self.recent else None
+
+    def state(self) -> dict[str, int | list[list[float]]]:
+        """Return what is remembered, as JSON can hold it."""
+        recent = [[episode.undiscounted_return, episode.length] for episode in self.recent]
+        return {"episodes": self.count, "recent": recent}
+
+    def restore(self, count: int, recent: Sequence[tuple[float, int]]) -> None:
+        """Take over what `state` returned.
+
+        Args:
+            count: episodes ended since the run began.
+            recent: return and length of the last ones.
+        """
+        self.count = count
+        self.recent.clear()
+        self.recent.extend(Episode(*episode) for episode in recent)
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """Return the mean.
+
+    Args:
+        numbers: at least one.
+    """
+    return sum(numbers) / len(numbers)

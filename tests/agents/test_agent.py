@@ -1,0 +1,92 @@
+"""An agent acts: on one observation or many, in the action space, as the policy in training does."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import tests.worlds
+from trpo.agents.agent import Agent
+from trpo.agents.config import LearnerConfig
+from trpo.agents.policies import PolicyConfig
+from trpo.agents.randomness import Randomness
+from trpo.agents.value_function import ValueConfig
+from trpo.validation import ConfigError
+
+CONFIG = LearnerConfig(policy=PolicyConfig(hidden=(8,)), value=ValueConfig(hidden=(8,)))
+
+
+def make_agent(observations: gym.Space, actions: gym.Space, seed: int = 0) -> Agent:
+    return Agent(observations, actions, CONFIG, Randomness(seed))
+
+
+@pytest.mark.parametrize("name", tests.worlds.SPACES)
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_actions_are_in_the_space_for_one_observation_and_for_many(name, deterministic):
+    observations, actions = tests.worlds.SPACES[name]
+    agent = make_agent(observations, actions)
+    observations.seed(0)
+    samples = [observations.sample() for _ in range(5)]
+    single = [agent.act(sample, deterministic=deterministic)[0] for sample in samples]
+    assert all(actions.contains(action) for action in single)
+    batch = gym.vector.utils.concatenate(
+        observations, samples, gym.vector.utils.create_empty_array(observations, 5)
+    )
+    many, state = agent.act(batch, deterministic=deterministic)
+    assert state is None
+    assert many.shape == (5, *actions.shape)
+    if deterministic:
+        np.testing.assert_allclose(many, np.stack(single), rtol=1e-5, atol=1e-7)
+
+
+def test_samples_follow_from_the_generator():
+    agent = make_agent(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-2, 2, (2,)))
+    drawn = [
+        agent.act(np.zeros((4, 3)), deterministic=False, generator=torch.Generator().manual_seed(s))
+        for s in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    assert (drawn[0][0] != drawn[2][0]).any()
+
+
+@pytest.mark.parametrize("shape", [(2,), (4,), (5, 2), (1, 5, 3)])
+def test_an_observation_of_another_shape_is_refused(shape):
+    agent = make_agent(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
+    with pytest.raises(ConfigError, match=r"^observation of shape \(.*\): expected \(3,\), or N"):
+        agent.act(np.zeros(shape))
+
+
+def test_a_dicts_keys_may_come_in_any_order():
+    space = gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": gym.spaces.Discrete(3)})
+    agent = make_agent(space, gym.spaces.Box(-1, 1, (1,)))
+    sample = space.sample()
+    one, _ = agent.act(sample)
+    other, _ = agent.act(dict(reversed(sample.items())))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_tensors_are_the_agents_whole_state_and_each_stands_once():
+    spaces = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,))
+    one, other = make_agent(*spaces), make_agent(*spaces, seed=1)
+    one.preprocessor.update(torch.randn(50, 3) * 3 + 2)
+    tensors = one.tensors()
+    pointers = [tensor.data_ptr() for tensor in tensors.values()]
+    assert len(pointers) == len(set(pointers))
+    other.load_tensors({name: tensor.clone() for name, tensor in tensors.items()})
+    observation = np.ones(3, np.float32)
+    np.testing.assert_array_equal(one.act(observation)[0], other.act(observation)[0])
+    assert torch.equal(one.value_function(torch.ones(1, 3)), other.value_function(torch.ones(1, 3)))
+
+
+def test_tensors_of_another_configuration_are_refused():
+    box = gym.spaces.Box(-1, 1, (3,))
+    with pytest.raises(ConfigError, match="networks are not those of the configuration"):
+        make_agent(box, box).load_tensors(make_agent(box, gym.spaces.Discrete(2)).tensors())
+
+
+def test_values_do_not_depend_on_how_many_are_looked_at_together():
+    agent = make_agent(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
+    observations = torch.randn(50, 3)
+    with torch.no_grad():
+        whole, cut = agent.values(observations, 100), agent.values(observations, 7)
+    torch.testing.assert_close(whole, cut)
