@@ -1,5 +1,7 @@
 """What is trained, saved and put to use together: policy, value function, statistics, actions."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -8,23 +10,48 @@ import torch
 from torch import Tensor, nn
 
 from trpo.agents.actions import ActionAdapter
-from trpo.agents.config import LearnerConfig
 from trpo.agents.encoders import Features, FlatEncoder, MakeEncoder, Preprocessor
-from trpo.agents.normalization import RewardScaler
+from trpo.agents.normalization import NormalizationConfig, RewardScaler
 from trpo.agents.observations import Observation, count, leaves, map_leaves, select
-from trpo.agents.policies import make_policy
+from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.value_function import ValueFunction
+from trpo.agents.runs.checkpoint import Checkpoint, save_checkpoint
+from trpo.agents.runs.checkpoint_folder import read_checkpoint
+from trpo.agents.runs.errors import CheckpointError
+from trpo.agents.runs.typed_json import from_json, to_json
+from trpo.agents.tensor_names import with_prefix, without_prefix
+from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.validation import ConfigError
+
+TENSORS = "agent."  # what the names of its tensors begin with in a checkpoint
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """All that an agent is made from, but for its tensors: it stands in every checkpoint.
+
+    Args:
+        observation_space: of one environment.
+        action_space: of one environment.
+        policy: its network.
+        value: the value function's network, and its fit.
+        normalize: running statistics.
+        gamma: discount of the returns that rewards are scaled by.
+    """
+
+    observation_space: gym.Space
+    action_space: gym.Space
+    policy: PolicyConfig
+    value: ValueConfig
+    normalize: NormalizationConfig
+    gamma: float
 
 
 class Agent(nn.Module):
     """Policy, value function and statistics for one pair of spaces.
 
     Args:
-        observation_space: of one environment.
-        action_space: of one environment.
-        config: networks, normalisation, and the discount that scaled rewards share.
+        config: spaces, networks and statistics.
         randomness: source of the initial weights.
         make_encoder: from the observation space to an encoder, called for the policy and for the
             value function; by default all numbers in a row.
@@ -35,15 +62,14 @@ class Agent(nn.Module):
 
     def __init__(
         self,
-        observation_space: gym.Space,
-        action_space: gym.Space,
-        config: LearnerConfig,
+        config: AgentConfig,
         randomness: Randomness,
         make_encoder: MakeEncoder = FlatEncoder,
     ) -> None:
         super().__init__()
-        self.observation_space = observation_space
-        self.action_space = action_space
+        self.config = config
+        self.observation_space = observation_space = config.observation_space
+        self.action_space = action_space = config.action_space
         self.adapt_actions = ActionAdapter(action_space)
         self.preprocessor = Preprocessor(observation_space, config.normalize)
         policy, value = (randomness.generator(part) for part in (Component.POLICY, Component.VALUE))
@@ -53,7 +79,61 @@ class Agent(nn.Module):
 
         self.policy = make_policy(features(policy), action_space, config.policy, policy)
         self.value_function = ValueFunction(features(value), config.value, value)
-        self.reward_scaler = RewardScaler(config.trainer.gamma)
+        self.reward_scaler = RewardScaler(config.gamma)
+
+    @classmethod
+    def load(cls, path: str | Path, make_encoder: MakeEncoder = FlatEncoder) -> "Agent":
+        """Read a trained agent; no environment is needed, and no code of the file's runs.
+
+        Args:
+            path: a run's folder, for its newest checkpoint, or a file that `save` or a run wrote.
+            make_encoder: as the agent was made with.
+
+        Returns:
+            The agent, ready to act.
+
+        Raises:
+            CheckpointError: if there is no checkpoint, or it cannot be used.
+            ConfigError: if it was made with another encoder.
+        """
+        return cls.of_checkpoint(read_checkpoint(Path(path)), make_encoder)
+
+    @classmethod
+    def of_checkpoint(
+        cls, checkpoint: Checkpoint, make_encoder: MakeEncoder = FlatEncoder
+    ) -> "Agent":
+        """Make the agent that a checkpoint is of.
+
+        Args:
+            checkpoint: as it was read.
+            make_encoder: as the agent was made with.
+
+        Returns:
+            The agent, ready to act.
+
+        Raises:
+            CheckpointError: if the checkpoint says nothing of an agent.
+            ConfigError: if it was made with another encoder.
+        """
+        try:
+            config = from_json(AgentConfig, checkpoint.state.get("agent"))
+        except ValueError as error:
+            raise CheckpointError(f"a checkpoint's agent cannot be read: {error}") from error
+        agent = cls(config, Randomness(0), make_encoder)
+        agent.load_tensors(without_prefix(TENSORS, checkpoint.tensors))
+        return agent
+
+    def save(self, path: str | Path) -> None:
+        """Write all that acting needs: whole or not at all.
+
+        Args:
+            path: a file, by convention NAME.safetensors; its folder exists.
+        """
+        save_checkpoint(Path(path), with_prefix(TENSORS, self.tensors()), self.description())
+
+    def description(self) -> dict[str, object]:
+        """Return what a checkpoint says of the agent beside its tensors, as JSON can hold it."""
+        return {"agent": to_json(self.config)}
 
     @torch.inference_mode()
     def act(

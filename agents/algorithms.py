@@ -1,9 +1,6 @@
-"""The update rules there are, by the name that `--algorithm` takes; each finds its settings in the field of its name."""
+"""The update rules there are, by the name that `--algorithm` takes."""
 
-from collections.abc import Callable
-from typing import Any
-
-from trpo.agents.config import Algorithm, LearnerConfig
+from trpo.agents.config import LearnerConfig
 from trpo.agents.npg import Npg
 from trpo.agents.policies import Policy
 from trpo.agents.ppo import Ppo
@@ -11,13 +8,6 @@ from trpo.agents.trpo import Trpo
 from trpo.agents.update_rule import UpdateRule
 from trpo.agents.vpg import Vpg
 from trpo.reducer import SERIAL, Reducer
-
-UPDATE_RULES: dict[Algorithm, Callable[[Policy, Any, int, Reducer], UpdateRule]] = {
-    "trpo": Trpo,
-    "npg": Npg,
-    "vpg": Vpg,
-    "ppo": Ppo,
-}
 
 
 def make_update_rule(
@@ -33,5 +23,13 @@ def make_update_rule(
     Returns:
         The rule.
     """
-    settings = getattr(config, config.algorithm)
-    return UPDATE_RULES[config.algorithm](policy, settings, config.trainer.microbatch_size, reducer)
+    size = config.trainer.microbatch_size
+    match config.algorithm:
+        case "trpo":
+            return Trpo(policy, config.trpo, size, reducer)
+        case "npg":
+            return Npg(policy, config.npg, size, reducer)
+        case "vpg":
+            return Vpg(policy, config.vpg, size, reducer)
+        case "ppo":
+            return Ppo(policy, config.ppo, size, reducer)

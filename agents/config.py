@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import tyro
-
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.npg import NpgConfig
 from trpo.agents.policies import PolicyConfig
@@ -46,28 +44,18 @@ class TrainerConfig:
     """Samples whose graphs are in memory at a time; it changes results only by rounding."""
 
     def __post_init__(self) -> None:
-        require(self.total_steps >= 1, "total_steps", self.total_steps, "an integer ≥ 1")
-        require(self.batch_size >= 2, "batch_size", self.batch_size, "an integer ≥ 2")
-        require(0 <= self.gamma <= 1, "gamma", self.gamma, "a number in [0, 1]")
-        require(0 <= self.gae_lambda <= 1, "gae_lambda", self.gae_lambda, "a number in [0, 1]")
-        require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
-        require(
-            self.checkpoint_interval >= 1,
-            "checkpoint_interval",
-            self.checkpoint_interval,
-            "an integer ≥ 1",
-        )
-        require(
-            self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "an integer ≥ 1"
-        )
-        require(self.max_non_finite >= 1, "max_non_finite", self.max_non_finite, "an integer ≥ 1")
-        require(self.max_restarts >= 0, "max_restarts", self.max_restarts, "an integer ≥ 0")
-        require(
-            self.microbatch_size >= 1, "microbatch_size", self.microbatch_size, "an integer ≥ 1"
-        )
+        require(self, "total_steps", self.total_steps >= 1, "an integer ≥ 1")
+        require(self, "batch_size", self.batch_size >= 2, "an integer ≥ 2")
+        require(self, "gamma", 0 <= self.gamma <= 1, "a number in [0, 1]")
+        require(self, "gae_lambda", 0 <= self.gae_lambda <= 1, "a number in [0, 1]")
+        require(self, "seed", self.seed >= 0, "an integer ≥ 0")
+        require(self, "checkpoint_interval", self.checkpoint_interval >= 1, "an integer ≥ 1")
+        require(self, "keep_checkpoints", self.keep_checkpoints >= 1, "an integer ≥ 1")
+        require(self, "max_non_finite", self.max_non_finite >= 1, "an integer ≥ 1")
+        require(self, "max_restarts", self.max_restarts >= 0, "an integer ≥ 0")
+        require(self, "microbatch_size", self.microbatch_size >= 1, "an integer ≥ 1")
 
 
-# OmitArgPrefixes: on the command line, --max-kl rather than --trpo.max-kl.
 @dataclass(frozen=True)
 class LearnerConfig:
     """The learner, component by component."""
@@ -75,12 +63,12 @@ class LearnerConfig:
     algorithm: Algorithm = "trpo"
     """Update rule: TRPO; the natural gradient without its checks; the plain policy gradient; or
     PPO's clipped surrogate."""
-    trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
-    trpo: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    trpo: TrpoConfig = field(default_factory=TrpoConfig)
     npg: NpgConfig = field(default_factory=NpgConfig)
     vpg: VpgConfig = field(default_factory=VpgConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     normalize: NormalizationConfig = field(default_factory=NormalizationConfig)
 

@@ -1,26 +1,48 @@
 """Every number that training reports, with its meaning: the columns of metrics.csv and the scalars of TensorBoard."""
 
+from dataclasses import dataclass
+
+from trpo.report import Status
+
+
+@dataclass(frozen=True)
+class UpdateRecord:
+    """One update, as it is logged.
+
+    Args:
+        update: its number, from 1.
+        steps: environment steps since the run began.
+        status: how the policy's step ended.
+        metrics: names of `METRICS` to values; those without a value yet are absent.
+    """
+
+    update: int
+    steps: int
+    status: Status
+    metrics: dict[str, float]
+
+
 METRICS: dict[str, str] = {
-    "trust_region/mean_kl": "E_s[KL(old ‖ new)] of the update, nats, measured on the batch; TRPO holds it ≤ max_kl",
-    "trust_region/max_state_kl": "largest KL(old ‖ new) over the batch's states, nats",
-    "trust_region/mean_reverse_kl": "E_s[KL(new ‖ old)] of the update, nats",
+    "update/mean_kl": "E_s[KL(old ‖ new)] of the update, nats, measured on the batch; TRPO holds it ≤ max_kl",
+    "update/max_state_kl": "largest KL(old ‖ new) over the batch's states, nats",
+    "update/mean_reverse_kl": "E_s[KL(new ‖ old)] of the update, nats",
     "trust_region/max_kl": "the limit δ, nats",
-    "trust_region/accepted": "1 if the update was kept, 0 if parameters were put back",
+    "update/accepted": "1 if the update was kept, 0 if parameters were put back",
     "trust_region/backtracks": "times that the line search shrank the step",
-    "trust_region/step_fraction": "accepted fraction of the full step; 0 if none",
-    "trust_region/surrogate_before": "mean surrogate at the old policy",
-    "trust_region/surrogate_after": "mean surrogate at the policy left in place",
-    "trust_region/predicted_gain": "gain of the surrogate by its linear model, gᵀ(step)",
-    "trust_region/gain_ratio": "measured gain ÷ predicted gain",
-    "trust_region/gradient_norm": "‖g‖, g the gradient of the surrogate",
-    "trust_region/step_norm": "Euclidean length of the step in parameter space",
-    "trust_region/curvature": "xᵀFx, x the natural direction",
-    "trust_region/cg_iterations": "conjugate-gradient iterations",
-    "trust_region/cg_residual": "‖g − (F + βI)x‖ / ‖g‖",
-    "trust_region/smallest_ritz": "smallest Ritz value of F + βI",
-    "trust_region/largest_ritz": "largest Ritz value of F + βI",
+    "update/step_fraction": "accepted fraction of the full step; 0 if none",
+    "update/surrogate_before": "mean surrogate at the old policy",
+    "update/surrogate_after": "mean surrogate at the policy left in place",
+    "update/predicted_gain": "gain of the surrogate by its linear model, gᵀ(step)",
+    "update/gain_ratio": "measured gain ÷ predicted gain",
+    "update/gradient_norm": "‖g‖, g the gradient of the surrogate",
+    "update/step_norm": "Euclidean length of the step in parameter space",
+    "natural_gradient/curvature": "xᵀFx, x the natural direction",
+    "natural_gradient/cg_iterations": "conjugate-gradient iterations",
+    "natural_gradient/cg_residual": "‖g − (F + βI)x‖ / ‖g‖",
+    "natural_gradient/smallest_ritz": "smallest Ritz value of F + βI",
+    "natural_gradient/largest_ritz": "largest Ritz value of F + βI",
     "policy/entropy": "mean entropy of the policy at the batch's states, nats",
-    "policy/std": "mean standard deviation of a Gaussian policy, in units of the action",
+    "policy/std": "mean deviation of a Gaussian policy; 1 is half of a bounded action's range",
     "value/explained_variance": "1 − Var(return − V) / Var(return) before the fit: on data that V has not seen",
     "value/explained_variance_after": "the same after the fit",
     "value/accepted": "share of the fit's steps that were kept; of the others, V was put back",

@@ -24,12 +24,7 @@ class NormalizationConfig:
     """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020)."""
 
     def __post_init__(self) -> None:
-        require(
-            self.observation_clip > 0,
-            "normalize.observation_clip",
-            self.observation_clip,
-            "a number > 0",
-        )
+        require(self, "observation_clip", self.observation_clip > 0, "a number > 0")
 
 
 class RunningMoments(nn.Module):

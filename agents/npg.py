@@ -34,12 +34,10 @@ class NpgConfig:
     """Conjugate-gradient iterations at most."""
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.target_kl < math.inf, "npg.target_kl", self.target_kl, "a number of nats > 0"
-        )
-        require(0 < self.step_size < math.inf, "npg.step_size", self.step_size, "a number > 0")
-        require(0 <= self.damping < math.inf, "npg.damping", self.damping, "a number ≥ 0")
-        require(self.cg_iterations >= 1, "npg.cg_iterations", self.cg_iterations, "an integer ≥ 1")
+        require(self, "target_kl", 0 < self.target_kl < math.inf, "a number of nats > 0")
+        require(self, "step_size", 0 < self.step_size < math.inf, "a number > 0")
+        require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")
+        require(self, "cg_iterations", self.cg_iterations >= 1, "an integer ≥ 1")
 
 
 class Npg(UpdateRule):

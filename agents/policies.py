@@ -31,17 +31,12 @@ class PolicyConfig:
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
     initial_log_std: float = -0.5
-    """Log of the Gaussian policy's initial standard deviation, in units of the action (Achiam 2018,
-    Spinning Up)."""
+    """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
+    range where that is bounded, else in its units (Achiam 2018, Spinning Up)."""
 
     def __post_init__(self) -> None:
-        require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths ≥ 1")
-        require(
-            -20 <= self.initial_log_std <= 5,
-            "initial_log_std",
-            self.initial_log_std,
-            "a number in [-20, 5]",
-        )
+        require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
+        require(self, "initial_log_std", -20 <= self.initial_log_std <= 5, "a number in [-20, 5]")
 
 
 class Policy(nn.Module, ABC):

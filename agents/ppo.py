@@ -35,23 +35,11 @@ class PpoConfig:
     """Longer gradients are cut to this length (Huang et al. 2022, detail 11)."""
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.learning_rate < math.inf,
-            "ppo.learning_rate",
-            self.learning_rate,
-            "a number > 0",
-        )
-        require(0 < self.clip_ratio < 1, "ppo.clip_ratio", self.clip_ratio, "a number in (0, 1)")
-        require(self.epochs >= 1, "ppo.epochs", self.epochs, "an integer ≥ 1")
-        require(
-            self.minibatch_size >= 1, "ppo.minibatch_size", self.minibatch_size, "an integer ≥ 1"
-        )
-        require(
-            self.max_gradient_norm > 0,
-            "ppo.max_gradient_norm",
-            self.max_gradient_norm,
-            "a number > 0",
-        )
+        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
+        require(self, "clip_ratio", 0 < self.clip_ratio < 1, "a number in (0, 1)")
+        require(self, "epochs", self.epochs >= 1, "an integer ≥ 1")
+        require(self, "minibatch_size", self.minibatch_size >= 1, "an integer ≥ 1")
+        require(self, "max_gradient_norm", self.max_gradient_norm > 0, "a number > 0")
 
 
 def clipped_surrogate(distribution: Distribution, batch: Batch, clip_ratio: float) -> Tensor:

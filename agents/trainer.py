@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trpo.agents.agent import Agent
+from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.batch import Batch
 from trpo.agents.batching import make_batch
@@ -17,9 +16,11 @@ from trpo.agents.config import LearnerConfig
 from trpo.agents.encoders import FlatEncoder, MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
 from trpo.agents.episodes import EpisodeStatistics
+from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
+from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_fit import make_fit
 from trpo.reducer import ThreadReducer
 from trpo.report import Status, StepReport
@@ -28,23 +29,6 @@ from trpo.validation import ConfigError
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message is one line, fit to print to a user."""
-
-
-@dataclass(frozen=True)
-class UpdateRecord:
-    """One update, as it is logged.
-
-    Args:
-        update: its number, from 1.
-        steps: environment steps since the run began.
-        status: how the policy's step ended.
-        metrics: names of `trpo.agents.metrics.METRICS` to values; those without one are absent.
-    """
-
-    update: int
-    steps: int
-    status: Status
-    metrics: dict[str, float]
 
 
 class Trainer:
@@ -83,8 +67,15 @@ class Trainer:
         if batch_size % env.num_envs:
             multiple = f"a multiple of num_envs = {env.num_envs}"
             raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
-        spaces = env.single_observation_space, env.single_action_space
-        self.agent = Agent(*spaces, config, self.randomness, make_encoder)
+        agent_config = AgentConfig(
+            env.single_observation_space,
+            env.single_action_space,
+            config.policy,
+            config.value,
+            config.normalize,
+            config.trainer.gamma,
+        )
+        self.agent = Agent(agent_config, self.randomness, make_encoder)
         policy_reducer, value_reducer = self.reducer.halves()
         self.update_policy = make_update_rule(self.agent.policy, config, policy_reducer)
         self.fit_value = make_fit(
@@ -143,7 +134,7 @@ class Trainer:
         Returns:
             Tensors, and the rest as JSON can hold it.
         """
-        tensors = with_prefix("agent.", self.agent.tensors())
+        tensors = with_prefix(TENSORS, self.agent.tensors())
         tensors |= with_prefix("update_rule.", self.update_policy.state_tensors())
         tensors |= with_prefix("value_fit.", self.fit_value.state_tensors())
         counters = {
@@ -153,7 +144,7 @@ class Trainer:
             "restarts": self.environments.restarts,
             "at_boundary": self.at_resume_point,
         }
-        return tensors, counters | self.episodes.state()
+        return tensors, counters | self.episodes.state() | self.agent.description()
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from a snapshot; exactly, if it was taken where `at_resume_point` holds.
@@ -165,7 +156,7 @@ class Trainer:
         Raises:
             ConfigError: if the snapshot is of another configuration.
         """
-        self.agent.load_tensors(without_prefix("agent.", tensors))
+        self.agent.load_tensors(without_prefix(TENSORS, tensors))
         self.update_policy.load_state_tensors(without_prefix("update_rule.", tensors))
         self.fit_value.load_state_tensors(without_prefix("value_fit.", tensors))
         self.update, self.steps = state["update"], state["steps"]
@@ -244,27 +235,3 @@ class Trainer:
         report = self.fit_value(batch, generator)
         metrics = self.agent.value_function.metrics(batch.observations, batch.returns, values)
         return report.metrics() | metrics
-
-
-def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the same tensors, their names prefixed.
-
-    Args:
-        prefix: to put before each name.
-        tensors: by name.
-    """
-    return {prefix + name: tensor for name, tensor in tensors.items()}
-
-
-def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, by the rest of their names.
-
-    Args:
-        prefix: of the names to keep.
-        tensors: by name.
-    """
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -23,7 +23,7 @@ class TrpoConfig(TrustRegionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.fisher_stride >= 1, "fisher_stride", self.fisher_stride, "an integer ≥ 1")
+        require(self, "fisher_stride", self.fisher_stride >= 1, "an integer ≥ 1")
 
 
 class Trpo(UpdateRule):

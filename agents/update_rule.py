@@ -21,6 +21,13 @@ from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, measured_report, norm
 
 
+# What only some rules measure; every rule writes the rest of a report, as update/…
+GROUPS = dict.fromkeys(
+    ("curvature", "cg_iterations", "cg_residual", "smallest_ritz", "largest_ritz"),
+    "natural_gradient",
+) | {"backtracks": "trust_region"}
+
+
 class UpdateRule(ABC):
     """Improves a policy by a batch of its own samples.
 
@@ -54,7 +61,7 @@ class UpdateRule(ABC):
         """Cut a batch for this rule's reducer.
 
         Args:
-            batch: any number of samples.
+            batch: B samples.
 
         Returns:
             Views that make up the batch.
@@ -106,11 +113,13 @@ class UpdateRule(ABC):
         Returns:
             By name, of `trpo.agents.metrics.METRICS`; numbers without a value are absent.
         """
-        measured = {name: value for name, value in asdict(report).items() if value is not None}
+        measured = asdict(report)
         del measured["status"]
-        metrics = {f"trust_region/{name}": float(value) for name, value in measured.items()}
-        metrics["trust_region/accepted"] = float(report.status is Status.ACCEPTED)
-        return metrics
+        return {"update/accepted": float(report.status is Status.ACCEPTED)} | {
+            f"{GROUPS.get(name, 'update')}/{name}": float(value)
+            for name, value in measured.items()
+            if value is not None
+        }
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return what the rule carries from batch to batch."""

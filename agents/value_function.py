@@ -44,20 +44,14 @@ class ValueConfig:
     """Adam: samples a step."""
 
     def __post_init__(self) -> None:
-        require(all(width >= 1 for width in self.hidden), "value.hidden", self.hidden, "widths ≥ 1")
-        require(self.newton_steps >= 1, "value.newton_steps", self.newton_steps, "an integer ≥ 1")
-        require(self.damping >= 0, "value.damping", self.damping, "a number ≥ 0")
-        require(
-            self.cg_iterations >= 1, "value.cg_iterations", self.cg_iterations, "an integer ≥ 1"
-        )
-        require(
-            self.fisher_stride >= 1, "value.fisher_stride", self.fisher_stride, "an integer ≥ 1"
-        )
-        require(self.learning_rate > 0, "value.learning_rate", self.learning_rate, "a number > 0")
-        require(self.epochs >= 1, "value.epochs", self.epochs, "an integer ≥ 1")
-        require(
-            self.minibatch_size >= 1, "value.minibatch_size", self.minibatch_size, "an integer ≥ 1"
-        )
+        require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
+        require(self, "newton_steps", self.newton_steps >= 1, "an integer ≥ 1")
+        require(self, "damping", self.damping >= 0, "a number ≥ 0")
+        require(self, "cg_iterations", self.cg_iterations >= 1, "an integer ≥ 1")
+        require(self, "fisher_stride", self.fisher_stride >= 1, "an integer ≥ 1")
+        require(self, "learning_rate", self.learning_rate > 0, "a number > 0")
+        require(self, "epochs", self.epochs >= 1, "an integer ≥ 1")
+        require(self, "minibatch_size", self.minibatch_size >= 1, "an integer ≥ 1")
 
 
 class ValueFunction(nn.Module):

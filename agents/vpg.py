@@ -40,12 +40,7 @@ class VpgConfig:
     """Its step size: with one step a batch, larger than PPO's."""
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.learning_rate < math.inf,
-            "vpg.learning_rate",
-            self.learning_rate,
-            "a number > 0",
-        )
+        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
 
 
 def log_prob_weighted_advantage(distribution: Distribution, batch: Batch) -> Tensor:

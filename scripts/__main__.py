@@ -1,4 +1,4 @@
-"""`trpo COMMAND …`: finds the command, runs it, and turns every foreseen failure into one line and an exit code."""
+"""`trpo COMMAND …`: finds the command and runs it; a foreseen failure is one line and a code."""
 
 import difflib
 import importlib
@@ -14,7 +14,7 @@ COMMANDS = {
     "presets": "list the environments with tuned settings",
     "compare": "train update rules over step sizes and seeds, and see which collapse",
     "study": "run a natural-gradient study: a claim, its experiment, its verdict",
-    "benchmark": "measure learning, speed and Fisher products: the commands behind the published numbers",
+    "benchmark": "measure learning, speed and Fisher products, as the published numbers were",
 }
 
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from trpo.scripts.command import run_command  # what follows imports torch; --help does not
+    from trpo.scripts.cli.command import run_command  # what follows imports torch; --help does not
 
     return run_command(importlib.import_module(f"trpo.scripts.{command}").main, options)
 

@@ -1,4 +1,4 @@
-"""`trpo audit RUN`: whether every update of a run kept its promise; exit code 1 when one did not."""
+"""`trpo audit RUN`: whether every update of a run kept its promise; exit code 1 if not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from trpo.scripts.command import UsageError, parse
-from trpo.scripts.display import print_facts
-from trpo.scripts.options import TrainOptions
-from trpo.scripts.plot import read_metrics
-from trpo.scripts.run_folder import read_config
+from trpo.agents.runs import Run
+from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.display import print_facts
 from trpo.validation import require
 
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Check every update of a run: KL within δ, surrogate not worse, failed steps put back; exit code 1 if one was broken."""
+    """Check every update of a run; exit code 1 if one broke a promise.
+
+    KL within δ, surrogate not worse, failed steps put back, numbered without a gap.
+    """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it, of any algorithm."""
@@ -25,9 +26,7 @@ class AuditOptions:
     """δ to hold the run against, in nats; by default its own, if it had one."""
 
     def __post_init__(self) -> None:
-        require(
-            self.max_kl is None or self.max_kl > 0, "max_kl", self.max_kl, "a number of nats > 0"
-        )
+        require(self, "max_kl", self.max_kl is None or self.max_kl > 0, "a number of nats > 0")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,15 +42,17 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: if the run held no δ and none is given.
     """
     options = parse(AuditOptions, arguments, "audit")
-    learner = read_config(options.run, TrainOptions(env="")).learner
+    run = Run.open(options.run)
+    learner = run.config.learner
     max_kl = options.max_kl or learner.max_kl
     if max_kl is None:
         raise UsageError(
-            f"run {options.run} is of {learner.algorithm}, which has no δ: give one to hold it against, --max-kl"
+            f"run {options.run} is of {learner.algorithm}, which has no δ: "
+            "give one to hold it against, --max-kl"
         )
-    columns = read_metrics(options.run)
+    columns = run.metrics()
     broken = broken_promises(columns, max_kl)
-    kl, update = columns["trust_region/mean_kl"], columns["update"].astype(int)
+    kl, update = columns["update/mean_kl"], columns["update"].astype(int)
     worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl)))
 
     def told(flags: np.ndarray) -> str:
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     print_facts(
         {promise: told(flags) for promise, flags in broken.items()}
         | {
-            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, in update {update[worst]:,}"
+            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, "
+            f"in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
     )
@@ -83,11 +85,10 @@ def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, 
         Promises to (U,) flags, true where an update broke it.
     """
     kl, before, after = (
-        columns[f"trust_region/{name}"]
-        for name in ("mean_kl", "surrogate_before", "surrogate_after")
+        columns[f"update/{name}"] for name in ("mean_kl", "surrogate_before", "surrogate_after")
     )
-    accepted = columns["trust_region/accepted"] == 1
-    moved = (kl != 0) | (columns["trust_region/step_norm"] != 0)
+    accepted = columns["update/accepted"] == 1
+    moved = (kl != 0) | (columns["update/step_norm"] != 0)
     return {
         f"KL(old ‖ new) ≤ {max_kl:g} nats": ~(kl <= max_kl),  # so that NaN is none that kept it
         "surrogate not worse": accepted & ~(after >= before),

@@ -1,14 +1,14 @@
-"""`trpo benchmark NAME`: measures learning, speed, or the cost of Fisher products, and writes what it measured."""
+"""`trpo benchmark NAME`: measures learning, speed, checkpoints or Fisher products."""
 
 import importlib
 from collections.abc import Sequence
 
-from trpo.scripts.command import UsageError
+from trpo.scripts.cli.command import UsageError
 
 BENCHMARKS = {
     "learning": "train and evaluate over seeds: what every environment's preset reaches",
     "speed": "training against its environment's own rate, and against a peer",
-    "checkpoint": "what a run pays for being saved, and started afresh, at every checkpoint interval",
+    "checkpoint": "what a run pays for being saved, and started afresh, at resume points",
     "fisher": "one Fisher-vector product against gradients and other products: time and memory",
 }
 
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help"}:
         names = "\n".join(f"  {name:<10} {description}" for name, description in BENCHMARKS.items())
         print(
-            f"usage: trpo benchmark NAME [OPTIONS]\n\nbenchmarks:\n{names}\n\ntrpo benchmark NAME --help lists its options."
+            f"usage: trpo benchmark NAME [OPTIONS]\n\nbenchmarks:\n{names}\n\n"
+            "trpo benchmark NAME --help lists its options."
         )
         return 0
     name, *options = arguments

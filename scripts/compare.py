@@ -17,13 +17,13 @@ from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component
 from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.trainer import Trainer
-from trpo.scripts.command import UsageError, parse
+from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.options import cpu_count, parse_train_options
+from trpo.scripts.cli.tables import write_provenance
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import UNTRAINED, Results, write_table
-from trpo.scripts.options import cpu_count, parse_train_options
-from trpo.scripts.tables import write_provenance
 from trpo.validation import require
 
 
@@ -53,19 +53,17 @@ class CompareOptions:
             shlex.split(self.options)
         except ValueError as error:
             raise UsageError(f"options = {self.options!r} cannot be read: {error}") from error
-        require(
-            len(self.methods) >= 1, "methods", self.methods, f"one or more of {', '.join(METHODS)}"
-        )
+        require(self, "methods", len(self.methods) >= 1, f"one or more of {', '.join(METHODS)}")
         sizes = self.step_sizes
         require(
-            len(sizes) >= 1 and all(0 < size < np.inf for size in sizes),
+            self,
             "step_sizes",
-            sizes,
+            len(sizes) >= 1 and all(0 < size < np.inf for size in sizes),
             "numbers > 0",
         )
-        require(self.seeds >= 1, "seeds", self.seeds, "an integer ≥ 1")
-        require(self.steps >= 1, "steps", self.steps, "an integer ≥ 1")
-        require(self.workers >= 0, "workers", self.workers, "an integer ≥ 0")
+        require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
+        require(self, "steps", self.steps >= 1, "an integer ≥ 1")
+        require(self, "workers", self.workers >= 0, "an integer ≥ 0")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,6 +1,5 @@
 """`trpo evaluate RUN`: plays a trained policy, and says how good it is."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,26 +7,23 @@ from pathlib import Path
 import numpy as np
 import tyro
 from gymnasium.vector import VectorEnv
-from torch import Tensor
 
 from trpo.agents.agent import Agent
-from trpo.agents.checkpoint import CheckpointError, load_checkpoint
-from trpo.agents.checkpoint_folder import BEST, CheckpointFolder
 from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import Episode
-from trpo.agents.trainer import without_prefix
+from trpo.agents.runs import CheckpointError, Run
+from trpo.agents.runs.checkpoint import Checkpoint
 from trpo.envs.factory import make_recording_env
-from trpo.scripts.command import parse, warn
-from trpo.scripts.display import print_facts
-from trpo.scripts.options import TrainOptions
-from trpo.scripts.run_folder import read_config
+from trpo.scripts.cli.command import parse, warn
+from trpo.scripts.cli.display import print_facts
+from trpo.scripts.cli.options import options_of
 from trpo.validation import require
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Play a trained policy: whole episodes, raw rewards, the deterministic policy unless told otherwise."""
+    """Play a trained policy: whole episodes, raw rewards, deterministic unless told otherwise."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
@@ -44,8 +40,8 @@ class EvaluateOptions:
     """Folder for a video of the first episode."""
 
     def __post_init__(self) -> None:
-        require(self.episodes >= 1, "episodes", self.episodes, "an integer ≥ 1")
-        require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
+        require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
+        require(self, "seed", self.seed >= 0, "an integer ≥ 0")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,13 +68,12 @@ def main(arguments: Sequence[str]) -> int:
         "max_return": returns.max(),
         "mean_length": lengths.mean(),
     }
-    (options.run / "evaluation.json").write_text(
-        json.dumps(result | {"returns": returns.tolist()}, indent=2) + "\n"
-    )
+    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
     print_facts(
         {
             "policy": f"{policy}, {len(episodes)} episodes",
-            "return": f"{returns.mean():,.1f} ± {returns.std():,.1f}, from {returns.min():,.1f} to {returns.max():,.1f}",
+            "return": f"{returns.mean():,.1f} ± {returns.std():,.1f}, "
+            f"from {returns.min():,.1f} to {returns.max():,.1f}",
             "length": f"{lengths.mean():,.1f} steps",
         }
         | ({"video": str(options.video)} if options.video else {})
@@ -95,16 +90,14 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     Returns:
         The episodes.
     """
-    run = read_config(options.run, TrainOptions(env=""))
-    tensors = _read_tensors(options)
+    folder = Run.open(options.run)
+    run = options_of(folder)
+    checkpoint = folder.checkpoints.best() if options.best else _newest(folder)
+    agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
     def play(env: VectorEnv) -> list[Episode]:
-        agent = Agent(
-            env.single_observation_space, env.single_action_space, run.learner, randomness
-        )
-        agent.load_tensors(without_prefix("agent.", tensors))
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
             return evaluate(env, agent, seed, noise)
@@ -118,11 +111,8 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     )
 
 
-def _read_tensors(options: EvaluateOptions) -> dict[str, Tensor]:
-    folder = options.run / "checkpoints"
-    if options.best:
-        return load_checkpoint(folder / BEST)[0]
-    newest = CheckpointFolder(folder).newest(warn)
+def _newest(run: Run) -> Checkpoint:
+    newest = run.checkpoints.newest(warn)
     if newest is None:
-        raise CheckpointError(f"{folder} holds no checkpoint")
-    return newest.tensors
+        raise CheckpointError(f"{run.checkpoints.path} holds no checkpoint")
+    return newest

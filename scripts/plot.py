@@ -1,16 +1,13 @@
-"""`trpo plot RUN`: one figure of a run: what it learned, and how far each update moved the policy."""
+"""`trpo plot RUN`: one figure: what a run learned, and how far each update moved the policy."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tyro
 
-from trpo.scripts.command import UsageError, parse
-from trpo.scripts.options import TrainOptions
-from trpo.scripts.run_folder import read_config
+from trpo.agents.runs import Run
+from trpo.scripts.cli.command import UsageError, parse
 
 
 @dataclass(frozen=True)
@@ -34,26 +31,25 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(PlotOptions, arguments, "plot")
     out = options.out or options.run / "figure.png"
-    plot(options.run, out)
+    plot(Run.open(options.run), out)
     print(out)
     return 0
 
 
-def plot(run: Path, out: Path) -> None:
+def plot(run: Run, out: Path) -> None:
     """Draw a run.
 
     Args:
-        run: its folder.
+        run: any with updates.
         out: the file to write.
 
     Raises:
-        UsageError: if the run has no updates, or the file cannot be written.
+        UsageError: if the file cannot be written.
     """
     import matplotlib.pyplot as plt  # heavy, and needed here alone
     from matplotlib.ticker import EngFormatter
 
-    config = read_config(run, TrainOptions(env=""))
-    columns = read_metrics(run)
+    config, columns = run.config, run.metrics()
     steps, max_kl = columns["steps"], columns["trust_region/max_kl"]
     figure, (learning, trust) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 
@@ -66,7 +62,7 @@ def plot(run: Path, out: Path) -> None:
 
     trust.semilogy(
         steps,
-        columns["trust_region/max_state_kl"],
+        columns["update/max_state_kl"],
         ".",
         color="0.8",
         markersize=3,
@@ -74,7 +70,7 @@ def plot(run: Path, out: Path) -> None:
     )
     trust.semilogy(
         steps,
-        columns["trust_region/mean_kl"],
+        columns["update/mean_kl"],
         ".",
         color="tab:blue",
         markersize=4,
@@ -83,12 +79,11 @@ def plot(run: Path, out: Path) -> None:
     title = f"KL of {len(steps):,} updates, which {config.learner.algorithm} does not limit"
     if config.learner.max_kl is not None:
         trust.semilogy(steps, max_kl, color="tab:red", label=f"limit δ = {config.learner.max_kl:g}")
-        within = int((columns["trust_region/mean_kl"] <= max_kl).sum())
+        within = int((columns["update/mean_kl"] <= max_kl).sum())
         title = f"mean KL ≤ δ in {within:,} of {len(steps):,} updates"
     trust.set(xlabel="environment steps", ylabel="KL(old ‖ new), nats", title=title)
     trust.set_ylim(
-        bottom=0.1
-        * min(columns["trust_region/mean_kl"][columns["trust_region/mean_kl"] > 0], default=1e-6)
+        bottom=0.1 * min(columns["update/mean_kl"][columns["update/mean_kl"] > 0], default=1e-6)
     )
     trust.legend(frameon=False, fontsize="small", loc="lower center", ncols=3)
     for axes in (learning, trust):
@@ -100,29 +95,3 @@ def plot(run: Path, out: Path) -> None:
         raise UsageError(f"cannot write {out}: {error}") from error
     finally:
         plt.close(figure)
-
-
-def read_metrics(run: Path) -> dict[str, np.ndarray]:
-    """Read a run's metrics.csv.
-
-    Args:
-        run: its folder.
-
-    Returns:
-        A column of floats for each number, NaN where the table is empty.
-
-    Raises:
-        UsageError: if the run has no updates.
-    """
-    try:
-        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise UsageError(f"{run / 'metrics.csv'} cannot be read: {error.strerror}") from error
-    if not rows:
-        raise UsageError(f"{run} has no updates yet")
-    return {
-        name: np.array([float(row[name] or "nan") for row in rows])
-        for name in rows[0]
-        if name != "status"
-    }

@@ -1,4 +1,4 @@
-"""`trpo presets`: what is tuned, as the options that it stands for; `trpo train ENV` starts from them."""
+"""`trpo presets`: what is tuned, as the options that `trpo train ENV` starts from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from trpo.scripts.command import parse
-
-PRESETS: dict[str, str] = {
-    "CartPole-v1": "--total-steps 100000",
-    "Acrobot-v1": "--total-steps 300000 --num-envs 64",
-    "Pendulum-v1": "--total-steps 300000 --num-envs 16 --gamma 0.9 --max-kl 0.01",
-    "LunarLander-v3": "--total-steps 1000000",
-    "HalfCheetah-v5": "--total-steps 1000000",
-    "Hopper-v5": "--total-steps 1000000",
-}
-"""Environment id to options of `trpo train`; every other environment gets the options' own
-defaults."""
+from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.presets import PRESETS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from trpo.scripts.command import UsageError, parse
+from trpo.scripts.cli.command import UsageError, parse
 
 STUDIES = {
     "euclidean-vs-kl": "C1: equal steps in parameter space, and how far each moves the distribution",

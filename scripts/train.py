@@ -7,17 +7,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from trpo.agents.telemetry import Telemetry
+from trpo.agents.runs import Run
+from trpo.agents.runs.typed_json import first_difference, to_json
 from trpo.agents.trainer import Trainer
-from trpo.scripts import run_folder
-from trpo.scripts.command import UsageError, run_command
-from trpo.scripts.display import Display
-from trpo.scripts.hang import Hang
-from trpo.scripts.interrupt import Interrupt
-from trpo.scripts.lock import locked
-from trpo.scripts.loop import learn
-from trpo.scripts.options import TrainOptions, parse_train_options
-from trpo.scripts.resume import go_on
+from trpo.scripts.cli.command import UsageError, run_command
+from trpo.scripts.cli.hang import Hang
+from trpo.scripts.cli.interrupt import Interrupt
+from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.training import continue_run, steps_taken, train_into
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,28 +40,68 @@ def train(options: TrainOptions) -> tuple[Path, int]:
         The run's folder, and 0; or 130 or 143 when interrupted.
 
     Raises:
-        UsageError: if it is not said which run to resume.
+        UsageError: if it is not said which run to resume, or there is a run of that name.
     """
     if options.resume and not options.name:
         raise UsageError("--resume needs --name: which run to go on with, or to start")
-    name = options.name or f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = run_folder.path(options.runs, options.env, name)
-    if options.resume and run_folder.is_run(folder):
-        return folder, go_on(folder, options)
-    options = replace(
-        options, threads=options.cpu_threads
-    )  # as config.json has it: sums depend on it by rounding
+    name = f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    options = replace(options, name=options.name or name)
+    folder = options.folder
     with Interrupt() as interrupt:
-        hang = Hang()
-        # before the folder: a bad environment leaves nothing behind
-        hang.trainer = trainer = Trainer(
-            partial(options.make_env, on_hang=hang), options.learner, options.threads
-        )
-        run_folder.create(folder, again=options.resume)
-        with locked(folder):
-            telemetry = Telemetry(folder, run_folder.write_config(folder, options))
-            learn(trainer, telemetry, Display(options.env, options.learner), folder, interrupt)
+        if Run.exists(folder):
+            if not options.resume:
+                raise UsageError(
+                    f"run {folder} exists: choose another --name, or go on with it by --resume"
+                )
+            go_on(Run.open(folder), options, interrupt)
+        else:
+            start(folder, options, interrupt)
     return folder, interrupt.exit_code
+
+
+def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
+    """Train into a new run folder.
+
+    Args:
+        folder: the run's.
+        options: all that defines the run.
+        interrupt: ends training after the update in which it comes.
+    """
+    hang = Hang()
+    # before the folder: a bad environment leaves nothing behind
+    make_env = partial(options.make_env, on_hang=hang)
+    hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    config = options.config(trainer.agent.observation_space, trainer.agent.action_space)
+    run = Run.create(folder, config, exist_ok=options.resume)
+    train_into(run, trainer, interrupt)
+
+
+def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:
+    """Go on with a run, if it is the one that the options define; if it is finished, say so.
+
+    Args:
+        run: which was begun.
+        options: those of `trpo train`.
+        interrupt: ends training after the update in which it comes.
+
+    Raises:
+        UsageError: if the run was started with other options.
+    """
+    begun = run.config
+    threads = options.threads or begun.threads  # whatever this machine has
+    asked = replace(options, threads=threads).config(begun.observation_space, begun.action_space)
+    asked = replace(asked, versions=begun.versions, git_commit=begun.git_commit)
+    if found := first_difference(to_json(begun), to_json(asked)):
+        name, old, new = found
+        raise UsageError(
+            f"run {run.folder} was started with {name} = {old!r}, not {new!r}: "
+            "choose another --name"
+        )
+    with run.lock:
+        if (steps := steps_taken(run)) >= options.learner.trainer.total_steps:
+            print(f"run {run.folder} is finished: it took {steps:,} steps")
+        else:
+            continue_run(run, None, interrupt)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Kills small runs by SIGKILL at random moments, resumes them until they are done, and compares them with runs never stopped.
+"""Kills small runs at random moments, resumes them, and compares them with runs never stopped.
 
 `make kill` does so with 30 runs; `python tests/kill.py 5 7` with 5, from seed 7 on. What differs is
 printed, and the exit code is 1.
@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from trpo.agents.checkpoint import load_checkpoint
+from trpo.agents.runs.checkpoint import load_checkpoint
 from trpo.scripts import __main__
 
 FORKS = multiprocessing.get_context(
@@ -31,7 +31,10 @@ FORKS = multiprocessing.get_context(
 )  # processes that have torch imported already, and nothing else done
 FORKS.set_forkserver_preload(["trpo.scripts.train", "trpo.scripts.resume", "envpool"])
 UPDATES = 12
-SMALL = f"--total-steps {UPDATES * 256 - 300} --batch-size 256 --num-envs 8 --hidden 8 --checkpoint-interval 3 --threads 1"
+SMALL = (
+    f"--total-steps {UPDATES * 256 - 300} --batch-size 256 --num-envs 8 --hidden 8 "
+    "--checkpoint-interval 3 --threads 1"
+)
 WORLDS = (
     "CartPole-v1 --engine envpool",
     "Pendulum-v1",
@@ -42,14 +45,14 @@ WORLDS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: how often it was killed, and what differs from the run never stopped."""
+    """What became of a run: how often it was killed, what differs from the one never stopped."""
 
     kills: int
     differences: list[str]
 
 
 def command(words: str, err: str) -> None:
-    """Run a command in this process, silently, with its errors in a file, and exit with its code."""
+    """Run a command in this process, silently, its errors in a file, and exit with its code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(err, os.O_WRONLY | os.O_CREAT), 2)
     sys.exit(__main__.main(words.split()))
@@ -69,7 +72,7 @@ def updates_of(run: Path) -> int:
 def kill_at(
     process: multiprocessing.process.BaseProcess, run: Path, update: int, delay: float
 ) -> bool:
-    """Wait for an update, then for `delay` seconds, and kill; return whether the process was still alive then."""
+    """Wait for an update, then `delay` seconds, and kill; return whether it was still alive."""
     while process.is_alive() and updates_of(run) < update:
         time.sleep(0.001)
     process.join(delay)
@@ -111,13 +114,11 @@ def differences(one: Path, other: Path) -> list[str]:
     if files[0] != files[1] or len(files[0]) < 3:
         return [f"checkpoints {files[0]}, {files[1]}"]
     for name in files[0]:
-        (tensors, state), (others, other_state) = (
-            load_checkpoint(run / "checkpoints" / name) for run in (one, other)
+        mine, theirs = (load_checkpoint(run / "checkpoints" / name) for run in (one, other))
+        same = mine.tensors.keys() == theirs.tensors.keys() and all(
+            torch.equal(mine.tensors[key], theirs.tensors[key]) for key in mine.tensors
         )
-        same = tensors.keys() == others.keys() and all(
-            torch.equal(tensors[key], others[key]) for key in tensors
-        )
-        if not same or state != other_state:
+        if not same or mine.state != theirs.state:
             found.append(name)
     if untimed_rows(one) != untimed_rows(other):
         found.append("metrics.csv")
@@ -157,7 +158,8 @@ def main(words: Sequence[str]) -> int:
         sum(outcome.kills for outcome in outcomes),
     )
     print(
-        f"{same} of {count} runs equal runs never stopped; {killed} of them were killed, {kills} times in all"
+        f"{same} of {count} runs equal runs never stopped; "
+        f"{killed} of them were killed, {kills} times in all"
     )
     return 0 if same == count else 1
 

@@ -1,4 +1,4 @@
-"""Trains for hours in a process of its own, and watches what it holds: memory and open files must not grow.
+"""Trains for hours in a process of its own, whose memory and open files must not grow.
 
 `make soak` takes 2 hours; `python tests/soak.py HOURS FOLDER ENV OPTIONS...` as long as you say, on
 what you say. FOLDER gets samples.csv, summary.json and provenance.json. The first tenth is warm-up.
@@ -21,7 +21,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from trpo.scripts.tables import write_provenance
+from trpo.scripts.cli.tables import write_provenance
 
 HOME = Path(__file__).resolve().parent.parent
 WARM_UP = 0.1  # of the samples
@@ -32,7 +32,7 @@ Sample = dict[str, float]
 
 
 def sample(pid: int, table: Path) -> Sample:
-    """What a process holds now: resident memory, threads, open files; and how large its metrics.csv has grown."""
+    """What a process holds now: memory, threads, open files; and the size of its metrics.csv."""
     proc = Path("/proc") / str(pid)
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     return {
@@ -44,7 +44,7 @@ def sample(pid: int, table: Path) -> Sample:
 
 
 def watch(process: subprocess.Popen, table: Path, seconds: float) -> Iterator[Sample]:
-    """Yield samples from the first row of metrics.csv on, every 5 s, or a hundredth of the time if that is less."""
+    """Yield samples from metrics.csv's first row on, every 5 s, or a hundredth of the time."""
     while process.poll() is None and not (table.exists() and table.read_bytes().count(b"\n") > 1):
         time.sleep(0.01)
     start = time.monotonic()
@@ -54,7 +54,7 @@ def watch(process: subprocess.Popen, table: Path, seconds: float) -> Iterator[Sa
 
 
 def soak(seconds: float, folder: Path, train: Sequence[str]) -> tuple[list[Sample], int]:
-    """Train for a time, then end it by SIGTERM; return the samples, which are also in samples.csv, and the exit code."""
+    """Train for a time, end it by SIGTERM; return the samples (as in samples.csv) and the code."""
     with (
         tempfile.TemporaryDirectory() as runs,
         (folder / "samples.csv").open("w", newline="") as file,
@@ -106,7 +106,7 @@ def summarize(samples: Sequence[Sample], exit_code: int) -> dict[str, float | st
 
 
 def main(words: Sequence[str]) -> int:
-    """Soak for HOURS (2) into FOLDER (runs/soak), training on what the other words say (HalfCheetah-v5, one thread)."""
+    """Soak for HOURS (2) into FOLDER (runs/soak), training on the other words."""
     hours, folder = [*words[:2], *("2", "runs/soak")[len(words[:2]) :]]
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ PACKAGES = {"trpo", "agents", "envs", "scripts"}
 OURS = {"trpo": {"trpo"}, "agents": {"agents", "trpo"}, "envs": {"envs"}, "scripts": PACKAGES}
 THEIRS = {
     "trpo": {"torch"},
-    "agents": {"torch", "numpy", "gymnasium", "safetensors", "tensorboard", "tyro"},
+    "agents": {"torch", "numpy", "gymnasium", "safetensors", "tensorboard", "msgspec"},
     "envs": {"numpy", "gymnasium", "envpool"},
     "scripts": {
         "torch",

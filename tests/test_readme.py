@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trpo.scripts.benchmarks.learning import summarize
-from trpo.scripts.tables import read_rows
+from trpo.scripts.cli.tables import read_rows
 
 HOME = Path(__file__).resolve().parent.parent
 PAGES = [

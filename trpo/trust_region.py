@@ -34,17 +34,12 @@ class TrustRegionConfig:
     """Line-search tries after the full step (Achiam 2018, Spinning Up)."""
 
     def __post_init__(self) -> None:
-        require(0 < self.max_kl < math.inf, "max_kl", self.max_kl, "a number of nats > 0")
-        require(0 <= self.damping < math.inf, "damping", self.damping, "a number ≥ 0")
-        require(self.cg_iterations >= 1, "cg_iterations", self.cg_iterations, "an integer ≥ 1")
-        require(0 <= self.cg_tolerance < 1, "cg_tolerance", self.cg_tolerance, "a number in [0, 1)")
-        require(
-            0 < self.backtrack_ratio < 1,
-            "backtrack_ratio",
-            self.backtrack_ratio,
-            "a number in (0, 1)",
-        )
-        require(self.max_backtracks >= 0, "max_backtracks", self.max_backtracks, "an integer ≥ 0")
+        require(self, "max_kl", 0 < self.max_kl < math.inf, "a number of nats > 0")
+        require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")
+        require(self, "cg_iterations", self.cg_iterations >= 1, "an integer ≥ 1")
+        require(self, "cg_tolerance", 0 <= self.cg_tolerance < 1, "a number in [0, 1)")
+        require(self, "backtrack_ratio", 0 < self.backtrack_ratio < 1, "a number in (0, 1)")
+        require(self, "max_backtracks", self.max_backtracks >= 0, "an integer ≥ 0")
 
 
 def natural_direction(

@@ -1,4 +1,4 @@
-"""`trpo benchmark checkpoint`: what the boundaries of a run cost, where it is saved and environments start afresh."""
+"""`trpo benchmark checkpoint`: what a run's resume points cost."""
 
 import tempfile
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from typing import Any
 
 import tyro
 
-from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.stopwatch import Stopwatch
-from trpo.agents.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
-from trpo.scripts.command import parse
-from trpo.scripts.options import TrainOptions, parse_train_options
-from trpo.scripts.tables import print_rows, write_provenance, write_rows
+from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Seconds that a boundary takes, as a share of all, and the steps in episodes that it cuts off; at the default interval."""
+    """Share of time that resume points take, and of steps in episodes that they cut off."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5")
     """Environments."""
@@ -32,8 +32,8 @@ class CheckpointOptions:
     """Folder for cost.csv."""
 
     def __post_init__(self) -> None:
-        require(self.boundaries >= 1, "boundaries", self.boundaries, "an integer ≥ 1")
-        require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
+        require(self, "boundaries", self.boundaries >= 1, "an integer ≥ 1")
+        require(self, "threads", self.threads >= 0, "an integer ≥ 0")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,10 +74,8 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
     endless = replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
     trainer = Trainer(run.make_env, endless, run.cpu_threads)
     with tempfile.TemporaryDirectory() as folder:
-        telemetry, checkpoints = (
-            Telemetry(Path(folder), {"learner": {}}),
-            CheckpointFolder(Path(folder)),
-        )
+        telemetry = Telemetry(Path(folder), run.config(None, None))
+        checkpoints = CheckpointFolder(Path(folder))
         watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
         for record in trainer.updates():
             watch.lap(

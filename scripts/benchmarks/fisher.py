@@ -23,8 +23,8 @@ from trpo.model import surrogate_gradient
 from trpo.parameters import flatten
 from trpo.reducer import Reducer, ThreadReducer
 from trpo.reference import dense_fisher, double_backward_product
-from trpo.scripts.command import parse
-from trpo.scripts.tables import print_rows, write_provenance, write_rows
+from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 OBSERVATIONS, ACTIONS = 17, 6  # HalfCheetah's
@@ -52,13 +52,13 @@ class FisherOptions:
     """Folder for results.csv and fisher.png."""
 
     def __post_init__(self) -> None:
-        require(self.repeats >= 1, "repeats", self.repeats, "an integer ≥ 1")
+        require(self, "repeats", self.repeats >= 1, "an integer ≥ 1")
         for size in self.sizes:
             parts = size.split("x")
             require(
-                len(parts) == 2 and all(p.isdigit() and int(p) > 0 for p in parts),
+                self,
                 "sizes",
-                size,
+                len(parts) == 2 and all(p.isdigit() and int(p) > 0 for p in parts),
                 "BATCHxWIDTH, as 2048x64",
             )
 

@@ -1,4 +1,4 @@
-"""`trpo benchmark learning`: trains and evaluates, and keeps every result as a row with what produced it."""
+"""`trpo benchmark learning`: trains, evaluates, and keeps every result as a row."""
 
 import contextlib
 import io
@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import tyro
 
-from trpo.scripts.command import parse
+from trpo.agents.runs import Run
+from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.presets import PRESETS
+from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
-from trpo.scripts.options import parse_train_options
-from trpo.scripts.plot import read_metrics
-from trpo.scripts.presets import PRESETS
-from trpo.scripts.tables import print_rows, read_rows, write_provenance, write_rows
 from trpo.scripts.train import train
 from trpo.validation import require
 
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Train with each environment's preset, evaluate the final policy, add a row to OUT/results.csv; rows there are kept."""
+    """Train with each preset, evaluate the final policy, add a row to OUT/results.csv."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = tuple(PRESETS)
     """Environments to train on."""
@@ -42,8 +42,8 @@ class LearningOptions:
     """More options of trpo train, in one string, for every run."""
 
     def __post_init__(self) -> None:
-        require(self.episodes >= 1, "episodes", self.episodes, "an integer ≥ 1")
-        require(self.workers >= 1, "workers", self.workers, "an integer ≥ 1")
+        require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
+        require(self, "workers", self.workers >= 1, "an integer ≥ 1")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
             rows.append(row)
             write_rows(results, rows)
             print(
-                f"[{number}/{len(cells)}] {env} seed {seed}: {row['deterministic_return']:,.1f} in {row['seconds']:.0f} s",
+                f"[{number}/{len(cells)}] {env} seed {seed}: "
+                f"{row['deterministic_return']:,.1f} in {row['seconds']:.0f} s",
                 flush=True,
             )
     print_rows(summarize(read_rows(results)))
@@ -113,9 +114,9 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
     with contextlib.redirect_stdout(io.StringIO()):
         folder, _ = train(parse_train_options(words))
     seconds = time.perf_counter() - start
-    metrics = read_metrics(folder)
+    metrics = Run.open(folder).metrics()
     kl, max_kl, steps = (
-        metrics["trust_region/mean_kl"],
+        metrics["update/mean_kl"],
         metrics["trust_region/max_kl"],
         int(metrics["steps"][-1]),
     )
@@ -141,7 +142,7 @@ def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
         "updates_within_limit": "" if np.isnan(max_kl[-1]) else int((kl <= max_kl).sum()),
         "largest_kl": kl.max(),
         "max_kl": "" if np.isnan(max_kl[-1]) else max_kl[-1],
-        "updates_put_back": int((metrics["trust_region/accepted"] == 0).sum()),
+        "updates_put_back": int((metrics["update/accepted"] == 0).sum()),
         "seconds": round(seconds, 1),
         "steps_per_second": round(steps / seconds),
     }

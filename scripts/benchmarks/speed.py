@@ -13,13 +13,13 @@ import numpy as np
 import torch
 import tyro
 
-from trpo.agents.telemetry import Telemetry
+from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
-from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
-from trpo.scripts.command import UsageError, parse
-from trpo.scripts.options import TrainOptions, parse_train_options
-from trpo.scripts.tables import print_rows, write_provenance, write_rows
+from trpo.envs.grouped import GroupedVectorEnv
+from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 Contender = Callable[[], float]
@@ -45,9 +45,9 @@ class SpeedOptions:
     """Folder for results.csv and speed.png."""
 
     def __post_init__(self) -> None:
-        require(self.rounds >= 1, "rounds", self.rounds, "an integer ≥ 1")
-        require(self.updates >= 1, "updates", self.updates, "an integer ≥ 1")
-        require(self.threads >= 0, "threads", self.threads, "an integer ≥ 0")
+        require(self, "rounds", self.rounds >= 1, "an integer ≥ 1")
+        require(self, "updates", self.updates >= 1, "an integer ≥ 1")
+        require(self, "threads", self.threads >= 0, "an integer ≥ 0")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -154,7 +154,7 @@ class Training:
         self.trainer = Trainer(run.make_env, endless, run.cpu_threads)
         self.records = self.trainer.updates()
         self.folder = tempfile.TemporaryDirectory()
-        self.telemetry = Telemetry(Path(self.folder.name), {"learner": {}})
+        self.telemetry = Telemetry(Path(self.folder.name), run.config(None, None))
         self.shares: list[list[float]] = []
 
     def __call__(self) -> float:

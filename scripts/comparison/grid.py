@@ -16,13 +16,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from trpo.agents.files import replace_file
+from trpo.agents.runs.files import replace_file
 from trpo.report import Status
-from trpo.scripts import run_folder
-from trpo.scripts.command import UsageError, run_command
+from trpo.scripts.cli.command import UsageError, run_command
+from trpo.scripts.cli.interrupt import Interrupt
+from trpo.scripts.cli.options import parse_train_options, run_folder
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.interrupt import Interrupt
-from trpo.scripts.options import parse_train_options
 from trpo.scripts.train import train
 
 FORKS = multiprocessing.get_context(
@@ -32,9 +31,9 @@ FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool"])
 COLUMNS = {  # of a grid's table, from a run's
     "steps": "steps",
     "episode_return": "episode/return",
-    "mean_kl": "trust_region/mean_kl",
+    "mean_kl": "update/mean_kl",
     "entropy": "policy/entropy",
-    "gradient_norm": "trust_region/gradient_norm",
+    "gradient_norm": "update/gradient_norm",
     "status": "status",
 }
 
@@ -101,7 +100,7 @@ class Grid:
         Returns:
             The folder, which need not exist yet.
         """
-        return run_folder.path(self.out / "runs", self.env, str(cell))
+        return run_folder(self.out / "runs", self.env, str(cell))
 
     def words(self, cell: Cell) -> list[str]:
         """Return what `trpo train` is called with.

@@ -9,7 +9,7 @@ from torch.distributions import Categorical, Distribution
 
 from trpo.agents.networks import mlp
 from trpo.model import Model
-from trpo.scripts.command import UsageError
+from trpo.scripts.cli.command import UsageError
 
 CLASSES = 10
 

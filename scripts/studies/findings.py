@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from trpo.scripts.tables import print_rows, write_provenance, write_rows
+from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 
 Holds = Literal["holds", "holds in part", "refuted"]
 SEEDS = range(

@@ -6,18 +6,22 @@ import pytest
 import torch
 
 import tests.worlds
-from trpo.agents.agent import Agent
-from trpo.agents.config import LearnerConfig
+from tests.agents.test_trainer import make_trainer
+from trpo.agents.agent import Agent, AgentConfig
+from trpo.agents.encoders import Encoder, FlatEncoder
+from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
+from trpo.agents.runs import CheckpointError, Run, RunConfig
+from trpo.agents.runs.checkpoint import save_checkpoint
 from trpo.agents.value_function import ValueConfig
 from trpo.validation import ConfigError
 
-CONFIG = LearnerConfig(policy=PolicyConfig(hidden=(8,)), value=ValueConfig(hidden=(8,)))
+NETWORKS = PolicyConfig(hidden=(8,)), ValueConfig(hidden=(8,)), NormalizationConfig(), 0.99
 
 
 def make_agent(observations: gym.Space, actions: gym.Space, seed: int = 0) -> Agent:
-    return Agent(observations, actions, CONFIG, Randomness(seed))
+    return Agent(AgentConfig(observations, actions, *NETWORKS), Randomness(seed))
 
 
 @pytest.mark.parametrize("name", tests.worlds.SPACES)
@@ -90,3 +94,60 @@ def test_values_do_not_depend_on_how_many_are_looked_at_together():
     with torch.no_grad():
         whole, cut = agent.values(observations, 100), agent.values(observations, 7)
     torch.testing.assert_close(whole, cut)
+
+
+@pytest.mark.parametrize("name", [*tests.worlds.SPACES, "camera"])
+def test_a_saved_agent_acts_without_an_environment(name, tmp_path):
+    camera = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    spaces = tests.worlds.SPACES.get(name, (camera, gym.spaces.Discrete(3)))
+    make_encoder = Brightness if name == "camera" else FlatEncoder
+    agent = Agent(AgentConfig(*spaces, *NETWORKS), Randomness(0), make_encoder)
+    agent.save(tmp_path / "agent.safetensors")
+    loaded = Agent.load(tmp_path / "agent.safetensors", make_encoder)
+    assert (loaded.observation_space, loaded.action_space) == spaces
+    assert loaded.config == agent.config
+    spaces[0].seed(0)
+    for _ in range(3):
+        observation = spaces[0].sample()
+        np.testing.assert_array_equal(loaded.act(observation)[0], agent.act(observation)[0])
+
+
+class Brightness(Encoder):
+    """One learned number of an image."""
+
+    def __init__(self, space, generator):
+        super().__init__(1)
+        self.gain = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, observation):
+        return self.gain * observation.flatten(1).mean(1, keepdim=True)
+
+
+def test_an_agent_of_another_encoder_is_refused(tmp_path):
+    spaces = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(3)
+    make_agent(*spaces).save(tmp_path / "agent.safetensors")
+    with pytest.raises(ConfigError, match="networks are not those"):
+        Agent.load(tmp_path / "agent.safetensors", Brightness)
+
+
+def test_a_runs_folder_is_loaded_by_its_newest_checkpoint(tmp_path):
+    trainer = make_trainer("Pendulum-v1")
+    agent = trainer.agent
+    config = RunConfig("Pendulum-v1", trainer.config, agent.observation_space, agent.action_space)
+    run = Run.create(tmp_path / "mine", config)
+    with run.recording(trainer) as updates:
+        for record in updates:
+            if record.update == 3:
+                break
+    loaded = Agent.load(tmp_path / "mine")
+    assert all(map(torch.equal, loaded.tensors().values(), agent.tensors().values()))
+
+
+def test_what_is_no_agent_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
+        Agent.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        Agent.load(tmp_path)
+    save_checkpoint(tmp_path / "other.safetensors", {"x": torch.ones(2)}, {})
+    with pytest.raises(CheckpointError, match="a checkpoint's agent cannot be read"):
+        Agent.load(tmp_path / "other.safetensors")

@@ -17,7 +17,7 @@ def a_batch():
 
 def test_samples_are_the_valid_steps_in_order():
     rollout, batch, values = a_batch()
-    assert 0 < (~rollout.valid).sum()
+    assert (~rollout.valid).sum() > 0
     assert len(batch) == len(values) == int(rollout.valid.sum())
     where = batch.times, batch.environments
     assert torch.equal(batch.observations, rollout.observations[where])

@@ -3,21 +3,34 @@
 import gymnasium as gym
 import pytest
 import torch
+from gymnasium.vector import VectorEnv
 
-from trpo.agents.agent import Agent
-from trpo.agents.config import LearnerConfig
+from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.evaluation import evaluate
+from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
+from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 EPISODES, SEED = 4, 5
 
 
+def make_agent(env: VectorEnv) -> Agent:
+    config = AgentConfig(
+        env.single_observation_space,
+        env.single_action_space,
+        PolicyConfig(),
+        ValueConfig(),
+        NormalizationConfig(),
+        gamma=0.99,
+    )
+    return Agent(config, Randomness(1))
+
+
 def test_equals_plain_episodes_of_the_mode():
     env = make_vector_env("Pendulum-v1", EnvironmentConfig("gymnasium", EPISODES), SEED)
-    agent = Agent(
-        env.single_observation_space, env.single_action_space, LearnerConfig(), Randomness(1)
-    )
+    agent = make_agent(env)
     agent.preprocessor.update(torch.randn(100, 3) * 2 + 1)
     before = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
     episodes = evaluate(env, agent, SEED, generator=None)
@@ -39,9 +52,7 @@ def test_equals_plain_episodes_of_the_mode():
 
 def test_short_episodes_are_not_counted_more_often():
     env = make_vector_env("CartPole-v1", EnvironmentConfig("envpool", 32), SEED, threads=1)
-    agent = Agent(
-        env.single_observation_space, env.single_action_space, LearnerConfig(), Randomness(1)
-    )
+    agent = make_agent(env)
     episodes = evaluate(env, agent, SEED, torch.Generator().manual_seed(0))
     assert len(episodes) == 32
     assert all(episode.undiscounted_return == episode.length > 0 for episode in episodes)

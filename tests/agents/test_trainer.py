@@ -105,7 +105,7 @@ def test_every_update_stays_within_the_limit_and_cartpole_is_learned():
         trainer={"batch_size": 1024, "total_steps": 30_000, "checkpoint_interval": 50}
     )
     records = list(trainer.updates())
-    assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)
+    assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
     assert sum(record.status is Status.ACCEPTED for record in records) > 0.9 * len(records)
     assert records[0].metrics["episode/return"] < 40
     assert records[-1].metrics["episode/return_100"] > 150
@@ -201,7 +201,7 @@ def test_fisher_stride_and_microbatches_run_through_the_loop():
     whole = make_trainer("Pendulum-v1")
     cut = make_trainer("Pendulum-v1", trainer={"microbatch_size": 50})
     strided = make_trainer("Pendulum-v1", trpo=TrpoConfig(fisher_stride=4))
-    kl = [run(trainer, 1)[0].metrics["trust_region/mean_kl"] for trainer in (whole, cut, strided)]
+    kl = [run(trainer, 1)[0].metrics["update/mean_kl"] for trainer in (whole, cut, strided)]
     assert kl[0] == pytest.approx(kl[1], rel=1e-3)
     assert kl[0] != pytest.approx(kl[2], rel=1e-3)
 
@@ -241,7 +241,7 @@ def test_any_encoder_is_trained_within_the_limit():
     before = trainer.agent.policy.network.features.encoder.filters.weight.clone()
     records = run(trainer, 2)
     after = trainer.agent.policy.network.features.encoder.filters.weight
-    assert all(record.metrics["trust_region/mean_kl"] <= 0.02 for record in records)
+    assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
     assert any(record.status is Status.ACCEPTED for record in records)
     assert not torch.equal(before, after)
     tensors, state = trainer.snapshot()

@@ -5,7 +5,7 @@ import pytest
 from tests.kill import SMALL
 from trpo.scripts import __main__
 from trpo.scripts.benchmarks.checkpoint import measure
-from trpo.scripts.options import parse_train_options
+from trpo.scripts.cli.options import parse_train_options
 
 
 def test_the_cost_of_a_checkpoint():

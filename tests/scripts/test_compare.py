@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from trpo.scripts import __main__
+from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.options import parse_train_options
 
 HOME = Path(__file__).resolve().parents[2]
 SMALL = "--options=--batch-size 128 --num-envs 8 --hidden 8 --value.hidden 8"
@@ -59,7 +59,7 @@ def test_a_grid_leaves_a_table_a_report_and_figures(whole):
     )  # of 100 episodes: nobody climbs that hill by chance
     run = whole / "runs" / "MountainCar-v0" / "trpo 0.6 seed 1"
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        theirs = [row["trust_region/mean_kl"] for row in csv.DictReader(file)]
+        theirs = [row["update/mean_kl"] for row in csv.DictReader(file)]
     mine = [
         row["mean_kl"]
         for row in rows

@@ -1,4 +1,4 @@
-"""A disk that is full, or a limited file size: one line that names the file, and the checkpoint before it as it was."""
+"""A full disk, or a limited file size: one line that names the file; the checkpoint stays."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.kill import FORKS, SMALL, differences
-from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 from trpo.scripts import __main__
 
 
 def limited(words: str, size: int, err: Path) -> None:
-    """Run a command in this process, in which no file may grow beyond a size, and exit with its code."""
+    """Run a command in this process, where no file may grow beyond a size, and exit."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     os.dup2(os.open(err, os.O_WRONLY | os.O_CREAT), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,4 +1,4 @@
-"""Environments that hang, or whose process dies, in whole runs: one line and the last checkpoint as it was, or a new start."""
+"""Environments that hang, or whose process dies: one line and the last checkpoint, or a restart."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from tests.kill import SMALL, start
 from tests.scripts import test_resume
-from trpo.agents.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 
 
 @pytest.mark.parametrize("env_id", ["TestHangs-v0", "TestSticks-v0", "TestHangingReset-v0"])
@@ -25,7 +25,10 @@ def test_an_environment_that_hangs_ends_the_run_in_one_line(env_id, tmp_path):
 
 def test_a_run_whose_environment_hangs_keeps_its_checkpoint(tmp_path):
     err, run = tmp_path / "err", tmp_path / "tests.worlds-TestFalters-v0" / "x"
-    train = f"train tests.worlds:TestFalters-v0 {SMALL} --seed 5 --step-timeout 0.5 --runs {tmp_path} --name x --resume"
+    train = (
+        f"train tests.worlds:TestFalters-v0 {SMALL} --seed 5 --step-timeout 0.5 "
+        f"--runs {tmp_path} --name x --resume"
+    )
     for _ in range(2):  # with this seed it hangs in update 6, each time
         process = start(train, err)
         process.join(60)
@@ -42,7 +45,10 @@ def test_a_run_whose_environment_hangs_keeps_its_checkpoint(tmp_path):
 @pytest.mark.parametrize("max_restarts", [0, 2])
 def test_a_killed_environment_process_ends_the_run_or_is_replaced(max_restarts, tmp_path):
     run = tmp_path / "CartPole-v1" / "x"
-    options = f"{SMALL} --checkpoint-interval 99 --engine gymnasium-async --max-restarts {max_restarts} --runs {tmp_path} --name x"
+    options = (
+        f"{SMALL} --checkpoint-interval 99 --engine gymnasium-async "
+        f"--max-restarts {max_restarts} --runs {tmp_path} --name x"
+    )
     process = test_resume.start(["train", "CartPole-v1", *options.split()])
     for update in range(1, max_restarts + 2, 2):
         test_resume.wait_for_rows(process, run, update)
@@ -51,7 +57,10 @@ def test_a_killed_environment_process_ends_the_run_or_is_replaced(max_restarts, 
     _, err = process.communicate(timeout=60)
     if max_restarts == 0:
         assert process.returncode == 1
-        died = "trpo: CartPole-v1 raised ChildProcessError: the process of an environment died, in update "
+        died = (
+            "trpo: CartPole-v1 raised ChildProcessError: "
+            "the process of an environment died, in update "
+        )
         assert err.startswith(died)
         return
     assert process.returncode == 0

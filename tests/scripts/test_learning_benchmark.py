@@ -1,8 +1,8 @@
-"""The learning benchmark: each kind of return is what its name says, and finished cells are kept."""
+"""The learning benchmark: each return is what its name says, and finished cells are kept."""
 
 from trpo.scripts import __main__
+from trpo.scripts.cli.tables import read_rows
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
-from trpo.scripts.tables import read_rows
 
 
 def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""One import name: other distributions' `agents`, and users' own `envs/`, neither break ours nor are broken by it."""
+"""One import name: others' `agents`, and users' own `envs/`, neither break ours nor are broken."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Going on with a run: exactly, by the command, after signals; and what it says when that cannot be."""
+"""Going on with a run: exactly, by the command, after signals; and what is said if it cannot be."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 import tests.worlds  # noqa: F401 registers environments
 from tests import kill
 from tests.kill import SMALL, differences
-from trpo.agents.checkpoint import load_checkpoint
+from trpo.agents.runs.checkpoint import load_checkpoint
 from trpo.scripts import __main__
 
 HOME = Path(__file__).resolve().parents[2]
@@ -66,7 +66,8 @@ def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
     before = json.loads((short / "config.json").read_text())
     assert __main__.main(["resume", str(short)]) == 2
     assert re.fullmatch(
-        r"trpo: run .*short is finished: it took [\d,]+ steps; to go on, give a larger --total-steps",
+        r"trpo: run .*short is finished: it took [\d,]+ steps; "
+        r"to go on, give a larger --total-steps",
         capsys.readouterr().err.strip(),
     )
     total_steps = json.loads((whole / "config.json").read_text())["learner"]["trainer"][
@@ -164,7 +165,7 @@ def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_
     assert not err
     assert f"trpo resume {run}" in out.splitlines()[-1]
     updates = len(rows(run)) - 1
-    state = load_checkpoint(run / "checkpoints" / f"update-{updates:06d}.safetensors")[1]
+    state = load_checkpoint(run / "checkpoints" / f"update-{updates:06d}.safetensors").state
     assert state["update"] == updates
     assert state["at_boundary"] == (updates % 3 == 0)
 
@@ -233,7 +234,7 @@ def test_train_resume_begins_goes_on_and_ends_well(whole, tmp_path, capsys):
     [
         ("--gamma 0.9", "learner.trainer.gamma = 0.99, not 0.9"),
         ("--num-envs 4", "environment.num_envs = 8, not 4"),
-        ("--value.hidden 9", r"learner.value.hidden = \(64, 64\), not \(9,\)"),
+        ("--value.hidden 9", r"learner.value.hidden = \[64, 64\], not \[9\]"),
         ("--threads 2", "threads = 1, not 2"),
         ("--total-steps 9999", r"learner.trainer.total_steps = \d+, not 9999"),
     ],

@@ -1,4 +1,4 @@
-"""Training holds no more memory and files the longer it lasts; `make soak` watches it for 2 hours."""
+"""Training holds no more memory and files the longer it lasts; `make soak` watches for 2 hours."""
 
 import csv
 

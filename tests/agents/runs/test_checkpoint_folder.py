@@ -1,17 +1,17 @@
-"""A run keeps its newest checkpoints and its best; a damaged one is named, and gives way to the one before it."""
+"""A run keeps its newest checkpoints and its best; a damaged one gives way to the one before."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.agents.test_trainer import make_trainer, run
-from trpo.agents.checkpoint import CheckpointError, load_checkpoint
-from trpo.agents.checkpoint_folder import CheckpointFolder
 from trpo.agents.rollout import Episode
+from trpo.agents.runs.checkpoint import CheckpointError, load_checkpoint
+from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 
 
 def trained(path: Path, updates: int, **loop) -> CheckpointFolder:
-    """A folder of the checkpoints of a run, saved at every boundary, which is every other update, and at the end."""
+    """The checkpoints of a run, saved at every other update, its resume points, and at the end."""
     folder = CheckpointFolder(path)
     trainer = make_trainer(trainer=loop)
     for _ in range(updates):
@@ -29,8 +29,8 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path):
     folder = trained(tmp_path, 9, keep_checkpoints=2)
     assert names(folder) == ["best", "update-000006", "update-000008", "update-000009"]
     assert folder.newest(pytest.fail).state["update"] == 9
-    assert folder.newest(pytest.fail, boundary=True).state["update"] == 8
-    best = load_checkpoint(tmp_path / "best.safetensors")[1]
+    assert folder.newest(pytest.fail, resumable=True).state["update"] == 8
+    best = load_checkpoint(tmp_path / "best.safetensors").state
     assert best["mean_return"] == pytest.approx(
         sum(value for value, _ in best["recent"]) / len(best["recent"])
     )
@@ -43,13 +43,13 @@ def test_the_best_is_not_the_newest_when_returns_fall(tmp_path: Path):
     run(trainer, 2)
     trainer.episodes.add(100 * [Episode(-1.0, 1)])
     folder.save(trainer)
-    assert load_checkpoint(tmp_path / "best.safetensors")[1]["update"] == 2
+    assert load_checkpoint(tmp_path / "best.safetensors").state["update"] == 2
 
 
 def test_a_run_killed_between_the_two_writes_does_not_miss_its_best(tmp_path: Path, monkeypatch):
     written = []
     monkeypatch.setattr(
-        "trpo.agents.checkpoint_folder.save_checkpoint",
+        "trpo.agents.runs.checkpoint_folder.save_checkpoint",
         lambda path, tensors, state: written.append(path.stem),
     )
     trained(tmp_path, 2)
@@ -74,7 +74,15 @@ def test_an_empty_folder_holds_none(tmp_path: Path):
     assert CheckpointFolder(tmp_path).newest(pytest.fail) is None
 
 
-def test_later_checkpoints_are_deleted(tmp_path: Path):
+def test_later_checkpoints_stay_until_training_has_come_to_them(tmp_path: Path):
+    """They are all that is left of a finished run that goes on from its last resume point."""
     folder = trained(tmp_path, 7)
-    folder.delete_after(4)
-    assert names(folder) == ["best", "update-000002", "update-000004"]
+    trainer = make_trainer()
+    run(trainer, 5)
+    folder.save(trainer)  # interrupted in between
+    later = [f"update-00000{number}" for number in (2, 4, 5, 6, 7)]
+    assert names(folder) == ["best", *later]
+    run(trainer, 3)
+    folder.save(trainer)
+    later = [f"update-00000{number}" for number in (2, 4, 6, 8)]
+    assert names(folder) == ["best", *later]

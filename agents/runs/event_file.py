@@ -1,6 +1,7 @@
-"""A TensorBoard event file that is written at once: no thread, no queue, so that a killed process loses no point."""
+"""A TensorBoard event file without thread or queue: a killed process loses no point."""
 
 import os
+import secrets
 import socket
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from trpo.agents.files import AppendedFile
+from trpo.agents.runs.files import AppendedFile
 
 
 class EventFile:
@@ -20,7 +21,8 @@ class EventFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        made_by = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{made_by}.{secrets.token_hex(8)}"  # no file's that is there
         self._records = RecordWriter(AppendedFile(folder / name))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # a TensorBoard that is watching forgets what it read of an earlier file

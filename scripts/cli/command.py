@@ -5,11 +5,12 @@ import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from dataclasses import is_dataclass
+from typing import Annotated, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
-from trpo.agents.checkpoint import CheckpointError
+from trpo.agents.runs.errors import RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.validation import ConfigError
@@ -48,9 +49,46 @@ def parse(
     except SystemExit as end:
         if end.code in {0, None}:
             raise
+        refused = _cause(end)
+        if isinstance(refused, ConfigError):
+            option = option_of(options, refused.config, refused.field)
+            raise UsageError(f"{refused} ({option})" if option else str(refused)) from end
+        if isinstance(refused, UsageError | EnvError):
+            raise refused from end
         words = re.sub(r"[╭╮╰╯│─]+", " ", said.getvalue())
         words = re.sub(r"For full helptext, (run|see):?.*", "", " ".join(words.split()))
         raise UsageError(f"{words.strip()} (see trpo {command} --help)") from end
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what an exception comes from: tyro exits for what a configuration class raises."""
+    while error.__context__:
+        error = error.__context__
+    return error
+
+
+def option_of(options: type, config: type | None, field: str, prefix: str = "") -> str | None:
+    """Return how a configuration's field is written on the command line.
+
+    Args:
+        options: the dataclass that the command reads.
+        config: itself, or a dataclass somewhere within it.
+        field: of `config`.
+        prefix: of the names of the options' fields.
+
+    Returns:
+        An option such as --value.damping; `None` if there is none.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    if config is options:
+        return f"--{prefix}{field}".replace("_", "-")
+    for name, hint in hints.items():
+        part = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if is_dataclass(part):
+            within = f"{prefix}{name}." if hint is part else ""  # annotated to go without
+            if found := option_of(cast(type, part), config, field, within):
+                return found
+    return None
 
 
 def warn(message: str) -> None:
@@ -75,7 +113,7 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     """
     try:
         return command(arguments)
-    except (UsageError, ConfigError, EnvError, CheckpointError) as error:
+    except (UsageError, ConfigError, EnvError, RunError) as error:
         print(f"trpo: {error}", file=sys.stderr)
         return 2
     except TrainingError as error:

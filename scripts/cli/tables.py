@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trpo.scripts.options import cpu_count
-from trpo.scripts.run_folder import git_commit, versions
+from trpo.agents.runs.provenance import git_commit, versions
+from trpo.scripts.cli.options import cpu_count
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:
-    """Write what produces the results beside them: command, versions, commit, machine; after what earlier commands wrote.
+    """Write what produced results: command, versions, commit, machine; after what is there.
 
     Args:
         path: a JSON file, or none yet.

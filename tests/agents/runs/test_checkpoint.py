@@ -1,4 +1,4 @@
-"""Checkpoints come back as they went; what is no checkpoint is named and refused, and runs no code."""
+"""Checkpoints come back as they went; what is none is named and refused, and runs no code."""
 
 import errno
 import pickle
@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trpo.agents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from trpo.agents.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 TENSORS = {
     "a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
@@ -22,8 +22,9 @@ STATE = {"update": 3, "recent": [[0.1, 2]], "text": "δ"}
 
 def test_round_trip_is_exact(tmp_path: Path):
     save_checkpoint(tmp_path / "update-000003.safetensors", TENSORS, STATE)
-    tensors, state = load_checkpoint(tmp_path / "update-000003.safetensors")
-    assert state == STATE
+    checkpoint = load_checkpoint(tmp_path / "update-000003.safetensors")
+    assert checkpoint.state == STATE
+    tensors = checkpoint.tensors
     assert tensors.keys() == TENSORS.keys()
     assert all(
         torch.equal(tensors[name], TENSORS[name]) and tensors[name].dtype == TENSORS[name].dtype
@@ -114,14 +115,14 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path, monk
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*update-000001\.safetensors'"):
         save_checkpoint(path, TENSORS, {"update": 4})
-    assert load_checkpoint(path)[1] == STATE
+    assert load_checkpoint(path).state == STATE
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_another_format_is_refused(tmp_path: Path):
     path = tmp_path / "update-000001.safetensors"
-    save_file(TENSORS, path, metadata={"format": "2", "state": "{}"})
-    with pytest.raises(CheckpointError, match="has format '2': this version reads format 1"):
+    save_file(TENSORS, path, metadata={"format": "1", "state": "{}"})
+    with pytest.raises(CheckpointError, match="has format '1': this version reads format 2"):
         load_checkpoint(path)
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):

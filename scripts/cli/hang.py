@@ -1,9 +1,9 @@
-"""What happens when an environment in this process hangs: nothing can interrupt it, so the process ends, after one line."""
+"""An environment in this process that hangs: nothing can interrupt it, so the process ends."""
 
 import sys
 
 from trpo.agents.trainer import Trainer
-from trpo.scripts.interrupt import exit_at_once
+from trpo.scripts.cli.interrupt import exit_at_once
 
 
 class Hang:

@@ -1,7 +1,8 @@
-"""Checkpoints: one safetensors file with every tensor of the run, its counters as JSON, and a checksum. No code runs."""
+"""Checkpoints: one safetensors file of tensors, counters as JSON, and a checksum. No code runs."""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trpo.agents.files import replace_file
+from trpo.agents.runs.errors import CheckpointError
+from trpo.agents.runs.files import read_file, replace_file
 
-FORMAT = 1
+FORMAT = 2  # since 2, policies act in [-1, 1], and checkpoints say what agent they are of
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message is one line, fit to print to a user."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read.
+
+    Args:
+        tensors: by name.
+        state: everything else.
+    """
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -36,20 +47,20 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
     replace_file(path, content.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
         path: the file.
 
     Returns:
-        Its tensors by name, and its state.
+        Its tensors, and its state.
 
     Raises:
         CheckpointError: if the file is damaged, or of a format that this version does not know.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         metadata = _metadata(content)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
@@ -64,7 +75,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     ):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
-        return load(content), json.loads(metadata["state"])
+        return Checkpoint(load(content), json.loads(metadata["state"]))
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
 

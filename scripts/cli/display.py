@@ -1,8 +1,6 @@
-"""What `trpo train` shows: a live panel on a terminal, plain lines elsewhere, and a summary at the end."""
+"""What `trpo train` shows: a live panel on a terminal, lines elsewhere, a summary at the end."""
 
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -12,33 +10,30 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from trpo.agents.config import LearnerConfig
-from trpo.agents.trainer import UpdateRecord
+from trpo.agents.metrics import UpdateRecord
+from trpo.agents.runs.results import Results
+from trpo.agents.trainer import Trainer
 from trpo.report import Status
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Display:
-    """Follows a run, counting what its summary will say.
+    """Follows a run.
 
     Args:
         env_id: what is trained on.
-        learner: the run's goal and limit.
+        trainer: at rest, before the first update that is to be shown.
     """
 
-    def __init__(self, env_id: str, learner: LearnerConfig) -> None:
+    def __init__(self, env_id: str, trainer: Trainer) -> None:
+        learner = trainer.config
         self.console = Console()
         self.title = f"{learner.algorithm.upper()} on {env_id}"
         self.total_steps = learner.trainer.total_steps
         self.max_kl = learner.max_kl
         self.started = time.perf_counter()
-        self.updates = 0
-        self.within_limit = 0
-        self.largest_kl = 0.0
-        self.outcomes = Counter[Status]()
-        self.last: UpdateRecord | None = None
-        self.steps_before = 0  # of a run that is continued
+        self.steps_before = trainer.steps
         self._last_line = 0.0
         self._progress = Progress(
             TextColumn("{task.completed:,.0f} / {task.total:,.0f} steps"),
@@ -65,36 +60,12 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def count(self, record: UpdateRecord) -> None:
-        """Count an update.
-
-        Args:
-            record: the update.
-        """
-        kl = record.metrics["trust_region/mean_kl"]
-        self.updates += 1
-        self.within_limit += self.max_kl is not None and kl <= self.max_kl
-        self.largest_kl = max(self.largest_kl, kl)
-        self.outcomes[record.status] += 1
-        self.last = record
-
-    def count_earlier(self, records: Sequence[UpdateRecord]) -> None:
-        """Count the updates that a continued run made before.
-
-        Args:
-            records: the updates.
-        """
-        for record in records:
-            self.count(record)
-        self.steps_before = self.last.steps if self.last else 0
-
     def show(self, record: UpdateRecord) -> None:
-        """Count an update, and show it.
+        """Show an update.
 
         Args:
             record: the update.
         """
-        self.count(record)
         now = time.perf_counter()
         if self._live:
             self._progress.update(self._task, completed=min(record.steps, self.total_steps))
@@ -115,7 +86,7 @@ class Display:
 
     def _kl(self, record: UpdateRecord) -> str:
         limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"
-        return f"{record.metrics['trust_region/mean_kl']:.5f}{limit}"
+        return f"{record.metrics['update/mean_kl']:.5f}{limit}"
 
     def _figures(self, record: UpdateRecord) -> Table:
         metrics = record.metrics
@@ -139,51 +110,44 @@ class Display:
             f"  {metrics['time/steps_per_second']:,.0f} steps/s"
         )
 
-    def results(self) -> dict[str, float]:
-        """Return what the run came to, as numbers."""
-        results = {"largest_kl": self.largest_kl}
-        if self.max_kl is not None:
-            results["updates_within_limit"] = self.within_limit / max(self.updates, 1)
-        if self.last and "episode/return_100" in self.last.metrics:
-            results["return_100"] = self.last.metrics["episode/return_100"]
-        return results
-
-    def summarize(self, folder: Path) -> None:
+    def summarize(self, folder: Path, results: Results) -> None:
         """Print what the run came to.
 
         Args:
             folder: the run's.
+            results: of all its updates.
         """
-        if self.last is None:
+        last = results.last
+        if last is None:
             return
-        steps = self.last.steps - self.steps_before
-        unchanged = [
+        steps_per_second = (last.steps - self.steps_before) / (time.perf_counter() - self.started)
+        within = (
+            f"{results.within_limit:,} of {results.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats"
+            if self.max_kl
+            else "this algorithm has none: trpo audit holds it against one"
+        )
+        put_back = [
             f"{count:,} × {status.value}"
-            for status, count in self.outcomes.items()
+            for status, count in results.outcomes.items()
             if status is not Status.ACCEPTED
         ]
-        restarts = self.last.metrics["environment/restarts"]
-        within = (
-            f"{self.within_limit:,} of {self.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats"
-            if self.max_kl
-            else ""
+        facts = {
+            "return, last 100 episodes": self._return(last),
+            "updates within the limit": within,
+            "largest KL": f"{results.largest_kl:.5f}",
+            "updates put back": "; ".join(put_back) or "none",
+        }
+        if restarts := last.metrics["environment/restarts"]:
+            facts["environments restarted"] = f"{restarts:.0f} times: a process of theirs was lost"
+        print_facts(
+            facts
+            | {
+                "steps/s": f"{steps_per_second:,.0f}, everything included",
+                "run": str(folder),
+                "see it": f"tensorboard --logdir {folder}",
+                "evaluate it": f"trpo evaluate {folder}",
+            }
         )
-        print_facts({
-            "return, last 100 episodes": self._return(self.last),
-            "updates within the limit": within
-            or "this algorithm has none: trpo audit holds it against one",
-            "largest KL": f"{self.largest_kl:.5f}",
-            "updates put back": "; ".join(unchanged) or "none",
-            **(
-                {"environments restarted": f"{restarts:.0f} times: a process of theirs was lost"}
-                if restarts
-                else {}
-            ),
-            "steps/s": f"{steps / (time.perf_counter() - self.started):,.0f}, everything included",
-            "run": str(folder),
-            "see it": f"tensorboard --logdir {folder}",
-            "evaluate it": f"trpo evaluate {folder}",
-        })
 
 
 def print_facts(facts: dict[str, str]) -> None:

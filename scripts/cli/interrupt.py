@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for an end, at the next moment when everything is at rest; the second is one."""
+"""Ctrl-C and SIGTERM: the first asks for an end, when everything is at rest; the second is one."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 def exit_at_once(exit_code: int) -> NoReturn:
-    """End this process, whatever its threads are at: all that a run has written is on disk at any moment.
+    """End this process, whatever its threads are at: what a run has written is with the system.
 
     Args:
         exit_code: the process's.
@@ -45,7 +45,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """What a process that a signal ended exits with: 130 after Ctrl-C, 143 after SIGTERM, 0 after none."""
+        """130 after Ctrl-C, 143 after SIGTERM, as shells have it; 0 after none."""
         return 128 + self.signal if self.signal else 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the interface has it

@@ -1,0 +1,139 @@
+"""Which checkpoints a run keeps, and which of them can be used."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trpo.agents.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trpo.agents.runs.errors import CheckpointError
+from trpo.agents.runs.files import remove_drafts
+
+if TYPE_CHECKING:  # which an agent that loads itself from a checkpoint has no need of
+    from trpo.agents.trainer import Trainer
+
+CHECKPOINTS = "checkpoints"
+BEST = "best.safetensors"
+
+
+class CheckpointFolder:
+    """A run's `checkpoints/`: the newest few, and the best.
+
+    Args:
+        path: the folder, existing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, trainer: Trainer) -> None:
+        """Write a checkpoint of the run as it is now, and delete what is too many.
+
+        At a resume point, also write it as the best, if it is.
+
+        Args:
+            trainer: at rest between updates.
+        """
+        tensors, state = trainer.snapshot()
+        best = trainer.mean_return is not None and trainer.mean_return > self._best_return()
+        # first: killed between the two, a run goes on from a checkpoint before both
+        if trainer.at_resume_point and best:
+            save_checkpoint(self.path / BEST, tensors, state | {"mean_return": trainer.mean_return})
+        save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
+        self._delete_superseded(trainer)
+
+    def best(self) -> Checkpoint:
+        """Read the checkpoint with the best mean return of 100 training episodes.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            CheckpointError: if there is none, or it cannot be used.
+        """
+        return load_checkpoint(self.path / BEST)
+
+    def newest(self, warn: Callable[[str], None], resumable: bool = False) -> Checkpoint | None:
+        """Read the newest checkpoint that can be read.
+
+        Args:
+            warn: called with one line about each newer one that cannot.
+            resumable: whether it has to be one that training can be continued from exactly.
+
+        Returns:
+            The checkpoint; `None` if the folder holds none.
+
+        Raises:
+            CheckpointError: if it holds some, and none can be used.
+        """
+        damaged = False
+        for path in reversed(self._updates()):
+            try:
+                checkpoint = load_checkpoint(path)
+            except CheckpointError as error:
+                damaged = True
+                warn(f"{error}; trying the one before it")
+                continue
+            if checkpoint.state["at_boundary"] or not resumable:
+                return checkpoint
+        if damaged:
+            raise CheckpointError(f"{self.path} holds no checkpoint that can be used")
+        return None
+
+    def remove_drafts(self) -> None:
+        """Remove what killed processes left of checkpoints that they were writing."""
+        for name in (BEST, "update-*"):
+            remove_drafts(self.path, name)
+
+    def _delete_superseded(self, trainer: Trainer) -> None:
+        """Delete all but the newest few resume points and this checkpoint.
+
+        An earlier process may have left checkpoints of later updates: they stay until training has
+        come to them, or to its end.
+        """
+        config = trainer.config.trainer
+        resume_points = [
+            number
+            for number in map(_update, self._updates())
+            if number <= trainer.update and number % config.checkpoint_interval == 0
+        ]
+        kept = {*resume_points[-config.keep_checkpoints :], trainer.update}
+        for path in self._updates():
+            number = _update(path)
+            if number not in kept and (number < trainer.update or trainer.finished):
+                path.unlink()
+
+    def _updates(self) -> list[Path]:
+        return sorted(self.path.glob("update-[0-9]*.safetensors"), key=_update)
+
+    def _best_return(self) -> float:
+        try:
+            return float(self.best().state["mean_return"])
+        except CheckpointError:  # there is none yet, or it is damaged and gives way to the next
+            return float("-inf")
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, or a run's newest.
+
+    Args:
+        path: a checkpoint, or a run's folder.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: if there is none that can be used.
+    """
+    if not path.is_dir():
+        return load_checkpoint(path)
+    newest = CheckpointFolder(path / CHECKPOINTS).newest(warnings.warn)
+    if newest is None:
+        raise CheckpointError(f"{path / CHECKPOINTS} holds no checkpoint")
+    return newest
+
+
+def _update(path: Path) -> int:
+    return int(path.stem.removeprefix("update-"))

@@ -1,0 +1,92 @@
+"""config.json: all that defines a run, and what it was made with."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import gymnasium as gym
+
+from trpo.agents.config import LearnerConfig
+from trpo.agents.runs.errors import RunError
+from trpo.agents.runs.files import read_file, replace_file
+from trpo.agents.runs.migration import FORMAT, migrate
+from trpo.agents.runs.provenance import git_commit, versions
+from trpo.agents.runs.typed_json import from_json, to_json
+
+Settings: TypeAlias = dict[str, bool | int | float | str]
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that defines a run, and what it was made with.
+
+    Args:
+        env: the environment's id, or any other name for it.
+        learner: what learns.
+        observation_space: of one environment; `None` where a run of an earlier version lacks it.
+        action_space: of one environment, likewise.
+        environment: settings of the environments, by whose names whoever makes them knows them.
+        threads: of tensors: sums depend on it by rounding.
+        versions: of Python and of the packages that results depend on.
+        git_commit: of this project's checkout, if it is one.
+    """
+
+    env: str
+    learner: LearnerConfig
+    observation_space: gym.Space | None
+    action_space: gym.Space | None
+    environment: Settings = field(default_factory=dict)
+    threads: int = 1
+    versions: dict[str, str] = field(default_factory=versions)
+    git_commit: str | None = field(default_factory=git_commit)
+
+    def for_steps(self, total_steps: int) -> "RunConfig":
+        """Return the configuration of a longer or shorter run.
+
+        Args:
+            total_steps: environment steps, counted from the run's beginning.
+
+        Returns:
+            The same otherwise.
+        """
+        trainer = replace(self.learner.trainer, total_steps=total_steps)
+        return replace(self, learner=replace(self.learner, trainer=trainer))
+
+
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Write config.json.
+
+    Args:
+        folder: the run's.
+        config: what goes into it.
+    """
+    text = json.dumps({"format": FORMAT} | to_json(config), indent=2)
+    replace_file(folder / CONFIG, (text + "\n").encode("utf-8"))
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Read config.json, of this version's format or an earlier one.
+
+    Args:
+        folder: the run's.
+
+    Returns:
+        The run's configuration.
+
+    Raises:
+        RunError: if the folder is no run's, or its config.json does not fit.
+    """
+    path = folder / CONFIG
+    try:
+        return from_json(RunConfig, migrate(json.loads(read_file(path))))
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{folder} is not a run: expected a folder with {CONFIG}, as trpo train leaves it"
+        ) from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,112 @@
+"""Files that are whole or not there, and no links: a stranger's run folder may hold anything.
+
+A full disk or a killed process leaves the old content, never half of the new. Nothing is read or
+written through a link: it may lead out of the folder.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        All of it.
+
+    Raises:
+        OSError: if it cannot be read, or is a link, a device or a pipe.
+    """
+    # O_NONBLOCK: a pipe that nobody writes to would be waited for
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        return file.read()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside `path`, put it on disk, and rename it into place.
+
+    Args:
+        path: the file; its folder exists. A link there is replaced, not followed.
+        content: all of it.
+
+    Raises:
+        OSError: if it cannot be written, with `path` as its file; what was there before still is.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # a name nobody foresees
+    try:
+        with open(draft, "xb", opener=_open_new) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name, too
+        finally:
+            os.close(folder)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_drafts(folder: Path, name: str) -> None:
+    """Remove what killed processes left of their writes to a file.
+
+    Args:
+        folder: the file's.
+        name: the file's, or a pattern; no process is writing such a file now.
+    """
+    for draft in folder.glob(f".{name}.*.tmp"):
+        draft.unlink()
+
+
+def _open_new(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+class AppendedFile:
+    """A file that grows record by record; a killed process loses none that it wrote.
+
+    Args:
+        path: the file; made if it is not there.
+
+    Raises:
+        OSError: if it cannot be opened, or is a link.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open(path, "ab", buffering=0, opener=_open_new)  # noqa: SIM115 until close()
+
+    def write(self, content: bytes) -> None:
+        """Append a record.
+
+        Args:
+            content: the record.
+
+        Raises:
+            OSError: if it cannot be written, with the path as its file.
+        """
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+    def sync(self) -> None:
+        """Wait until all of it is on disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

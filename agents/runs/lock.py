@@ -1,0 +1,45 @@
+"""One process a run folder: a lock that the system gives back however its owner dies."""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from trpo.agents.runs.errors import RunError
+
+
+class Lock:
+    """Held while it is entered; one who holds it may enter it again.
+
+    Args:
+        folder: the run's, existing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._depth = 0
+
+    def __enter__(self) -> "Lock":
+        if self._depth == 0:
+            self._descriptor = self._lock()
+        self._depth += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            os.close(self._descriptor)
+
+    def _lock(self) -> int:
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:  # not flock: processes of the environments' would inherit that
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise RunError(f"run {self._folder} is being trained by another process") from error
+        return descriptor

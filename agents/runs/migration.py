@@ -1,0 +1,84 @@
+"""config.json as earlier versions wrote it: one function a format makes the next format of it."""
+
+from collections.abc import Callable
+
+Content = dict[str, object]
+
+# What format 1 lacks where it was written before an option was there, and what was done then.
+LACKED_BY_1: Content = {
+    "learner": {
+        "algorithm": "trpo",
+        "trainer": {"keep_checkpoints": 5, "max_non_finite": 10, "max_restarts": 0},
+        "npg": {
+            "scaling": "kl",
+            "target_kl": 0.02,
+            "step_size": 0.1,
+            "damping": 0.1,
+            "cg_iterations": 10,
+        },
+        "vpg": {"optimizer": "adam", "learning_rate": 0.01},
+        "ppo": {
+            "learning_rate": 3e-4,
+            "clip_ratio": 0.2,
+            "epochs": 10,
+            "minibatch_size": 64,
+            "max_gradient_norm": 0.5,
+        },
+        "value": {"fisher_stride": 1},
+    },
+    "environment": {"step_timeout": 0.0},
+    "observation_space": None,
+    "action_space": None,
+}
+# Options of the command line that format 1 held: where the folder is, the folder itself says.
+COMMAND_LINE = {"name", "runs", "resume"}
+
+
+def _from_1(content: Content) -> Content:
+    kept = {key: value for key, value in content.items() if key not in COMMAND_LINE}
+    learner = kept.get("learner")
+    if isinstance(learner, dict) and "trust_region" in learner:  # its first name
+        trpo = learner["trust_region"]
+        kept["learner"] = {k: v for k, v in learner.items() if k != "trust_region"} | {"trpo": trpo}
+    kept = _filled(kept, LACKED_BY_1)
+    trainer = kept["learner"]["trainer"] if isinstance(kept["learner"], dict) else None
+    if isinstance(trainer, dict) and "chunk_size" in trainer:
+        trainer["microbatch_size"] = trainer.pop("chunk_size")
+    return kept
+
+
+def _filled(content: Content, lacked: Content) -> Content:
+    """Return `content` with what it lacks."""
+    filled = {**lacked, **content}
+    for name, within in lacked.items():
+        part = filled[name]
+        if isinstance(within, dict) and isinstance(part, dict):
+            filled[name] = _filled(part, within)
+    return filled
+
+
+MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1,)
+FORMAT = len(MIGRATIONS) + 1
+
+
+def migrate(content: object) -> Content:
+    """Return config.json's content as this version would have written it.
+
+    Args:
+        content: JSON, of any format.
+
+    Returns:
+        A new object, without its format's number.
+
+    Raises:
+        ValueError: if it is no object, or of a format that this version does not know.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("expected an object")  # noqa: TRY004 the caller's word for all that is wrong
+    number = content.get("format", 1)
+    if type(number) is not int or not 1 <= number <= FORMAT:
+        raise ValueError(f"format = {number!r}: this version reads formats 1 to {FORMAT}")
+    content = {key: value for key, value in content.items() if key != "format"}
+    for migration in MIGRATIONS[number - 1 :]:
+        content = migration(content)
+    return content

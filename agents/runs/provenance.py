@@ -1,0 +1,38 @@
+"""What a result was made with: versions of packages, and the commit of this project's checkout."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of this project's checkout, marked if it has changes; `None` elsewhere."""
+    this = Path(__file__).resolve()
+    # installed inside another project's repository, it is no file of that repository
+    if _git(this.parent, "ls-files", this.name) is None:
+        return None
+    return _git(this.parent, "describe", "--always", "--dirty", "--abbrev=40")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        process = subprocess.run(
+            ["git", "-C", folder, *words], capture_output=True, text=True, check=False
+        )
+    except OSError:  # there is no git
+        return None
+    return process.stdout.strip() or None

@@ -1,0 +1,93 @@
+"""A run that is being trained, written down as it goes: rows, checkpoints, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from trpo.agents.metrics import UpdateRecord
+from trpo.agents.runs.errors import RunError
+from trpo.agents.runs.metrics_table import TABLE
+from trpo.agents.runs.results import Results
+from trpo.agents.runs.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from trpo.agents.runs.run import Run
+    from trpo.agents.trainer import Trainer
+
+
+class Recording:
+    """Yields a trainer's updates, each with its row and any checkpoint that is due on disk.
+
+    A loop over it that ends early, but not by an exception, saves where it is.
+
+    Args:
+        run: which holds no later state than the trainer's, but for what is about to be made again.
+        trainer: new, or restored from one of the run's checkpoints.
+    """
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self._run = run
+        self._trainer = trainer
+        self._saved = trainer.update
+        self.results = Results(trainer.config.max_kl)
+
+    def __enter__(self) -> Recording:
+        run, trainer = self._run, self._trainer
+        with ExitStack() as opened:
+            opened.enter_context(run.lock)
+            run.remove_drafts()
+            records = run.records()
+            earlier, later = records[: trainer.update], records[trainer.update :]
+            if [record.update for record in earlier] != list(range(1, trainer.update + 1)):
+                raise _lacks_rows(run, trainer)
+            for record in earlier:
+                self.results.count(record)
+            self._telemetry = Telemetry(run.folder, run.config, earlier, later)
+            opened.callback(self._telemetry.close)
+            self._opened = opened.pop_all()  # what an exception above would have closed
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._opened:
+            if error is None and self._saved != self._trainer.update:
+                self._finish()
+
+    def __iter__(self) -> Iterator[UpdateRecord]:
+        """Train.
+
+        Yields:
+            One record an update.
+        """
+        for record in self._trainer.updates():
+            self._telemetry.write(record)
+            self.results.count(record)
+            if self._trainer.finished:
+                self._finish()
+            elif self._trainer.at_resume_point:
+                self._save()
+            yield record
+
+    def _finish(self) -> None:
+        self._telemetry.write_results(self.results.numbers())
+        if self._trainer.finished:
+            self._telemetry.forget_later()
+        self._save()
+
+    def _save(self) -> None:
+        self._telemetry.sync()  # before the checkpoint, which is never ahead of the table
+        self._run.checkpoints.save(self._trainer)
+        self._saved = self._trainer.update
+
+
+def _lacks_rows(run: Run, trainer: Trainer) -> RunError:
+    lacks = f"{run.folder / TABLE} lacks some of the first {trainer.update} updates"
+    return RunError(f"run {run.folder} cannot go on: {lacks}")

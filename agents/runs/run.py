@@ -1,0 +1,161 @@
+"""A run's folder: config.json, metrics.csv, TensorBoard's events, checkpoints/, evaluation.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trpo.agents.runs.checkpoint_folder import CHECKPOINTS, CheckpointFolder
+from trpo.agents.runs.config import CONFIG, RunConfig, read_config, write_config
+from trpo.agents.runs.errors import RunError
+from trpo.agents.runs.files import remove_drafts, replace_file
+from trpo.agents.runs.lock import Lock
+from trpo.agents.runs.metrics_table import TABLE, columns_of, read_records
+from trpo.agents.runs.recording import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from trpo.agents.metrics import UpdateRecord
+    from trpo.agents.trainer import Trainer
+
+EVALUATION = "evaluation.json"
+
+
+class Run:
+    """A run on disk, to be trained, continued, read or evaluated.
+
+        run = Run.create(Path("runs/mine"), RunConfig("CartPole-v1", config, *trainer.spaces))
+        with run.recording(trainer) as updates:
+            for record in updates:
+                print(record.steps, record.metrics["episode/return"])
+
+    Args:
+        folder: where it is.
+        config: what config.json says.
+    """
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.folder = folder
+        self.config = config
+        self.lock = Lock(folder)
+        self.checkpoints = CheckpointFolder(folder / CHECKPOINTS)
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Return whether a run was begun in a folder: it has a config.json.
+
+        Args:
+            folder: any path.
+
+        Returns:
+            Whether there is something to go on with.
+        """
+        return (folder / CONFIG).exists()
+
+    @classmethod
+    def create(cls, folder: Path, config: RunConfig, exist_ok: bool = False) -> Run:
+        """Make a new run's folder.
+
+        Args:
+            folder: its path.
+            config: all that defines the run.
+            exist_ok: whether the folder may be there, if it holds no run.
+
+        Returns:
+            The run.
+
+        Raises:
+            RunError: if there is such a run already, or the folder cannot be made.
+        """
+        try:
+            (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=exist_ok)
+        except FileExistsError as error:
+            raise RunError(f"run {folder} exists") from error
+        except OSError as error:
+            raise RunError(f"cannot make run folder {folder}: {error.strerror}") from error
+        run = cls(folder, config)
+        with run.lock:
+            if cls.exists(folder):
+                raise RunError(f"run {folder} exists")
+            write_config(folder, config)
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Find a run.
+
+        Args:
+            folder: its path.
+
+        Returns:
+            The run.
+
+        Raises:
+            RunError: if the folder is no run's, or its config.json cannot be read.
+        """
+        return cls(folder, read_config(folder))
+
+    def extend(self, total_steps: int) -> None:
+        """Let the run take more or fewer steps than it was started with.
+
+        Args:
+            total_steps: environment steps, counted from the run's beginning.
+        """
+        self.config = self.config.for_steps(total_steps)
+        with self.lock:
+            write_config(self.folder, self.config)
+
+    def recording(self, trainer: Trainer) -> Recording:
+        """Train, and write down what comes of it.
+
+        Args:
+            trainer: new, or restored from one of the run's checkpoints.
+
+        Returns:
+            The trainer's updates, to be entered and iterated over.
+        """
+        return Recording(self, trainer)
+
+    def records(self) -> list[UpdateRecord]:
+        """Read metrics.csv, update by update.
+
+        Returns:
+            The updates that it has.
+
+        Raises:
+            RunError: if the table cannot be read.
+        """
+        return read_records(self.folder / TABLE)
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Read metrics.csv, column by column.
+
+        Returns:
+            `update`, `steps` and every metric, each (U,), NaN where an update has none.
+
+        Raises:
+            RunError: if the run has no updates yet, or the table cannot be read.
+        """
+        records = self.records()
+        if not records:
+            raise RunError(f"{self.folder} has no updates yet")
+        return columns_of(records)
+
+    def write_evaluation(self, result: Mapping[str, object]) -> None:
+        """Write evaluation.json.
+
+        Args:
+            result: as JSON can hold it, and of finite numbers.
+        """
+        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+        replace_file(self.folder / EVALUATION, text.encode("utf-8"))
+
+    def remove_drafts(self) -> None:
+        """Remove what killed processes left of files that they were writing; needs the lock."""
+        for name in (CONFIG, TABLE):
+            remove_drafts(self.folder, name)
+        self.checkpoints.remove_drafts()

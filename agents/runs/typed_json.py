@@ -1,0 +1,84 @@
+"""JSON read into dataclasses: every field there and of its type, and no field that is unknown."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import Field, asdict
+from typing import ClassVar, Protocol, TypeVar
+
+import gymnasium as gym
+import msgspec
+
+from trpo.agents.runs.spaces import space_from_json, space_to_json
+
+
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field]]
+
+
+Kind = TypeVar("Kind", bound=Dataclass)
+
+
+def to_json(value: Dataclass) -> dict[str, object]:
+    """Return a dataclass as JSON can hold it.
+
+    Args:
+        value: a dataclass of JSON's types, tuples, spaces and dataclasses.
+
+    Returns:
+        Its fields by name, nested.
+    """
+    # asdict: msgspec alone leaves out defaults that stand in for what it did not find
+    builtins = msgspec.to_builtins(asdict(value), enc_hook=space_to_json)
+    content: dict[str, object] = json.loads(json.dumps(builtins))  # its tuples as lists
+    return content
+
+
+def from_json(kind: type[Kind], content: object) -> Kind:
+    """Read a dataclass.
+
+    Args:
+        kind: the dataclass.
+        content: what `to_json` returned, or anything else.
+
+    Returns:
+        The dataclass.
+
+    Raises:
+        ValueError: if the content is not that of such a dataclass, or a value is out of range.
+    """
+    value = msgspec.convert(content, kind, dec_hook=_decode)
+    # so that no default of today stands in for what is not there
+    if difference := first_difference(content, to_json(value)):
+        raise ValueError(f"{difference[0]} is {'unknown' if difference[2] is None else 'missing'}")
+    return value
+
+
+def _decode(kind: type, content: object) -> object:
+    if kind is gym.Space:
+        return space_from_json(content)
+    raise NotImplementedError(kind)
+
+
+def first_difference(
+    one: object, other: object, name: str = ""
+) -> tuple[str, object, object] | None:
+    """Return the first field in which two contents differ.
+
+    Args:
+        one: JSON.
+        other: JSON.
+        name: of the field that they are.
+
+    Returns:
+        The field's name, parts joined by dots, and its two values, `None` where it is absent;
+        `None` if nothing differs.
+    """
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return None if one == other else (name, one, other)
+    for key in {**one, **other}:
+        difference = first_difference(one.get(key), other.get(key), f"{name}.{key}".strip("."))
+        if difference:
+            return difference
+    return None

@@ -1,0 +1,1 @@
+"""What the commands share: options, messages, exit codes, signals, the display."""

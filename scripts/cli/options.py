@@ -1,0 +1,169 @@
+"""Everything that defines a run: the environment, the engine that steps it, and the learner."""
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from gymnasium import Space
+
+from trpo.agents.config import LearnerConfig, TrainerConfig
+from trpo.agents.policies import PolicyConfig
+from trpo.agents.runs import Run, RunConfig, RunError
+from trpo.agents.runs.config import CONFIG
+from trpo.agents.runs.typed_json import from_json
+from trpo.agents.trpo import TrpoConfig
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.grouped import GroupedVectorEnv
+from trpo.envs.time_limit import end_process
+from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.presets import PRESETS
+from trpo.validation import require
+
+
+def cpu_count() -> int:
+    """Return the cores that this process may use, where the system tells; else the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class LearnerOptions(LearnerConfig):
+    """The learner, on the command line: --max-kl rather than --trpo.max-kl."""
+
+    trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
+    trpo: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
+    policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a policy, by trust-region policy optimisation or another --algorithm.
+
+    Defaults are the environment's preset, where it has one.
+    """
+
+    env: tyro.conf.Positional[str]
+    """Environment id: EnvPool's or Gymnasium's, or module:Env-v0."""
+    name: str = ""
+    """Name of the run, whose folder is RUNS/ENV/NAME; by default seed and time of day."""
+    resume: bool = False
+    """Go on with the run of this --name if there is one, else start it: for schedulers that start a
+    failed job again."""
+    runs: Path = Path("runs")
+    """Folder of all runs."""
+    threads: int = 0
+    """CPU threads for environments and for tensors; 0 for one a core."""
+    environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(
+        default_factory=EnvironmentConfig
+    )
+    learner: Annotated[LearnerOptions, tyro.conf.arg(name="")] = field(
+        default_factory=LearnerOptions
+    )
+
+    def __post_init__(self) -> None:
+        require(self, "threads", self.threads >= 0, "an integer ≥ 0")
+        fits = (
+            not {"/", "\0"} & set(self.name)
+            and not self.name.startswith(".")
+            and len(self.name.encode()) <= 255
+        )
+        require(self, "name", fits, "a file name")
+
+    @property
+    def cpu_threads(self) -> int:
+        """Threads to use, at least 1."""
+        return self.threads or cpu_count()
+
+    def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> GroupedVectorEnv:
+        """Make the run's vector environment.
+
+        Args:
+            seed: of its first environment.
+            on_hang: called with a sentence when environments in this process hang; has to end the
+                process.
+
+        Returns:
+            N environments.
+        """
+        return make_vector_env(self.env, self.environment, seed, self.cpu_threads, on_hang)
+
+    def config(self, observation_space: Space | None, action_space: Space | None) -> RunConfig:
+        """Return what a run's config.json keeps of the options.
+
+        Args:
+            observation_space: of one environment, if it is known.
+            action_space: of one environment, if it is known.
+
+        Returns:
+            All that defines the run.
+        """
+        return RunConfig(
+            env=self.env,
+            learner=self.learner,
+            observation_space=observation_space,
+            action_space=action_space,
+            environment=asdict(self.environment),
+            threads=self.cpu_threads,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder; `name` is given."""
+        return run_folder(self.runs, self.env, self.name)
+
+
+def run_folder(runs: Path, env_id: str, name: str) -> Path:
+    """Return where a run's folder is, or will be.
+
+    Args:
+        runs: the folder of all runs.
+        env_id: the environment.
+        name: the run's name.
+
+    Returns:
+        The path.
+    """
+    return runs / env_id.replace("/", "-").replace(":", "-") / name
+
+
+def options_of(run: Run) -> TrainOptions:
+    """Return the options that a run was started with.
+
+    Args:
+        run: any.
+
+    Returns:
+        The options, but for those that say where its folder is.
+
+    Raises:
+        RunError: if its environments were none that the command line makes.
+    """
+    config = run.config
+    try:
+        environment = from_json(EnvironmentConfig, config.environment)
+        learner = LearnerOptions(**vars(config.learner))
+        return TrainOptions(
+            env=config.env, threads=config.threads, environment=environment, learner=learner
+        )
+    except ValueError as error:
+        raise RunError(f"{run.folder / CONFIG} cannot be read: {error}") from error
+
+
+def parse_train_options(arguments: Sequence[str], command: str = "train") -> TrainOptions:
+    """Read the options of `trpo train`, on top of the environment's preset.
+
+    Args:
+        arguments: the words after the command.
+        command: its name, for messages.
+
+    Returns:
+        The options.
+    """
+    env_id = next((word for word in arguments if word in PRESETS), None)
+    if env_id is None:
+        return parse(TrainOptions, arguments, command)
+    preset = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
+    return parse(TrainOptions, arguments, command, default=preset)

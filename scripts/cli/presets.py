@@ -1,0 +1,12 @@
+"""What is tuned, environment by environment."""
+
+PRESETS: dict[str, str] = {
+    "CartPole-v1": "--total-steps 100000",
+    "Acrobot-v1": "--total-steps 300000 --num-envs 64",
+    "Pendulum-v1": "--total-steps 300000 --num-envs 16 --gamma 0.9 --max-kl 0.01",
+    "LunarLander-v3": "--total-steps 1000000",
+    "HalfCheetah-v5": "--total-steps 1000000",
+    "Hopper-v5": "--total-steps 1000000",
+}
+"""Environment id to options of `trpo train`; every other environment gets the options' own
+defaults."""

@@ -1,0 +1,181 @@
+"""A run folder is written by library code: created, trained into, left early, continued, read."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.agents.test_trainer import make_trainer
+from tests.kill import differences
+from trpo.agents.runs import Run, RunConfig, RunError
+from trpo.agents.trainer import Trainer
+
+UPDATES = 5
+
+
+def config_of(trainer: Trainer) -> RunConfig:
+    agent = trainer.agent
+    return RunConfig("CartPole-v1", trainer.config, agent.observation_space, agent.action_space)
+
+
+def train(run: Run, trainer: Trainer, until: Callable[[int], bool] = UPDATES.__eq__) -> list[int]:
+    """Train until an update, and leave the loop as a user would; return the updates made."""
+    made = []
+    with closing(trainer), run.recording(trainer) as updates:
+        for record in updates:
+            made.append(record.update)
+            if until(record.update):
+                break
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Run:
+    """A run of five updates, whose resume points are the second and the fourth."""
+    trainer = make_trainer(trainer={"checkpoint_interval": 2})
+    run = Run.create(tmp_path_factory.mktemp("runs") / "whole", config_of(trainer))
+    assert train(run, trainer) == [1, 2, 3, 4, 5]
+    return run
+
+
+def test_what_was_written_is_read(whole):
+    run = Run.open(whole.folder)
+    assert run.config == whole.config
+    assert [record.update for record in run.records()] == [1, 2, 3, 4, 5]
+    metrics = run.metrics()
+    assert metrics["update"].tolist() == [1, 2, 3, 4, 5]
+    assert (metrics["update/mean_kl"] <= run.config.learner.max_kl).all()
+    assert np.isnan(metrics["policy/std"]).all()  # which no discrete policy has
+    assert run.checkpoints.newest(pytest.fail).state["update"] == UPDATES
+
+
+def test_a_run_that_goes_on_from_its_resume_point_is_as_if_never_stopped(whole, tmp_path):
+    trainer = make_trainer(trainer={"checkpoint_interval": 2})
+    run = Run.create(tmp_path / "run", config_of(trainer))
+    assert train(run, trainer, until=(3).__eq__) == [1, 2, 3]
+    run, trainer = Run.open(run.folder), make_trainer(trainer={"checkpoint_interval": 2})
+    checkpoint = run.checkpoints.newest(pytest.fail, resumable=True)
+    trainer.restore(checkpoint.tensors, checkpoint.state)
+    assert train(run, trainer) == [3, 4, 5]
+    assert not differences(whole.folder, run.folder)
+
+
+def test_what_is_to_be_made_again_stays_until_it_is(whole, tmp_path):
+    trainer = make_trainer(trainer={"checkpoint_interval": 4})
+    run = Run.create(tmp_path / "run", config_of(trainer))
+    train(run, trainer, until=(7).__eq__)
+    again = make_trainer(trainer={"checkpoint_interval": 4})
+    checkpoint = run.checkpoints.newest(pytest.fail, resumable=True)
+    again.restore(checkpoint.tensors, checkpoint.state)
+    with closing(again), run.recording(again) as updates:
+        for record in updates:
+            assert [row.update for row in run.records()] == [1, 2, 3, 4, 5, 6, 7]
+            assert run.checkpoints.newest(pytest.fail).state["update"] == 7
+            if record.update == 6:
+                break
+    assert updates.results.updates == 6
+
+
+def test_an_exception_leaves_the_last_checkpoint_as_it_was(tmp_path):
+    trainer = make_trainer()
+    run = Run.create(tmp_path / "run", config_of(trainer))
+
+    def fail(update: int) -> bool:
+        return 1 // (3 - update) > 9
+
+    with pytest.raises(ZeroDivisionError):
+        train(run, trainer, until=fail)
+    assert run.checkpoints.newest(pytest.fail).state["update"] == 2
+    with run.lock:  # which was given back
+        pass
+
+
+def test_a_folder_that_holds_a_run_is_not_created_again(whole):
+    for exist_ok in (False, True):
+        with pytest.raises(RunError, match=r"whole exists$"):
+            Run.create(whole.folder, whole.config, exist_ok)
+
+
+def test_only_a_run_is_opened(tmp_path):
+    with pytest.raises(RunError, match="is not a run: expected a folder with config"):
+        Run.open(tmp_path)
+
+
+def test_a_run_that_has_not_begun_has_no_metrics(whole, tmp_path):
+    run = Run.create(tmp_path / "run", whole.config)
+    assert run.records() == []
+    with pytest.raises(RunError, match="has no updates yet"):
+        run.metrics()
+
+
+def test_a_longer_run_is_written_down(whole, tmp_path):
+    run = Run.create(tmp_path / "run", whole.config)
+    run.extend(77)
+    again = Run.open(run.folder).config
+    assert again.learner.trainer.total_steps == 77
+    assert again.for_steps(whole.config.learner.trainer.total_steps) == whole.config
+
+
+def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
+    content = json.loads((whole.folder / "config.json").read_text())
+    for name in ("format", "observation_space", "action_space"):
+        del content[name]
+    content |= {"name": "x", "runs": "runs", "resume": False}
+    learner = content["learner"]
+    learner["trust_region"] = learner.pop("trpo") | {"max_kl": 0.07}
+    for name in ("algorithm", "npg", "vpg", "ppo"):
+        del learner[name]
+    for name in ("keep_checkpoints", "max_non_finite", "max_restarts"):
+        del learner["trainer"][name]
+    del learner["value"]["fisher_stride"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    config = Run.open(tmp_path).config
+    assert config.learner.max_kl == 0.07
+    assert config.learner.value == whole.config.learner.value
+    assert config.observation_space is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 99}, "format = 99: this version reads formats 1 to"),
+        ({"format": "2"}, "format = '2'"),
+        ({"threads": "2"}, r"Expected `int`, got `str` - at `\$.threads`"),
+        ({"thread": 2}, "thread is unknown"),
+        ({"env": None}, "Expected `str`, got `null`"),
+        ({"action_space": {"type": "Discrete"}}, "missing required field `n`"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_named(change, said, whole, tmp_path):
+    content = json.loads((whole.folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content | change))
+    with pytest.raises(RunError, match=rf"config.json cannot be read: .*{said}"):
+        Run.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["env", "learner", "versions", "environment", "threads"])
+def test_a_missing_field_is_named(name, whole, tmp_path):
+    content = json.loads((whole.folder / "config.json").read_text())
+    del content[name]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=rf"{name}"):
+        Run.open(tmp_path)
+
+
+def test_a_missing_option_is_none_of_today(whole, tmp_path):
+    content = json.loads((whole.folder / "config.json").read_text())
+    del content["learner"]["trainer"]["gamma"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"learner\.trainer\.gamma is missing"):
+        Run.open(tmp_path)
+
+
+def test_config_values_out_of_range_are_refused(whole, tmp_path: Path):
+    content = json.loads((whole.folder / "config.json").read_text())
+    content["learner"]["trpo"]["max_kl"] = -1.0
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"max_kl = -1.0 is out of range"):
+        Run.open(tmp_path)
