@@ -517,15 +517,19 @@ FAULTS = [
 ]
 
 
+def not_code(folder: str, names: list[str]) -> set[str]:
+    """What a copy leaves out; of folders called runs, the one at the top, as code has others."""
+    others = {"runs"} if Path(folder) == HOME else set()
+    return others | shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__")(
+        folder, names
+    )
+
+
 def is_noticed(fault: Fault) -> bool:
     """Whether the tests fail with the fault in."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
-        shutil.copytree(
-            HOME,
-            copy,
-            ignore=shutil.ignore_patterns(".git", ".venv", "runs", "*.egg-info", "__pycache__"),
-        )
+        shutil.copytree(HOME, copy, ignore=not_code)
         path = copy / fault.file
         text = path.read_text(encoding="utf-8")
         if fault.sound not in text:
