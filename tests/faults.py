@@ -142,14 +142,14 @@ FAULTS = [
     Fault(
         "the gradient's sign",
         "trpo/trust_region.py",
-        "full_step = math.sqrt(",
-        "full_step = -math.sqrt(",
+        "full_step = length * solution.x",
+        "full_step = -length * solution.x",
         "tests/trpo",
     ),
     Fault(
         "the step is not scaled to the trust region",
         "trpo/trust_region.py",
-        "full_step = math.sqrt(2 * config.max_kl / solution.quadratic_form) * solution.x",
+        "full_step = length * solution.x",
         "full_step = solution.x",
         "tests/trpo",
     ),
@@ -529,7 +529,7 @@ def is_noticed(fault: Fault) -> bool:
     """Whether the tests fail with the fault in."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
-        shutil.copytree(HOME, copy, ignore=not_code)
+        shutil.copytree(HOME, copy, symlinks=True, ignore=not_code)
         path = copy / fault.file
         text = path.read_text(encoding="utf-8")
         if fault.sound not in text:
