@@ -20,7 +20,7 @@ THEIRS = {
         "numpy",
         "gymnasium",
         "tyro",
-        "rich",
+        "rich", "scipy",
         "matplotlib",
         "sb3_contrib",
         "sklearn",
