@@ -20,7 +20,6 @@ from trpo.parameters import flatten
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, measured_report, norm
 
-
 # What only some rules measure; every rule writes the rest of a report, as update/…
 GROUPS = dict.fromkeys(
     ("curvature", "cg_iterations", "cg_residual", "smallest_ritz", "largest_ritz"),
