@@ -22,6 +22,7 @@ THEIRS = {
         "gymnasium",
         "tyro",
         "rich",
+        "scipy",
         "matplotlib",
         "sb3_contrib",
         "sklearn",

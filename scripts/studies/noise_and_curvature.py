@@ -178,7 +178,7 @@ def _draw(rows: list[dict[str, Any]], directions: list[tuple[np.ndarray, np.ndar
         right.plot(agreement, amplification, ".", markersize=3, alpha=0.4, color="C0")
     for level, label in ((10, "1 / (1 − μ)"), (1 / 1.9, "1 / (1 + μ)")):
         right.axhline(level, color="0.5", linewidth=0.8, linestyle="--")
-        right.annotate(label, (-1, level), (0, 3), textcoords="offset points", fontsize="small")
+        right.annotate(label, (-0.4, level), (0, 3), textcoords="offset points", fontsize="small")
     right.set(
         yscale="log",
         xlabel="agreement of successive gradients (mean sign of their product)",

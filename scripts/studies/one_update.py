@@ -39,7 +39,9 @@ PINNED = (  # whatever the defaults become
     "--total-steps 1000000000 --algorithm trpo --max-kl 0.02 --damping 0.1 --cg-iterations 10 "
     "--backtrack-ratio 0.8 --max-backtracks 10 --hidden 64 64 --activation tanh "
     "--value.hidden 64 64 --value.activation tanh --value.fit gauss-newton "
-    "--value.newton-steps 2 --value.damping 1e-3 --value.cg-iterations 6"
+    "--value.newton-steps 2 --value.damping 1e-3 --value.cg-iterations 6 "
+    # what came after the first forks, left out
+    "--initial-log-std -0.5 --step-size inf --memory 0 --value.max-change inf"
 )
 UPDATES = {  # U, from scratch to θ and for the way back
     "Hopper-v5": 100,
