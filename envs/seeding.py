@@ -1,4 +1,4 @@
-"""Seeds for what environments draw from beside their own generator: what a process shares, and spaces."""
+"""Seeds for what environments draw from beside their own generators."""
 
 import random
 from typing import Any

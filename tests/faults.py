@@ -388,7 +388,7 @@ FAULTS = [
     Fault(
         "short episodes are counted more often in evaluation",
         "agents/evaluation.py",
-        "returns += rewards * playing",
+        "returns += np.where(playing, rewards, 0.0)",
         "returns += rewards",
         "tests/agents/test_evaluation.py",
     ),

@@ -1,4 +1,4 @@
-"""`trpo benchmark speed`: training against its environment's own rate, and a peer's, in turns so that drift cancels out."""
+"""`trpo benchmark speed`: training against its environment's own rate, and a peer's, in turns."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ SHARES = ("environment", "inference", "advantages", "policy", "value", "statisti
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Environment steps per second of whole training, beside the bare environment's and a peer's; medians over rounds."""
+    """Steps per second of whole training, beside the bare environment's and a peer's."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
     """Environments."""
@@ -226,7 +226,7 @@ def sb3(run: TrainOptions, updates: int) -> dict[str, Contender]:
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return one row an environment and contender: its median rate, and training's ratio to it, round by round.
+    """Return a row an environment and contender: its median rate, and training's ratio to it.
 
     Args:
         rows: of results.csv.
@@ -244,7 +244,8 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             "environment": env,
             "contender": contender,
             "steps/s": f"{np.median(rates):,.0f}",
-            "training ÷ this": f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})",
+            "training ÷ this": f"{np.median(ratios):.2f} "
+            f"({ratios.min():.2f} to {ratios.max():.2f})",
         })
     return summary
 

@@ -1,4 +1,4 @@
-"""Environments that exit, cannot speak, cannot close, die young, spike, or draw from what is shared."""
+"""Environments that exit, cannot speak or close, die young, spike, or draw from what is shared."""
 
 import random
 
