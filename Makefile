@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test lint faults kill sweep soak clean
+.PHONY: train test lint faults fuzz kill kill-calls sweep soak clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
@@ -16,6 +16,12 @@ faults: $(VENV)/.installed-dev
 
 kill: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/kill.py
+
+kill-calls: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/kill_calls.py
+
+fuzz: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/fuzz.py
 
 sweep: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/sweep.py

@@ -1,4 +1,4 @@
-"""Seeds for the generators that a process shares, and for spaces, which environments draw from."""
+"""Seeds for what environments draw from beside their own generators."""
 
 import random
 from typing import Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -42,9 +43,14 @@ class CheckpointFolder:
 
     Args:
         path: the folder, existing.
+
+    Raises:
+        CheckpointError: if it is a link, which may lead anywhere.
     """
 
     def __init__(self, path: Path) -> None:
+        if os.path.islink(path):  # which takes any text for a path
+            raise CheckpointError(f"{path} is a link: expected a folder")
         self.path = path
 
     def save(self, trainer: Trainer) -> None:

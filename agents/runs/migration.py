@@ -1,5 +1,6 @@
 """config.json as earlier versions wrote it: one function a format makes the next format of it."""
 
+import math
 from collections.abc import Callable
 
 Content = dict[str, object]
@@ -24,7 +25,8 @@ LACKED_BY_1: Content = {
             "minibatch_size": 64,
             "max_gradient_norm": 0.5,
         },
-        "value": {"fisher_stride": 1},
+        "trpo": {"step_size": math.inf, "memory": 0},
+        "value": {"fisher_stride": 1, "max_change": math.inf},
     },
     "environment": {"step_timeout": 0.0},
     "observation_space": None,

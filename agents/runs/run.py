@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,8 @@ EVALUATION = "evaluation.json"
 class Run:
     """A run on disk, to be trained, continued, read or evaluated.
 
-        run = Run.create(Path("runs/mine"), RunConfig("CartPole-v1", config, *trainer.spaces))
+        spaces = trainer.agent.observation_space, trainer.agent.action_space
+        run = Run.create(Path("runs/mine"), RunConfig("CartPole-v1", trainer.config, *spaces))
         with run.recording(trainer) as updates:
             for record in updates:
                 print(record.steps, record.metrics["episode/return"])
@@ -99,8 +99,6 @@ class Run:
             RunError: if the folder is no run's, its config.json cannot be read, or its checkpoints
                 are elsewhere.
         """
-        if os.path.islink(folder / CHECKPOINTS):  # which takes any text for a path
-            raise RunError(f"{folder / CHECKPOINTS} is a link: expected a folder")
         return cls(folder, read_config(folder))
 
     def extend(self, total_steps: int) -> None:

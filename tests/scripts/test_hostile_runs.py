@@ -309,3 +309,15 @@ def test_the_commit_is_of_this_project_not_of_the_user_s(tmp_path, monkeypatch):
         subprocess.run([*git, *words.split()], check=True)
     monkeypatch.setattr(provenance, "__file__", str(installed))
     assert provenance.git_commit() is None
+
+
+@pytest.mark.parametrize(
+    ("codes", "tries"), [("137 1 139 0", 4), ("1 2", 2), ("2", 1), ("130", 1), ("143 0", 2)]
+)
+def test_the_documented_loop_tries_again_what_may_go_well(codes, tries, tmp_path):
+    page = (HOME / "scripts" / "README.md").read_text(encoding="utf-8")
+    (loop,) = re.findall(r"```sh\n(until .*?)```", page, re.DOTALL)
+    (tmp_path / "codes").write_text(codes.replace(" ", "\n") + "\n")
+    trpo = 'trpo() { echo >> tries; return "$(sed -n "$(wc -l < tries)p" codes)"; }'
+    subprocess.run(["bash", "-c", f"{trpo}; {loop}"], cwd=tmp_path, check=False, timeout=10)
+    assert (tmp_path / "tries").read_text().count("\n") == tries
