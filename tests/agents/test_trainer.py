@@ -1,4 +1,4 @@
-"""The loop: reproducible, resumable at its boundaries, honest in its metrics, and learning."""
+"""The loop: reproducible, resumable at its resume points, honest in its metrics, and learning."""
 
 import copy
 from typing import get_args
@@ -54,7 +54,7 @@ LEARNERS = {
 
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_a_run_continued_at_a_boundary_equals_one_never_stopped(env_id, learner):
+def test_a_run_continued_at_a_resume_point_equals_one_never_stopped(env_id, learner):
     whole = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
     expected = run(whole, 5)
     first = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
