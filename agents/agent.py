@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trpo.agents.actions import ActionAdapter
 from trpo.agents.encoders import Features, FlatEncoder, MakeEncoder, Preprocessor
-from trpo.agents.normalization import NormalizationConfig, RewardScaler
+from trpo.agents.normalization import AdvantageScale, NormalizationConfig, RewardScaler
 from trpo.agents.observations import Observation, count, leaves, map_leaves, select
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.randomness import Component, Randomness
@@ -80,6 +80,7 @@ class Agent(nn.Module):
         self.policy = make_policy(features(policy), action_space, config.policy, policy)
         self.value_function = ValueFunction(features(value), config.value, value)
         self.reward_scaler = RewardScaler(config.gamma)
+        self.advantage_scale = AdvantageScale()
 
     @classmethod
     def load(cls, path: str | Path, make_encoder: MakeEncoder = FlatEncoder) -> "Agent":

@@ -24,6 +24,8 @@ class Batch:
         returns: (B,), TD(λ) targets of the value function.
         times: (B,) int, each sample's step t of the rollout, ascending.
         environments: (B,) int, each sample's environment n.
+        deviation: of the advantages before they were normalised, as a multiple of their deviation
+            over the run so far.
     """
 
     observations: Observation
@@ -33,6 +35,7 @@ class Batch:
     returns: Tensor
     times: Tensor
     environments: Tensor
+    deviation: float = 1.0
 
     def __len__(self) -> int:
         """Return B."""
@@ -55,6 +58,7 @@ class Batch:
             self.returns[index],
             self.times[index],
             self.environments[index],
+            self.deviation,
         )
 
     def columns(self, count: int) -> list["Batch"]:
@@ -86,11 +90,7 @@ class Batch:
         Returns:
             Views that make up the batch.
         """
-        count = max(
-            math.ceil(len(self) / size), min(reducer.threads, len(self) // SAMPLES_WORTH_A_THREAD)
-        )
-        even = math.ceil(len(self) / max(count, 1))
-        return [self.rows(slice(start, start + even)) for start in range(0, len(self), even)]
+        return [self.rows(rows) for rows in even_slices(len(self), size, reducer)]
 
     def every(self, stride: int, size: int, reducer: Reducer) -> list["Batch"] | None:
         """Return microbatches of every n-th sample, for a Fisher matrix averaged over fewer states.
@@ -106,3 +106,20 @@ class Batch:
         return (
             self.rows(slice(None, None, stride)).microbatches(size, reducer) if stride > 1 else None
         )
+
+
+def even_slices(samples: int, size: int, reducer: Reducer) -> list[slice]:
+    """Cut a range evenly: at most `size` samples each, and one a thread if that pays.
+
+    Args:
+        samples: length of the range.
+        size: samples, ≥ 1.
+        reducer: that they are for.
+
+    Returns:
+        Slices that make up the range.
+    """
+    threads = min(reducer.threads, samples // SAMPLES_WORTH_A_THREAD)
+    count = max(math.ceil(samples / size), threads, 1)
+    even = math.ceil(samples / count)
+    return [slice(start, start + even) for start in range(0, samples, even)]

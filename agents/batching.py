@@ -50,6 +50,7 @@ def make_batch(
         returns=returns[steps_taken],
         times=times,
         environments=environments,
+        deviation=agent.advantage_scale.update(advantages[steps_taken]),
     )
     return batch, values[steps_taken]
 

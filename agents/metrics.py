@@ -43,6 +43,7 @@ METRICS: dict[str, str] = {
     "natural_gradient/largest_ritz": "largest Ritz value of F + βI",
     "policy/entropy": "mean entropy of the policy at the batch's states, nats",
     "policy/std": "mean deviation of a Gaussian policy; 1 is half of a bounded action's range",
+    "policy/advantage_deviation": "deviation of the batch's advantages ÷ that of all so far",
     "value/explained_variance": "1 − Var(return − V) / Var(return) before the fit, on unseen data",
     "value/explained_variance_after": "the same after the fit",
     "value/accepted": "share of the fit's steps that were kept; of the others, V was put back",

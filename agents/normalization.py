@@ -1,7 +1,7 @@
-"""Running statistics: observations to zero mean and unit variance, rewards to an even scale.
+"""Running statistics: of observations, of rewards' discounted return, and of advantages.
 
-Both are frozen while a batch is collected and used, and updated between batches: a policy that saw
-one normalisation when it acted and another when it is updated is two policies.
+Those of observations and rewards are frozen while a batch is collected and used, and updated
+between batches: a policy that one normalisation acted with and another updates is two policies.
 """
 
 from dataclasses import dataclass
@@ -151,3 +151,26 @@ class RewardScaler(nn.Module):
             The same shape; unscaled until the first update.
         """
         return rewards * (self.moments.variance + 1e-8).rsqrt().to(rewards.dtype)
+
+
+class AdvantageScale(nn.Module):
+    """How large a batch's advantages are, beside those of the run so far.
+
+    Where there is nothing left to learn they are the value function's errors, and small.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments = RunningMoments(1)
+
+    def update(self, advantages: Tensor) -> float:
+        """Merge a batch's advantages.
+
+        Args:
+            advantages: (B,), B ≥ 2, in scaled rewards.
+
+        Returns:
+            Their deviation as a multiple of the deviation of all advantages so far, these included.
+        """
+        self.moments.update(advantages.unsqueeze(-1))
+        return (advantages.std() / (self.moments.variance + 1e-16).sqrt()).item()

@@ -4,7 +4,7 @@ A leaf is a Box, Discrete, MultiDiscrete or MultiBinary space; Dict and Tuple sp
 observation nests its tensors in the same way: a single leaf is a plain tensor.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
@@ -61,6 +61,20 @@ def leaves(tree: Any) -> list[Any]:
     found: list[Any] = []
     map_leaves(found.append, tree)
     return found
+
+
+def nested_as(tree: Any, leaves: Iterable[Any]) -> Any:
+    """Return leaves nested as a tree's are: the inverse of `leaves`.
+
+    Args:
+        tree: a leaf, or dicts and tuples of leaves.
+        leaves: as many.
+
+    Returns:
+        The same nesting, of the leaves given.
+    """
+    following = iter(leaves)
+    return map_leaves(lambda _: next(following), tree)
 
 
 def check_observation_space(space: gym.Space) -> None:

@@ -30,9 +30,9 @@ class PolicyConfig:
     """Width of each hidden layer (Schulman et al. 2017)."""
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
-    initial_log_std: float = -0.5
+    initial_log_std: float = -1.0
     """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
-    range where that is bounded, else in its units (Achiam 2018, Spinning Up)."""
+    range where that is bounded, else in its units (measured: with -0.5, solved tasks fall)."""
 
     def __post_init__(self) -> None:
         require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")

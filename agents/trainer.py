@@ -227,6 +227,7 @@ class Trainer:
         generator = self.randomness.generator(Component.POLICY, self.update + 1)
         report = self.update_policy(batch, generator)
         metrics = self.update_policy.metrics(report) | self.agent.policy.metrics(batch.observations)
+        metrics["policy/advantage_deviation"] = batch.deviation
         watch.lap("policy")
         return report, metrics
 

@@ -1,10 +1,14 @@
 """Trust region policy optimisation (Schulman et al. 2015) as an update rule."""
 
+import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.distributions import Distribution
 
-from trpo.agents.batch import Batch
+from trpo.agents.batch import Batch, even_slices
+from trpo.agents.observations import Observation, count, leaves, nested_as, select
 from trpo.agents.policies import Policy
 from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.reducer import SERIAL, Reducer
@@ -17,17 +21,39 @@ from trpo.validation import require
 class TrpoConfig(TrustRegionConfig):
     """The trust-region step."""
 
+    step_size: float = 2.0
+    """η: the step is ηx, x of advantages in units of their deviation over the run so far, or
+    shorter, where δ says so: δ is a limit, not a goal."""
+    memory: int = 16
+    """Updates that F remembers: it is averaged over the batch's states, and half as many of so many
+    updates before; 0 for none."""
     fisher_stride: int = 1
-    """The Fisher matrix is averaged over every n-th sample of the batch, the same ones for the
-    whole solve."""
+    """The Fisher matrix is averaged over every n-th of these states, the same ones for the whole
+    solve."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self, "memory", self.memory >= 0, "an integer ≥ 0")
         require(self, "fisher_stride", self.fisher_stride >= 1, "an integer ≥ 1")
+
+
+@dataclass(frozen=True)
+class States:
+    """A microbatch of states alone, which is all that F asks for.
+
+    Args:
+        observations: tensors (b, *shape), as the environment gave them.
+    """
+
+    observations: Observation
 
 
 class Trpo(UpdateRule):
     """One trust-region step a batch.
+
+    A batch is a short stretch of N episodes, and leaves a step free to change what the policy does
+    in all other states. So F is averaged over the states of updates before, too: a step is short
+    where it would change what was learned there.
 
     Args:
         policy: updated in place.
@@ -41,16 +67,48 @@ class Trpo(UpdateRule):
     ) -> None:
         super().__init__(policy, microbatch_size, reducer)
         self.config = config
+        self.remembered: list[list[Tensor]] = []  # some states of each update: (b, *shape) a leaf
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
-        return trust_region_step(
+    def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
+        def surrogate(distribution: Distribution, microbatch: Batch) -> Tensor:
+            # in units that outlast the batch
+            return batch.deviation * importance_weighted_advantage(distribution, microbatch)
+
+        states = select(self._states(batch), slice(None, None, self.config.fisher_stride))
+        rows = even_slices(count(states), self.microbatch_size, self.reducer)
+        report = trust_region_step(
             self.model,
-            importance_weighted_advantage,
+            surrogate,
             self.microbatches(batch),
             self.config,
-            batch.every(self.config.fisher_stride, self.microbatch_size, self.reducer),
+            [States(select(states, part)) for part in rows],
             self.reducer,
         )
+        if self.config.memory:
+            share = math.ceil(len(batch) / (2 * self.config.memory))
+            sample = torch.randperm(len(batch), generator=generator)[:share]
+            some = leaves(select(batch.observations, sample))
+            self.remembered = [*self.remembered, some][-self.config.memory :]
+        return report
+
+    def _states(self, batch: Batch) -> Observation:
+        """Return the batch's states, and those remembered."""
+        together = zip(leaves(batch.observations), *self.remembered, strict=True)
+        return nested_as(batch.observations, [torch.cat(leaf) for leaf in together])
 
     def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102
         return super().metrics(report) | {"trust_region/max_kl": self.config.max_kl}
+
+    def state_tensors(self) -> dict[str, Tensor]:  # noqa: D102
+        return {
+            f"{update}.{number}": leaf
+            for update, states in enumerate(self.remembered)
+            for number, leaf in enumerate(states)
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:  # noqa: D102
+        self.remembered = []
+        for update, number in sorted(tuple(map(int, name.split("."))) for name in tensors):
+            if number == 0:
+                self.remembered.append([])
+            self.remembered[-1].append(tensors[f"{update}.{number}"])

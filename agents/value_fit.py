@@ -12,7 +12,7 @@ from trpo.agents.batch import Batch
 from trpo.agents.optimizer_state import Snapshot, pool_gradients
 from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.gauss_newton import gauss_newton_step
-from trpo.reducer import SERIAL, Reducer
+from trpo.reducer import SERIAL, Reducer, Totals
 from trpo.report import Status, StepReport
 
 
@@ -68,7 +68,10 @@ class FitReport:
 
 
 class GaussNewtonFit:
-    """Fits V by damped Gauss–Newton steps, which maximise the returns' Gaussian likelihood.
+    """Fits V by damped Gauss–Newton steps, each within a trust region.
+
+    They maximise the returns' Gaussian likelihood by the policy's own mathematics. A batch of
+    nearly identical states, or one rare fall, says little of V elsewhere, and would move it there.
 
     Args:
         value_function: fitted in place.
@@ -108,12 +111,25 @@ class GaussNewtonFit:
                 microbatches,
                 self.config.damping,
                 self.config.cg_iterations,
+                max_change=2 * self.config.max_change * self._squared_error(microbatches),
                 fisher_microbatches=fewer,
                 reducer=self.reducer,
             )
             for _ in range(self.config.newton_steps)
         ]
         return FitReport.of_steps(reports)
+
+    def _squared_error(self, microbatches: Sequence[Batch]) -> float:
+        """Return E[(return − V)²]."""
+
+        @torch.no_grad()
+        def totals(microbatch: Batch) -> Totals:
+            (values,) = self.model.outputs(microbatch)  # (b, 1)
+            squares = (microbatch.returns - values.squeeze(-1)).square()
+            return Totals(len(squares), (squares.sum(dtype=torch.float64),))
+
+        (mean,) = self.reducer.reduce(totals, microbatches).means
+        return mean.item()
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return what the fit carries from batch to batch: nothing."""

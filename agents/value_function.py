@@ -31,6 +31,9 @@ class ValueConfig:
     thirds of the time)."""
     damping: float = 1e-3
     """Gauss–Newton: β in (JᵀJ/B + βI)x = g."""
+    max_change: float = 0.1
+    """Gauss–Newton: trust region ε, E[(V_new − V)²] / 2 ≤ ε E[(return − V)²] for a step (Schulman
+    et al. 2016, §5, whose limit is on KL)."""
     cg_iterations: int = 6
     """Gauss–Newton: conjugate-gradient iterations a step (measured: V fits the next batch as well
     as with 10)."""
@@ -47,6 +50,7 @@ class ValueConfig:
         require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
         require(self, "newton_steps", self.newton_steps >= 1, "an integer ≥ 1")
         require(self, "damping", self.damping >= 0, "a number ≥ 0")
+        require(self, "max_change", self.max_change > 0, "a number > 0")
         require(self, "cg_iterations", self.cg_iterations >= 1, "an integer ≥ 1")
         require(self, "fisher_stride", self.fisher_stride >= 1, "an integer ≥ 1")
         require(self, "learning_rate", self.learning_rate > 0, "a number > 0")

@@ -44,7 +44,10 @@ def make_problem(
 ) -> Problem:
     generator = torch.Generator().manual_seed(seed)
     policy = make_policy(
-        flat_features(OBSERVATION_SIZE), space, PolicyConfig(hidden=hidden), generator
+        flat_features(OBSERVATION_SIZE),
+        space,
+        PolicyConfig(hidden=hidden, initial_log_std=-0.5),
+        generator,
     ).double()
     with torch.no_grad():
         # away from the near-uniform start, so that every block of F matters

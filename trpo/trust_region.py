@@ -22,6 +22,9 @@ class TrustRegionConfig:
 
     max_kl: float = 0.02
     """Trust region δ, in nats: E_s[KL(old ‖ new)] stays at or below it."""
+    step_size: float = math.inf
+    """η: the step is ηx, or shorter where δ says so: δ is a limit, not a goal (Kakade 2001).
+    Infinite: as far as δ allows."""
     damping: float = 0.1
     """β in (F + βI)x = g (Schulman et al. 2015's released code)."""
     cg_iterations: int = 10
@@ -35,6 +38,7 @@ class TrustRegionConfig:
 
     def __post_init__(self) -> None:
         require(self, "max_kl", 0 < self.max_kl < math.inf, "a number of nats > 0")
+        require(self, "step_size", self.step_size > 0, "a number > 0")
         require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")
         require(self, "cg_iterations", self.cg_iterations >= 1, "an integer ≥ 1")
         require(self, "cg_tolerance", 0 <= self.cg_tolerance < 1, "a number in [0, 1)")
@@ -82,8 +86,8 @@ def trust_region_step(
     """Maximise L(θ) subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ (Schulman et al. 2015).
 
     To second order, then by measurement: x ≈ (F + βI)⁻¹g by conjugate gradient; full step
-    √(2δ / xᵀ(F + βI)x) · x; then a backtracking line search on the measured KL and the measured
-    surrogate. θ is left at the accepted point, else bit for bit where it was.
+    min(η, √(2δ / xᵀ(F + βI)x)) · x; then a backtracking line search on the measured KL and the
+    measured surrogate. θ is left at the accepted point, else bit for bit where it was.
 
     Args:
         model: the distribution; its θ is changed in place.
@@ -117,8 +121,9 @@ def trust_region_step(
     if not 0 < solution.quadratic_form < math.inf:
         return StepReport(Status.NO_CURVATURE, surrogate_before, norm(g))
 
-    # 3. The full step: as far along x as the quadratic model of KL allows.
-    full_step = math.sqrt(2 * config.max_kl / solution.quadratic_form) * solution.x
+    # 3. The full step: ηx, or as far along x as the quadratic model of KL allows.
+    length = min(config.step_size, math.sqrt(2 * config.max_kl / solution.quadratic_form))
+    full_step = length * solution.x
 
     # 4. Backtrack until the measurements agree, else put θ_old back.
     search = backtracking_line_search(

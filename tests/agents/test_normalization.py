@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from trpo.agents.normalization import ObservationNormalizer, RewardScaler, RunningMoments
+from trpo.agents.normalization import (
+    AdvantageScale,
+    ObservationNormalizer,
+    RewardScaler,
+    RunningMoments,
+)
 
 
 def test_moments_merged_batch_by_batch_are_those_of_the_whole():
@@ -76,3 +81,17 @@ def test_reward_scaler_equals_a_loop_over_environments_and_episodes():
     expected = torch.tensor(returns, dtype=torch.float64).var(correction=0)
     assert scaler.moments.variance.item() == pytest.approx(expected.item(), rel=1e-9)
     assert torch.allclose(scaler(rewards), rewards / expected.sqrt(), rtol=1e-6)
+
+
+def test_the_scale_of_advantages_is_that_of_all_batches_so_far():
+    batches = [
+        scale * torch.randn(50, generator=torch.Generator().manual_seed(i))
+        for i, scale in enumerate([2.0, 1.0, 0.01])
+    ]
+    scale = AdvantageScale()
+    measured = [scale.update(batch) for batch in batches]
+    seen = [torch.cat(batches[: i + 1]).std(correction=0) for i in range(len(batches))]
+    assert measured == pytest.approx([
+        (batch.std() / all_so_far).item() for batch, all_so_far in zip(batches, seen, strict=True)
+    ])
+    assert AdvantageScale().update(torch.zeros(5)) == 0

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -13,7 +14,7 @@ from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
 from trpo.agents.npg import Npg, NpgConfig
 from trpo.agents.ppo import Ppo, PpoConfig, clipped_surrogate
-from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.agents.trpo import States, Trpo, TrpoConfig
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.agents.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
 from trpo.reference import dense_fisher
@@ -126,6 +127,34 @@ def test_trpo_is_the_natural_step_with_its_length_checked(problem):
         flat_parameters(problem.policy) - theta_old,
     )
     torch.testing.assert_close(checked, report.step_fraction * natural, rtol=1e-6, atol=1e-9)
+
+
+def test_trpo_remembers_the_states_of_updates_before(problem):
+    """The second step is that of the dense F over its states and a share of the first's."""
+    config = TrpoConfig(memory=4, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
+    policy, batch = problem.policy, problem.batch
+    rule = Trpo(policy, config, MICROBATCH)
+    rule(batch, generator())
+    ((remembered,),) = rule.remembered
+    assert len(remembered) == 5
+    assert all((batch.observations == state).all(dim=1).any() for state in remembered)
+
+    second = replace(batch, observations=batch.observations + 0.1, deviation=0.5)
+    second = replace(
+        second,
+        log_probs=policy
+        .distribution(policy.network(second.observations))
+        .log_prob(batch.actions)
+        .detach(),
+    )
+    g, theta_old = gradient(surrogate(policy, second), policy), flat_parameters(policy)
+    F = dense_fisher(policy.model(), [States(torch.cat([second.observations, remembered]))])
+    x = torch.linalg.solve(F + config.damping * torch.eye(len(F)).double(), 0.5 * g)
+    assert rule(second, generator()).step_fraction == 1
+    torch.testing.assert_close(flat_parameters(policy) - theta_old, 1e-3 * x, rtol=1e-5, atol=1e-10)
+    for _ in range(5):
+        rule(second, generator())
+    assert len(rule.remembered) == 4
 
 
 def test_ppo_is_adam_on_the_clipped_surrogate_sample_by_sample(problem_of, action_space):

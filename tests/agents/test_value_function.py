@@ -26,7 +26,9 @@ def error(value, batch):
 
 
 def test_one_gauss_newton_step_solves_a_linear_problem():
-    config = ValueConfig(hidden=(), newton_steps=1, damping=0.0, cg_iterations=50, fisher_stride=1)
+    config = ValueConfig(
+        hidden=(), newton_steps=1, damping=0.0, max_change=1e9, cg_iterations=50, fisher_stride=1
+    )
     value, batch = setup(config)
     make_fit(value, config, microbatch_size=10_000)(batch, torch.Generator())
     design = torch.cat([batch.observations, torch.ones(len(batch), 1)], dim=1)
@@ -128,3 +130,34 @@ def test_an_interrupted_fit_by_adam_is_put_back(error, monkeypatch):
         learner(replace(batch, returns=3 * batch.returns), torch.Generator().manual_seed(1))
     after = value.state_dict() | learner.state_tensors()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("max_change", [0.01, 0.1])
+def test_a_step_changes_v_no_further_than_its_trust_region(max_change):
+    config = ValueConfig(hidden=(8,), newton_steps=1, damping=0.0, max_change=max_change)
+    value, batch = setup(config)
+    before, error_before = value(batch.observations).detach(), error(value, batch)
+    report = make_fit(value, config, 33)(batch, torch.Generator())
+    change = (value(batch.observations) - before).square().mean().item() / 2
+    assert report.accepted == 1
+    assert 0.2 * max_change * error_before < change <= max_change * error_before
+
+
+def test_one_fall_among_nearly_identical_states_says_little_of_others():
+    """V has learned; then comes a batch of one state, but for one episode that drifts off."""
+
+    def damage(config):
+        value, batch = setup(config, size=2000)
+        batch = replace(batch, returns=batch.observations.sum(1).sin())
+        fit = make_fit(value, config, 10_000)
+        for _ in range(50):
+            fit(batch, torch.Generator())
+        before = error(value, batch)
+        near = 0.05 * batch.observations
+        near[:40] += torch.linspace(0, 2, 40, dtype=torch.float64)[:, None]
+        returns = value(near).detach()
+        returns[:40] -= torch.linspace(0, 4, 40, dtype=torch.float64)
+        fit(replace(batch, observations=near, returns=returns), torch.Generator())
+        return error(value, batch) - before
+
+    assert damage(ValueConfig()) < 0.15 < damage(ValueConfig(max_change=1e9))

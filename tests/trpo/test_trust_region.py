@@ -93,6 +93,27 @@ def test_small_steps_gain_what_is_predicted(problem):
     assert step(problem, replace(CONFIG, max_kl=1e-8)).gain_ratio == pytest.approx(1.0, abs=0.02)
 
 
+def test_delta_is_a_limit_and_not_a_goal(problem):
+    """A short step is ηx by the dense Fisher matrix, and does depend on the advantages' scale."""
+    model = problem.policy.model()
+    _, g = surrogate_gradient(model, importance_weighted_advantage, [problem.batch])
+    F = dense_fisher(model, [problem.batch])
+    x = torch.linalg.solve(F + CONFIG.damping * torch.eye(len(F)).double(), g)
+    theta_old = flat_parameters(problem.policy)
+    short = replace(CONFIG, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
+    report = step(problem, short, surrogate=lambda d, b: 0.1 * importance_weighted_advantage(d, b))
+    assert torch.allclose(
+        flat_parameters(problem.policy) - theta_old, 1e-4 * x, rtol=1e-5, atol=1e-12
+    )
+    assert 0 < report.mean_kl < 0.1 * CONFIG.max_kl
+
+
+def test_a_long_step_size_changes_nothing(problem_of):
+    one, other = (problem_of(ACTION_SPACES["box"], (6,)) for _ in range(2))
+    step(one), step(other, replace(CONFIG, step_size=1e6))
+    assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_step_does_not_depend_on_the_advantages_scale(problem, scale):
     space, hidden = ACTION_SPACES["discrete"], (6,)
@@ -199,6 +220,7 @@ def test_hard_problems_in_float32(seed):
         ("max_kl", -1.0),
         ("max_kl", math.nan),
         ("max_kl", math.inf),
+        ("step_size", 0.0),
         ("damping", -0.1),
         ("damping", math.inf),
         ("cg_iterations", 0),
