@@ -1,7 +1,12 @@
 """Generalized advantage estimation."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+# of the arguments of `generalized_advantages`
+AdvantageEstimator = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
 
 
 def generalized_advantages(

@@ -18,6 +18,7 @@ from trpo.envs.gymnasium_engine import (
     make_parallel,
     make_recorded,
 )
+from trpo.envs.seeding import seed_process
 from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
@@ -73,6 +74,7 @@ def make_vector_env(
         EnvError: if the id is unknown, its package or engine missing, or one environment is to
             be many.
     """
+    seed_process(seed)  # before an environment is made: it may draw from what the process shares
     if config.engine == "gymnasium-async":
         return GroupedVectorEnv(make_parallel(env, config.num_envs, config.step_timeout))
     if isinstance(env, str) and _uses_envpool(env, config.engine):

@@ -1,7 +1,10 @@
 """Environments of the tests' own, each with one property that the registered ones lack."""
 
 import ctypes
+import multiprocessing
 import os
+import random
+import sys
 import time
 from typing import Any
 
@@ -152,6 +155,78 @@ class Growing(RandomEnvironment):
         Growing.made += 1
 
 
+class Exits(RandomEnvironment):
+    """Ends as a script does, in its third episode, or when it is made."""
+
+    def __init__(self, when: str = "step") -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+        if when == "made":
+            sys.exit(0)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.episode >= 3:
+            sys.exit(0)
+        return super().step(action)
+
+
+class Unspeakable(RandomEnvironment):
+    """Raises an exception that cannot say what it is."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        class MuteError(Exception):
+            def __str__(self) -> str:
+                raise ValueError("no words")
+
+        raise MuteError
+
+
+class NeverCloses(RandomEnvironment):
+    """Raises when it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+
+    def close(self) -> None:
+        raise RuntimeError("the window is gone")
+
+
+class DiesYoung(gym.Env):
+    """Ends its process when it is made in one of its own."""
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(-1, 1, (2,))
+        self.action_space = gym.spaces.Discrete(2)
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+
+
+class SharedGenerators(RandomEnvironment):
+    """Draws from what its process shares, and from its action space."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.spaces.Box(-10, 10, (3,)), gym.spaces.Discrete(20))
+
+    def _observation(self) -> Any:
+        legacy = np.random.random()  # noqa: NPY002 which is the point
+        drawn = random.random(), legacy, self.action_space.sample() / 20
+        return np.array(drawn, np.float32)
+
+
+class Spiking(RandomEnvironment):
+    """Rewards one step with a number that is finite, and whose square, or sum, is not."""
+
+    def __init__(self, spike: float) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+        self.spike = spike
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, *rest = super().step(action)
+        return observation, self.spike if self.episode == 4 else reward, *rest
+
+
 class Constant(RandomEnvironment):
     """Always shows the same observation."""
 
@@ -220,6 +295,14 @@ def register() -> None:
     gym.register("TestGrowing-v0", Growing)
     gym.register("TestBrokenReset-v0", BrokenReset)
     gym.register("TestNan-v0", NotFinite)
+    gym.register("TestExits-v0", Exits)
+    gym.register("TestExitsMade-v0", lambda: Exits("made"))
+    gym.register("TestUnspeakable-v0", Unspeakable)
+    gym.register("TestNeverCloses-v0", NeverCloses)
+    gym.register("TestDiesYoung-v0", DiesYoung)
+    gym.register("TestSharedGenerators-v0", SharedGenerators)
+    gym.register("TestSpike-v0", lambda: Spiking(3e38))
+    gym.register("TestLowerSpike-v0", lambda: Spiking(1e30))
     gym.register("TestNanReward-v0", lambda: NotFinite("reward"))
     gym.register("TestInfinite-v0", lambda: NotFinite("observation", np.inf))
     gym.register("TestInfiniteReward-v0", lambda: NotFinite("reward", -np.inf))

@@ -24,6 +24,7 @@ THEIRS = {
         "rich",
         "matplotlib",
         "sb3_contrib",
+        "scipy",
         "sklearn",
         "stable_baselines3",
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,8 +96,11 @@ class Run:
             The run.
 
         Raises:
-            RunError: if the folder is no run's, or its config.json cannot be read.
+            RunError: if the folder is no run's, its config.json cannot be read, or its checkpoints
+                are elsewhere.
         """
+        if os.path.islink(folder / CHECKPOINTS):  # which takes any text for a path
+            raise RunError(f"{folder / CHECKPOINTS} is a link: expected a folder")
         return cls(folder, read_config(folder))
 
     def extend(self, total_steps: int) -> None:

@@ -74,8 +74,10 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
     endless = replace(run.learner, trainer=replace(run.learner.trainer, total_steps=10**15))
     trainer = Trainer(run.make_env, endless, run.cpu_threads)
     with tempfile.TemporaryDirectory() as folder:
-        telemetry = Telemetry(Path(folder), run.config(None, None))
-        checkpoints = CheckpointFolder(Path(folder))
+        telemetry, checkpoints = (
+            Telemetry(Path(folder), run.config(None, None)),
+            CheckpointFolder(Path(folder)),
+        )
         watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
         for record in trainer.updates():
             watch.lap(

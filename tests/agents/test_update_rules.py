@@ -130,7 +130,7 @@ def test_trpo_is_the_natural_step_with_its_length_checked(problem):
 
 
 def test_trpo_remembers_the_states_of_updates_before(problem):
-    """The second step is that of the dense F over its states and a share of the first's."""
+    """The second step is that of a dense F over its states and a share of the first's."""
     config = TrpoConfig(memory=4, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
     policy, batch = problem.policy, problem.batch
     rule = Trpo(policy, config, MICROBATCH)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 
 import pytest
@@ -115,3 +116,21 @@ def test_a_reference_result_is_kept_and_shown(name):
         "holds in part",
         "refuted",
     }
+
+
+def test_what_the_page_quotes_of_the_newest_studies_is_their_verdicts():
+    page = (HOME / "scripts" / "studies" / "README.md").read_text(encoding="utf-8")
+    quoted = [
+        " ".join(page.partition(f"\n## {title}")[2].partition("\n## ")[0].split())
+        for title in ("C9", "KL from samples")
+    ]
+    quoted.append(page.partition("| | to loss 1 |")[2].partition("![Eight")[0])
+    quoted.append(page.partition("**With minibatches and a test set**")[2].partition("**Limits")[0])
+    told = " ".join(
+        (HOME / "runs" / "reference" / "studies" / name / "verdicts.csv").read_text("utf-8")
+        for name in ("optimiser-race", "noise-and-curvature", "kl-estimators", "minibatches")
+    )
+    numbers = [n for part in quoted for n in re.findall(r"[-\d.]+ \([-\d.e]+ to [-\d.e]+\)", part)]
+    assert len(numbers) > 20
+    for number in numbers:
+        assert number in told, number

@@ -131,6 +131,7 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
     for name in ("keep_checkpoints", "max_non_finite", "max_restarts"):
         del learner["trainer"][name]
     del learner["value"]["fisher_stride"]
+    learner["trainer"]["chunk_size"] = learner["trainer"].pop("microbatch_size")
     (tmp_path / "config.json").write_text(json.dumps(content))
     config = Run.open(tmp_path).config
     assert config.learner.max_kl == 0.07
