@@ -80,9 +80,8 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
         )
         watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
         for record in trainer.updates():
-            watch.lap(
-                "updates and fresh environments"
-            )  # these come with the first update after a resume point
+            # fresh environments come with the first update after a resume point
+            watch.lap("updates and fresh environments")
             updating += record.metrics["time/seconds"]
             telemetry.write(record)
             watch.lap("logging")
