@@ -57,9 +57,8 @@ class MLP(nn.Sequential):
             (…, E).
         """
         for layer in self:
-            x = layer.forward(
-                x
-            )  # on a rollout's few rows, a module's own call takes as long as the arithmetic in it
+            # on a rollout's few rows, a module's own call takes as long as the arithmetic in it
+            x = layer.forward(x)
         return x
 
     @torch.no_grad()
@@ -94,11 +93,8 @@ class MLP(nn.Sequential):
                 dz = torch.addmm(db, x, dW.T).addmm_(dx, W.T)
             return (dz,)
 
-        def vjp(
-            u: Tensors,
-        ) -> (
-            Tensors
-        ):  # backwards, from ∂z = u: ∂W = ∂zᵀx, ∂b = Σ ∂z, and before it ∂z = φ'(z) ∘ (∂z W)
+        def vjp(u: Tensors) -> Tensors:
+            # backwards, from ∂z = u: ∂W = ∂zᵀx, ∂b = Σ ∂z, and before it ∂z = φ'(z) ∘ (∂z W)
             (dz,) = u
             gradients = _layer_gradient(dz, inputs[-1])
             for x, W, slope in zip(inputs[-2::-1], weights[:0:-1], slopes[::-1], strict=True):

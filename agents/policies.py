@@ -249,9 +249,8 @@ class CategoricalPolicy(Policy):
         )
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        return (
-            -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()
-        )  # Gumbel(0, 1)
+        # Gumbel(0, 1)
+        return -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         logits = self._logits(output)
@@ -267,17 +266,15 @@ class BernoulliPolicy(Policy):
     """
 
     def __init__(self, network: Network, action_size: int) -> None:
-        super().__init__(
-            network, action_size, action_size, torch.float32
-        )  # what Bernoulli's log_prob takes
+        # float32: what Bernoulli's log_prob takes
+        super().__init__(network, action_size, action_size, torch.float32)
 
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
         return Independent(Bernoulli(logits=eta[0], validate_args=False), 1, validate_args=False)
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        return torch.rand(steps, envs, self.action_size, generator=generator).logit(
-            eps=1e-7
-        )  # Logistic(0, 1)
+        # Logistic(0, 1)
+        return torch.rand(steps, envs, self.action_size, generator=generator).logit(eps=1e-7)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         return ((output if noise is None else output + noise) > 0).to(output.dtype)

@@ -85,9 +85,8 @@ class EnvPoolVectorEnv(VectorEnv):
         self.spec = gym.envs.registration.EnvSpec(env_id)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
-        with (
-            warnings.catch_warnings()
-        ):  # EnvPool states float32 bounds in float64, which Gymnasium remarks on
+        with warnings.catch_warnings():
+            # EnvPool states float32 bounds in float64, which Gymnasium remarks on
             warnings.simplefilter("ignore", UserWarning)
             self.single_observation_space = self._pools[0].single_observation_space
             self.single_action_space = self._pools[0].single_action_space

@@ -53,3 +53,9 @@ def test_functions_of_the_derivation_exist(page):
     for name, file in re.findall(r"\[`(\w+)`\]\((\w+\.py)\)", page.read_text(encoding="utf-8")):
         source = (page.parent / file).read_text(encoding="utf-8")
         assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(HOME)))
+def test_files_named_in_a_page_exist(page):
+    for name in re.findall(r"`([\w/]+\.py)`(?!\])", page.read_text(encoding="utf-8")):
+        assert (page.parent / name).exists() or (HOME / name).exists(), name

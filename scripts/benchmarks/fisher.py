@@ -201,9 +201,8 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         (r["batch"], r["width"], r["threads"], r["product"]): float(r["milliseconds"]) for r in rows
     }
 
-    def ratio(row: dict[str, Any], top: str, bottom: str) -> str:
-        same = row["batch"], row["width"], row["threads"]
-        return f"{cost[(*same, top)] / cost[(*same, bottom)]:.2f}"
+    def milliseconds(row: dict[str, Any], product: str) -> float:
+        return cost[row["batch"], row["width"], row["threads"], product]
 
     return [
         {
@@ -212,8 +211,8 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             "threads": str(r["threads"]),
             "product": r["product"],
             "ms": f"{float(r['milliseconds']):.2f}",
-            "÷ gradient": ratio(r, r["product"], "surrogate gradient"),
-            "F·v ÷ this": ratio(r, "F·v", r["product"]),
+            "÷ gradient": f"{float(r['milliseconds']) / milliseconds(r, 'surrogate gradient'):.2f}",
+            "F·v ÷ this": f"{milliseconds(r, 'F·v') / float(r['milliseconds']):.2f}",
         }
         for r in rows
     ]

@@ -54,9 +54,8 @@ def test_a_grid_leaves_a_table_a_report_and_figures(whole):
         (method, size, seed) for method, both in sizes.items() for size in both for seed in "01"
     }
     assert rows[0]["method"] == "untrained"
-    assert (
-        float(rows[0]["episode_return"]) == -200.0
-    )  # of 100 episodes: nobody climbs that hill by chance
+    # of 100 episodes: nobody climbs that hill by chance
+    assert float(rows[0]["episode_return"]) == -200.0
     run = whole / "runs" / "MountainCar-v0" / "trpo 0.6 seed 1"
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         theirs = [row["update/mean_kl"] for row in csv.DictReader(file)]

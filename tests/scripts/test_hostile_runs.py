@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tests.environments
-from tests.kill import SMALL
+from tests.processes import SMALL
 from trpo.agents.runs import provenance
 from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__

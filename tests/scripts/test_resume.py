@@ -178,9 +178,8 @@ def test_a_second_process_on_the_same_run_is_refused(copy, capsys, request):
     assert (copy / "config.json").read_bytes() == before
     process.kill()
     process.join()
-    assert (
-        __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2
-    )  # refused for another reason: the lock is gone
+    # refused for another reason: the lock is gone
+    assert __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2
     assert "is finished" in capsys.readouterr().err
 
 
@@ -220,7 +219,6 @@ def test_train_resume_goes_on_with_the_same_configuration_only(words, said, whol
         rf"trpo: run {whole} was started with {said}: choose another --name\n",
         capsys.readouterr().err,
     )
-    assert (
-        __main__.main([*again, "--threads", "0"]) == 0
-    )  # whatever this machine has: the run keeps its own
+    # whatever this machine has: the run keeps its own
+    assert __main__.main([*again, "--threads", "0"]) == 0
     assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before

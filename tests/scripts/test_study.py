@@ -35,9 +35,8 @@ def test_a_study_prints_its_verdict_and_leaves_its_numbers(name, tmp_path, capsy
     printed = capsys.readouterr().out
     (verdict,) = table(folder / "verdicts.csv")
     assert verdict["claim"] == QUICK[name]
-    assert (
-        verdict["holds"] == "holds"
-    )  # identities of mathematics: were one refuted, the code would be wrong
+    # identities of mathematics: were one refuted, the code would be wrong
+    assert verdict["holds"] == "holds"
     assert f"verdict: {verdict['holds']}" in printed
     assert verdict["measured"] in printed
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
