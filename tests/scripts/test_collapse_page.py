@@ -56,6 +56,14 @@ def test_one_update(seeds):
         halfway = [np.mean(seed.of(3, LARGE, "share_recovered")) for seed in runs]
         assert 0.4 <= np.median(halfway) <= 0.55  # "brings back half"
     runs = sum(map(len, seeds.values()))
+    every = [seed for some in seeds.values() for seed in some]
+    middle = sum(np.mean(seed.of(3, LARGE, "share_recovered")) < 1 for seed in every)
+    assert f"nor in {middle} of {runs} after 3 to 30 nats" in page
+    rules = [row["rule"] for seed in every for row in seed.rows if row["kl"] >= LARGE]
+    ppo, npg = rules.count("ppo"), rules.count("npg")
+    assert ppo + npg == len(rules)
+    told = f"{ppo} of those {len(rules)} updates are PPO's at its largest learning rate and {npg}"
+    assert told in page
     each = {len(some) for some in seeds.values()}
     assert f"in {below} of {runs} runs ({min(each)} of {max(each)} on each of three tasks" in page
     assert f"exact sign test, p = {p.pop()} each)" in page
