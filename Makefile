@@ -1,8 +1,9 @@
-# Two commands do all set-up: `make train` and `make test`, each in .venv, made if it is not there.
+# Two commands do all set-up: `make train` and `make test`, each in .venv, made if it is not there,
+# with the versions of constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test lint faults kill sweep soak clean
+.PHONY: train test lint faults fuzz kill kill-calls sweep soak clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
@@ -16,6 +17,12 @@ faults: $(VENV)/.installed-dev
 kill: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/kill.py
 
+kill-calls: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/kill_calls.py
+
+fuzz: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/fuzz.py
+
 sweep: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/sweep.py
 
@@ -27,13 +34,13 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable .
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:

@@ -198,7 +198,7 @@ class Agent(nn.Module):
             ConfigError: if they are of another one.
         """
         own = self.tensors()
-        shapes, theirs = ({n: t.shape for n, t in ts.items()} for ts in (own, tensors))
+        shapes, theirs = ({n: (t.shape, t.dtype) for n, t in ts.items()} for ts in (own, tensors))
         if shapes != theirs:
             raise ConfigError("the checkpoint's networks are not those of the configuration")
         for name, tensor in own.items():

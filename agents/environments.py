@@ -1,6 +1,7 @@
 """The environments of a run, from one fresh start to the next."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from gymnasium import Space
 
@@ -12,6 +13,7 @@ from trpo.agents.rollout import (
     Episode,
     Rollout,
     VectorEnvironment,
+    environment_errors,
 )
 
 MakeEnvironments = Callable[[int], VectorEnvironment]
@@ -31,6 +33,7 @@ class Environments:
         self.randomness = randomness
         self.max_restarts = max_restarts
         self.restarts = 0
+        self.env_id = "the environment"  # until one is made
         self.spaces: tuple[Space, Space] | None = None  # of the first, and of all that follow
 
     def start(self, update: int) -> None:
@@ -70,21 +73,29 @@ class Environments:
                 return episodes
 
     def close(self) -> None:
-        """Close the environments."""
-        self.env.close()
+        """Close the environments; what they did is done, so that their failure to close is none."""
+        with suppress(BrokenEnvironmentError), environment_errors():
+            self.env.close()
 
     def _start(self, seed: int) -> None:
-        self.env = self.make(seed)
-        self.env_id = self.env.spec.id if self.env.spec else "the environment"
-        spaces = self.env.single_observation_space, self.env.single_action_space
+        try:
+            self.env = self._make(seed)
+            self.collector = Collector(self.env, seed)
+        except BrokenEnvironmentError as failure:
+            self._restart(failure)
+
+    def _make(self, seed: int) -> VectorEnvironment:
+        try:
+            env = self.make(seed)
+        except ChildProcessError as lost:
+            raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
+        self.env_id = env.spec.id if env.spec else "the environment"
+        spaces = env.single_observation_space, env.single_action_space
         if spaces != (self.spaces or spaces):
             changed = f"came with other spaces than before: {spaces}, not {self.spaces}"
             raise BrokenEnvironmentError(changed)
         self.spaces = spaces
-        try:
-            self.collector = Collector(self.env, seed)
-        except BrokenEnvironmentError as failure:
-            self._restart(failure)
+        return env
 
     def _restart(self, failure: BrokenEnvironmentError) -> None:
         """Start afresh from another seed, if a process was lost and that is allowed."""

@@ -1,15 +1,25 @@
 """How good a policy is: whole episodes, one an environment, so that short ones count once."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
 from trpo.agents.agent import Agent
-from trpo.agents.rollout import Episode
+from trpo.agents.observations import leaves
+from trpo.agents.rollout import BrokenEnvironmentError, Episode, environment_errors
+
+MAX_STEPS = 100_000
+"""Steps of an episode, unless told otherwise: far more than those of any environment that ends."""
 
 
 def evaluate(
-    env: VectorEnv, agent: Agent, seed: int, generator: torch.Generator | None
+    env: VectorEnv,
+    agent: Agent,
+    seed: int,
+    generator: torch.Generator | None,
+    max_steps: int = MAX_STEPS,
 ) -> list[Episode]:
     """Play the first episode of each of N environments to its end.
 
@@ -18,17 +28,33 @@ def evaluate(
         agent: left as it is, statistics included.
         seed: of the environments.
         generator: source of the actions' noise; `None` for the deterministic policy.
+        max_steps: after which an episode is cut off.
 
     Returns:
         N episodes, in raw rewards.
+
+    Raises:
+        BrokenEnvironmentError: if an environment raises, or returns what is not finite.
     """
-    observations, _ = env.reset(seed=seed)
+    with environment_errors():
+        observations, _ = env.reset(seed=seed)
     playing = np.ones(env.num_envs, dtype=bool)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
-    while playing.any():
+    for _ in range(max_steps):
+        _check_finite("an observation", leaves(observations))
         actions, _ = agent.act(observations, deterministic=generator is None, generator=generator)
-        observations, rewards, terminated, truncated, _ = env.step(actions)
-        returns += rewards * playing
-        lengths += playing
-        playing &= ~(terminated | truncated)
-    return [Episode(*episode) for episode in zip(returns.tolist(), lengths.tolist(), strict=True)]
+        with environment_errors():
+            observations, rewards, terminated, truncated, _ = env.step(actions)
+            returns += np.where(playing, rewards, 0.0)
+            lengths += playing
+            playing &= ~(terminated | truncated)
+        _check_finite("a reward", [returns])
+        if not playing.any():
+            break
+    episodes = zip(returns.tolist(), lengths.tolist(), (~playing).tolist(), strict=True)
+    return [Episode(*episode) for episode in episodes]
+
+
+def _check_finite(name: str, arrays: Sequence[np.ndarray]) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise BrokenEnvironmentError(f"returned {name} that is not finite")

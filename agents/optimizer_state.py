@@ -4,11 +4,13 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from trpo.parameters import assign, flatten
 from trpo.reducer import Reducer
+from trpo.validation import ConfigError
 
 
 def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
@@ -35,12 +37,35 @@ def load_state_tensors(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None
     Args:
         optimizer: of the same kind, for the same parameters.
         tensors: by the same names.
+
+    Raises:
+        ConfigError: if they are of another optimizer, or of other parameters.
     """
+    if tensors and _shapes(tensors) != _shapes(_after_a_step(optimizer)):
+        raise ConfigError("the checkpoint's optimizer is not that of the configuration")
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".")
         state.setdefault(int(number), {})[name] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _after_a_step(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the state of an optimizer like this one after a step of its own."""
+    twins = [
+        parameter.detach().clone().requires_grad_()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    for twin in twins:
+        twin.grad = torch.zeros_like(twin)
+    like = type(optimizer)(twins, **optimizer.defaults)
+    like.step()
+    return state_tensors(like)
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
 class Snapshot:

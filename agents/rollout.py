@@ -1,6 +1,7 @@
 """Rollouts: T steps of N environments, written into storage that is allocated once."""
 
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ class Episode:
     Args:
         undiscounted_return: undiscounted sum of raw rewards.
         length: steps.
+        ended: whether it came to its end; an evaluation may cut it off.
     """
 
     undiscounted_return: float
     length: int
+    ended: bool = True
 
 
 class VectorEnvironment(Protocol):
@@ -84,10 +87,12 @@ def environment_errors() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        said = str(error).strip().partition("\n")[0]
-        failure = f"raised {type(error).__name__}: {said}".removesuffix(": ")
-        raise BrokenEnvironmentError(failure) from error
+    except (KeyboardInterrupt, GeneratorExit, BrokenEnvironmentError):
+        raise
+    except BaseException as error:  # sys.exit() in an environment ends it, not the training
+        # format_exception_only: an exception may fail to say what it is
+        said = "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
+        raise BrokenEnvironmentError(f"raised {said}") from error
 
 
 class Rollout:
@@ -122,8 +127,8 @@ class Rollout:
         """Refuse a rollout that cannot be learned from.
 
         Raises:
-            BrokenEnvironmentError: if an observation or a reward is not finite, or there are too few
-                steps among the resets.
+            BrokenEnvironmentError: if an observation or a reward is not finite, or there are too
+                few steps among the resets.
         """
         observations = [leaf for leaf in leaves(self.observations) if leaf.is_floating_point()]
         for name, tensors in (("an observation", observations), ("a reward", [self.rewards])):
@@ -148,6 +153,9 @@ class Collector:
         self.adapter = ActionAdapter(env.single_action_space)
         with environment_errors():
             self.observation, _ = env.reset(seed=seed)  # (N, *shape)
+            for leaf in leaves(self.observation):
+                if isinstance(leaf, np.ndarray) and len(leaf) != env.num_envs:
+                    raise ValueError(f"{len(leaf)} observations: expected {env.num_envs}")
         self.done = np.zeros(env.num_envs, dtype=bool)  # the coming step is a reset step
         self.returns = np.zeros(env.num_envs)  # of the episodes in progress
         self.lengths = np.zeros(env.num_envs, dtype=np.int64)
@@ -169,7 +177,7 @@ class Collector:
             The episodes that ended, in the order in which they did.
 
         Raises:
-            BrokenEnvironmentError: if an environment raises, or returns what does not fit its spaces.
+            BrokenEnvironmentError: if an environment raises, or its data does not fit its spaces.
         """
         steps, envs = rollout.rewards.shape
         groups = self.env.groups

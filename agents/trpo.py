@@ -14,14 +14,14 @@ from trpo.agents.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import StepReport
 from trpo.trust_region import TrustRegionConfig, trust_region_step
-from trpo.validation import require
+from trpo.validation import ConfigError, require
 
 
 @dataclass(frozen=True)
 class TrpoConfig(TrustRegionConfig):
     """The trust-region step."""
 
-    step_size: float = 2.0
+    step_size: float = 6.0
     """η: the step is ηx, x of advantages in units of their deviation over the run so far, or
     shorter, where δ says so: δ is a limit, not a goal."""
     memory: int = 16
@@ -93,7 +93,12 @@ class Trpo(UpdateRule):
 
     def _states(self, batch: Batch) -> Observation:
         """Return the batch's states, and those remembered."""
-        together = zip(leaves(batch.observations), *self.remembered, strict=True)
+        now = leaves(batch.observations)
+        kinds = [(leaf.shape[1:], leaf.dtype) for leaf in now]
+        for some in self.remembered:
+            if [(leaf.shape[1:], leaf.dtype) for leaf in some] != kinds:
+                raise ConfigError("the checkpoint's states are not those of this environment")
+        together = zip(now, *self.remembered, strict=True)
         return nested_as(batch.observations, [torch.cat(leaf) for leaf in together])
 
     def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102
@@ -107,8 +112,10 @@ class Trpo(UpdateRule):
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:  # noqa: D102
-        self.remembered = []
-        for update, number in sorted(tuple(map(int, name.split("."))) for name in tensors):
-            if number == 0:
-                self.remembered.append([])
-            self.remembered[-1].append(tensors[f"{update}.{number}"])
+        groups: dict[int, dict[int, Tensor]] = {}
+        for name, tensor in tensors.items():
+            update, _, number = name.partition(".")
+            if not (update.isdecimal() and number.isdecimal()):
+                raise ConfigError(f"the checkpoint's update rule has no {name!r}")
+            groups.setdefault(int(update), {})[int(number)] = tensor
+        self.remembered = [[leaf for _, leaf in sorted(groups[u].items())] for u in sorted(groups)]

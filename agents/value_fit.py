@@ -175,7 +175,8 @@ class AdamFit:
         old = Snapshot(list(self.value_function.parameters()), self.optimizer)
         with old.restored_on_error():
             self._descend(batch, generator)
-        if not all(p.isfinite().all() for p in self.value_function.parameters()):
+        fitted = [*self.value_function.parameters(), *self.state_tensors().values()]
+        if not all(tensor.isfinite().all() for tensor in fitted):
             old.restore()
             return FitReport(accepted=0.0)
         return FitReport(accepted=1.0)

@@ -1,6 +1,7 @@
 """What can be wrong with a wish for an environment, in one line that says what to do."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 INSTALL = "pip install -e '.[{extra}]'"
@@ -8,6 +9,18 @@ INSTALL = "pip install -e '.[{extra}]'"
 
 class EnvError(ValueError):
     """An environment that cannot be made; the message is one line, fit to print to a user."""
+
+
+def told(error: BaseException) -> str:
+    """Return an exception's kind and the first line of what it says, if it can say anything.
+
+    Args:
+        error: any.
+
+    Returns:
+        One line.
+    """
+    return "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
 
 
 def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:

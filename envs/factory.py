@@ -18,6 +18,7 @@ from trpo.envs.gymnasium_engine import (
     make_parallel,
     make_recorded,
 )
+from trpo.envs.seeding import seed_process
 from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
@@ -73,6 +74,7 @@ def make_vector_env(
         EnvError: if the id is unknown, its package or engine missing, or one environment is to
             be many.
     """
+    seed_process(seed)  # before an environment is made: it may draw from what the process shares
     if config.engine == "gymnasium-async":
         return GroupedVectorEnv(make_parallel(env, config.num_envs, config.step_timeout))
     if isinstance(env, str) and _uses_envpool(env, config.engine):
@@ -111,7 +113,8 @@ def make_recording_env(env_id: str, folder: Path) -> GroupedVectorEnv:
 def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:
     if not envpool_ids():
         raise EnvError(
-            "engine = 'envpool' is not installed: run pip install envpool, or choose --engine gymnasium"
+            "engine = 'envpool' is not installed: run pip install envpool, "
+            "or choose --engine gymnasium"
         )
     if env_id not in envpool_ids():
         raise unknown_id(env_id, envpool_ids())

@@ -1,9 +1,9 @@
-"""Gymnasium's vector environments: any registered id, `module:Env-v0` ids and custom environments."""
+"""Gymnasium's vector environments: registered ids, `module:Env-v0` and custom environments."""
 
 import importlib
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from gymnasium.vector import (
 )
 from gymnasium.wrappers import RecordVideo
 
-from trpo.envs.errors import EnvError, missing_extra, unknown_id
+from trpo.envs.errors import EnvError, missing_extra, told, unknown_id
+from trpo.envs.seeding import SeededEnv
 
 
 def find_spec(env_id: str) -> EnvSpec | None:
@@ -48,10 +49,14 @@ def find_spec(env_id: str) -> EnvSpec | None:
         raise EnvError(f"environment {env_id!r}: cannot import module {error.name!r}") from error
     except gym.error.Error:  # unregistered, or no such thing as an id
         return None
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise EnvError(f"environment {env_id!r}: importing it raised {told(error)}") from error
 
 
 class ProcessVectorEnv(VectorWrapper):
-    """Environments in a process each, of which one may die or hang: all are ended then, where Gymnasium would wait for it.
+    """Environments in a process each; if one dies or hangs all end, where Gymnasium would wait.
 
     Args:
         env: Gymnasium's vector environment of processes.
@@ -147,7 +152,9 @@ def make_gymnasium(env: str | gym.Env | MakeEnv, num_envs: int) -> VectorEnv:
     if not isinstance(env, str):
         make = _maker(env, num_envs)
         with _making(_name(env)):
-            return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
+            return SyncVectorEnv(
+                [lambda: SeededEnv(make())] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
+            )
     spec = _registered(env)
     with _making(env, spec.entry_point):
         if spec.vector_entry_point is not None:
@@ -194,7 +201,9 @@ def make_parallel(
     if not isinstance(env, str):
         make = _maker(env, num_envs)
         with _making(_name(env)):
-            vector = AsyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
+            vector = AsyncVectorEnv(
+                [lambda: SeededEnv(make())] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
+            )
             return ProcessVectorEnv(vector, timeout)
     with _making(env, _registered(env).entry_point):
         return ProcessVectorEnv(_make_vec(env, num_envs, "async"), timeout)
@@ -213,10 +222,22 @@ def _name(env: gym.Env | MakeEnv) -> str:
     return str(env) if isinstance(env, gym.Env) else getattr(env, "__qualname__", str(env))
 
 
-def _make_vec(env_id: str, num_envs: int, mode: str, **options: Any) -> Any:
+def _make_vec(
+    env_id: str,
+    num_envs: int,
+    mode: str,
+    wrappers: Sequence[Callable[[gym.Env], gym.Wrapper]] = (),
+    **options: Any,
+) -> Any:
     autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    wrappers = [SeededEnv, *wrappers]
     return gym.make_vec(
-        env_id, num_envs, vectorization_mode=mode, vector_kwargs=autoreset, **options
+        env_id,
+        num_envs,
+        vectorization_mode=mode,
+        vector_kwargs=autoreset,
+        wrappers=wrappers,
+        **options,
     )
 
 
@@ -237,6 +258,9 @@ def _making(name: str, entry_point: object = None) -> Iterator[None]:
             if extra in str(entry_point):
                 raise missing_extra(name, extra) from error
         raise EnvError(f"environment {name!r}: {error}") from error
-    except Exception as error:
-        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        raise EnvError(f"environment {name!r} cannot be made: {said.removesuffix(': ')}") from error
+    except (EOFError, ConnectionError) as error:  # of a process that may live another time
+        raise ChildProcessError("the process of an environment died as it was made") from error
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise EnvError(f"environment {name!r} cannot be made: {told(error)}") from error

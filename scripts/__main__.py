@@ -2,8 +2,13 @@
 
 import difflib
 import importlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from trpo.scripts.cli.output import prepare_streams, say_error
 
 COMMANDS = {
     "train": "train a policy on a Gymnasium environment",
@@ -11,6 +16,7 @@ COMMANDS = {
     "evaluate": "play a trained policy: returns, and a video if asked for",
     "audit": "check that every update of a run kept its KL within the limit",
     "plot": "draw a run's learning curve, and its KL at every update",
+    "exercise": "write TRPO yourself, in six functions: hand out, check, quiz",
     "presets": "list the environments with tuned settings",
     "compare": "train update rules over step sizes and seeds, and see which collapse",
     "study": "run a natural-gradient study: a claim, its experiment, its verdict",
@@ -25,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command and its options; `None` for those of the process.
 
     Returns:
-        The exit code: 0, 2 for bad input, 130 after Ctrl-C, 1 when training cannot go on.
+        The exit code, as `trpo.scripts.cli.command.run_command` has it.
     """
+    prepare_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_help())
@@ -34,15 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, *options = arguments
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
-        print(
-            f"trpo: unknown command {command!r}: expected {', '.join(COMMANDS)}"
-            + (f"; did you mean {near[0]}?" if near else ""),
-            file=sys.stderr,
-        )
+        guess = f"; did you mean {near[0]}?" if near else ""
+        say_error(f"unknown command {command!r}: expected {', '.join(COMMANDS)}{guess}")
         return 2
-    from trpo.scripts.cli.command import run_command  # what follows imports torch; --help does not
+    with _ended_by_ctrl_c():  # these import torch, for seconds; --help does not
+        from trpo.scripts.cli.command import run_command
 
-    return run_command(importlib.import_module(f"trpo.scripts.{command}").main, options)
+        module = importlib.import_module(f"trpo.scripts.{command}")
+    return run_command(module.main, options)
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """End this process on Ctrl-C, without the traceback of whatever is being imported."""
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _help() -> str:

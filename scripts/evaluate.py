@@ -1,19 +1,22 @@
 """`trpo evaluate RUN`: plays a trained policy, and says how good it is."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tyro
+from gymnasium.spaces import flatdim
 from gymnasium.vector import VectorEnv
 
 from trpo.agents.agent import Agent
-from trpo.agents.evaluation import evaluate
+from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.rollout import Episode
-from trpo.agents.runs import CheckpointError, Run
+from trpo.agents.rollout import BrokenEnvironmentError, Episode, environment_errors
+from trpo.agents.runs import CheckpointError, Run, RunError
 from trpo.agents.runs.checkpoint import Checkpoint
+from trpo.agents.trainer import TrainingError
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
@@ -36,12 +39,17 @@ class EvaluateOptions:
     """Sample actions as training does, instead of taking the distribution's mode."""
     seed: int = 0
     """Seed of the evaluation; its environments are none of training's."""
+    max_steps: int = MAX_STEPS
+    """Steps after which an episode is cut off, and counted as far as it went."""
     video: Path | None = None
     """Folder for a video of the first episode."""
+    trust: bool = False
+    """Import the module that the run's environment is registered by: it runs that module's code."""
 
     def __post_init__(self) -> None:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
         require(self, "seed", self.seed >= 0, "an integer ≥ 0")
+        require(self, "max_steps", self.max_steps >= 1, "an integer ≥ 1")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     episodes = evaluate_run(options)
     returns = np.array([episode.undiscounted_return for episode in episodes])
     lengths = np.array([episode.length for episode in episodes])
+    cut = sum(not episode.ended for episode in episodes)
     policy = "stochastic" if options.stochastic else "deterministic"
     result = {
         "policy": policy,
@@ -67,8 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         "min_return": returns.min(),
         "max_return": returns.max(),
         "mean_length": lengths.mean(),
+        "cut_off": cut,
     }
-    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
     print_facts(
         {
             "policy": f"{policy}, {len(episodes)} episodes",
@@ -76,8 +85,10 @@ def main(arguments: Sequence[str]) -> int:
             f"from {returns.min():,.1f} to {returns.max():,.1f}",
             "length": f"{lengths.mean():,.1f} steps",
         }
+        | ({"cut off": f"{cut} episodes, after {options.max_steps:,} steps"} if cut else {})
         | ({"video": str(options.video)} if options.video else {})
     )
+    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
     return 0
 
 
@@ -91,18 +102,28 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
         The episodes.
     """
     folder = Run.open(options.run)
-    run = options_of(folder)
+    run = options_of(folder, options.trust)
     checkpoint = folder.checkpoints.best() if options.best else _newest(folder)
     agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
     def play(env: VectorEnv) -> list[Episode]:
+        pairs = (
+            (agent.observation_space, env.single_observation_space),
+            (agent.action_space, env.single_action_space),
+        )
+        for own, theirs in pairs:  # whose bounds and types may differ from one engine to another
+            if type(own) is not type(theirs) or flatdim(own) != flatdim(theirs):
+                raise RunError(f"{run.env} has space {theirs}, the run's agent {own}")
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
         try:
-            return evaluate(env, agent, seed, noise)
+            return evaluate(env, agent, seed, noise, options.max_steps)
+        except BrokenEnvironmentError as error:
+            raise TrainingError(f"{run.env} {error}") from error
         finally:
-            env.close()
+            with suppress(BrokenEnvironmentError), environment_errors():
+                env.close()
 
     if options.video:
         play(make_recording_env(run.env, options.video))

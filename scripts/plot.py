@@ -1,5 +1,6 @@
 """`trpo plot RUN`: one figure: what a run learned, and how far each update moved the policy."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import tyro
 
 from trpo.agents.runs import Run
+from trpo.agents.runs.files import replace_file
 from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.output import printable
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(PlotOptions, arguments, "plot")
     out = options.out or options.run / "figure.png"
     plot(Run.open(options.run), out)
-    print(out)
+    print(printable(out))
     return 0
 
 
@@ -89,8 +92,10 @@ def plot(run: Run, out: Path) -> None:
     for axes in (learning, trust):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.spines[["top", "right"]].set_visible(False)
+    image = io.BytesIO()
     try:
-        figure.savefig(out, dpi=130)
+        figure.savefig(image, format=out.suffix.removeprefix(".") or "png", dpi=130)
+        replace_file(out, image.getvalue())  # where a stranger's run may have put a link
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {out}: {error}") from error
     finally:

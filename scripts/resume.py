@@ -23,6 +23,9 @@ class ResumeOptions:
     """Environment steps to train for, counted from the run's beginning; by default what the run was
     started with."""
 
+    trust: bool = False
+    """Import the module that the run's environment is registered by: it runs that module's code."""
+
     def __post_init__(self) -> None:
         require(
             self, "total_steps", self.total_steps is None or self.total_steps >= 1, "an integer ≥ 1"
@@ -41,5 +44,5 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(ResumeOptions, arguments, "resume")
     run = Run.open(options.run)
     with Interrupt() as interrupt, run.lock:
-        continue_run(run, options.total_steps, interrupt)
+        continue_run(run, options.total_steps, interrupt, options.trust)
     return interrupt.exit_code

@@ -37,7 +37,11 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         path: the file; its folder exists.
         tensors: by name.
         state: everything else, as JSON can hold it.
+
+    Raises:
+        CheckpointError: if a tensor is not finite.
     """
+    _check_finite(path, tensors)  # one that is not would displace one that is of use
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     content = save(
         contiguous,
@@ -75,9 +79,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     ):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
-        return Checkpoint(load(content), json.loads(metadata["state"]))
-    except (SafetensorError, ValueError, KeyError) as error:
+        checkpoint = Checkpoint(load(content), json.loads(metadata["state"]))
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    _check_finite(path, checkpoint.tensors)
+    return checkpoint
+
+
+def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is not finite")
 
 
 def _metadata(content: bytes) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 
 from trpo.agents.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trpo.agents.runs.errors import CheckpointError
@@ -18,14 +22,35 @@ CHECKPOINTS = "checkpoints"
 BEST = "best.safetensors"
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class TrainingState(msgspec.Struct):
+    """What training goes on from, beside tensors; `Trainer.snapshot` writes it."""
+
+    update: Count
+    steps: Count
+    non_finite: Count
+    restarts: Count
+    at_boundary: bool
+    episodes: Count
+    recent: list[tuple[float, int]]
+    mean_return: float | None = None
+
+
 class CheckpointFolder:
     """A run's `checkpoints/`: the newest few, and the best.
 
     Args:
         path: the folder, existing.
+
+    Raises:
+        CheckpointError: if it is a link, which may lead anywhere.
     """
 
     def __init__(self, path: Path) -> None:
+        if os.path.islink(path):  # which takes any text for a path
+            raise CheckpointError(f"{path} is a link: expected a folder")
         self.path = path
 
     def save(self, trainer: Trainer) -> None:
@@ -53,7 +78,7 @@ class CheckpointFolder:
         Raises:
             CheckpointError: if there is none, or it cannot be used.
         """
-        return load_checkpoint(self.path / BEST)
+        return _load(self.path / BEST)
 
     def newest(self, warn: Callable[[str], None], resumable: bool = False) -> Checkpoint | None:
         """Read the newest checkpoint that can be read.
@@ -71,7 +96,7 @@ class CheckpointFolder:
         damaged = False
         for path in reversed(self._updates()):
             try:
-                checkpoint = load_checkpoint(path)
+                checkpoint = _load(path)
             except CheckpointError as error:
                 damaged = True
                 warn(f"{error}; trying the one before it")
@@ -110,9 +135,10 @@ class CheckpointFolder:
 
     def _best_return(self) -> float:
         try:
-            return float(self.best().state["mean_return"])
+            mean_return: float = self.best().state.get("mean_return", -math.inf)
         except CheckpointError:  # there is none yet, or it is damaged and gives way to the next
-            return float("-inf")
+            return -math.inf
+        return mean_return
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -133,6 +159,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if newest is None:
         raise CheckpointError(f"{path / CHECKPOINTS} holds no checkpoint")
     return newest
+
+
+def _load(path: Path) -> Checkpoint:
+    checkpoint = load_checkpoint(path)
+    try:
+        msgspec.convert(checkpoint.state, TrainingState)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    return checkpoint
 
 
 def _update(path: Path) -> int:

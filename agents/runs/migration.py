@@ -1,5 +1,6 @@
 """config.json as earlier versions wrote it: one function a format makes the next format of it."""
 
+import math
 from collections.abc import Callable
 
 Content = dict[str, object]
@@ -24,7 +25,8 @@ LACKED_BY_1: Content = {
             "minibatch_size": 64,
             "max_gradient_norm": 0.5,
         },
-        "value": {"fisher_stride": 1},
+        "trpo": {"step_size": math.inf, "memory": 0},
+        "value": {"fisher_stride": 1, "max_change": math.inf},
     },
     "environment": {"step_timeout": 0.0},
     "observation_space": None,
@@ -37,14 +39,17 @@ COMMAND_LINE = {"name", "runs", "resume"}
 def _from_1(content: Content) -> Content:
     kept = {key: value for key, value in content.items() if key not in COMMAND_LINE}
     learner = kept.get("learner")
-    if isinstance(learner, dict) and "trust_region" in learner:  # its first name
-        trpo = learner["trust_region"]
-        kept["learner"] = {k: v for k, v in learner.items() if k != "trust_region"} | {"trpo": trpo}
-    kept = _filled(kept, LACKED_BY_1)
-    trainer = kept["learner"]["trainer"] if isinstance(kept["learner"], dict) else None
-    if isinstance(trainer, dict) and "chunk_size" in trainer:
-        trainer["microbatch_size"] = trainer.pop("chunk_size")
-    return kept
+    if isinstance(learner, dict):
+        learner = _renamed(learner, "trust_region", "trpo")
+        trainer = learner.get("trainer")
+        if isinstance(trainer, dict):
+            learner["trainer"] = _renamed(trainer, "chunk_size", "microbatch_size")
+        kept["learner"] = learner
+    return _filled(kept, LACKED_BY_1)
+
+
+def _renamed(content: Content, old: str, new: str) -> Content:
+    return {new if key == old else key: value for key, value in content.items()}
 
 
 def _filled(content: Content, lacked: Content) -> Content:

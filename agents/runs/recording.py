@@ -39,10 +39,12 @@ class Recording:
         run, trainer = self._run, self._trainer
         with ExitStack() as opened:
             opened.enter_context(run.lock)
+            run.checkpoints.path.mkdir(exist_ok=True)
             run.remove_drafts()
             records = run.records()
             earlier, later = records[: trainer.update], records[trainer.update :]
-            if [record.update for record in earlier] != list(range(1, trainer.update + 1)):
+            updates = enumerate(earlier, 1)
+            if len(earlier) < trainer.update or any(n != record.update for n, record in updates):
                 raise _lacks_rows(run, trainer)
             for record in earlier:
                 self.results.count(record)

@@ -28,7 +28,8 @@ EVALUATION = "evaluation.json"
 class Run:
     """A run on disk, to be trained, continued, read or evaluated.
 
-        run = Run.create(Path("runs/mine"), RunConfig("CartPole-v1", config, *trainer.spaces))
+        spaces = trainer.agent.observation_space, trainer.agent.action_space
+        run = Run.create(Path("runs/mine"), RunConfig("CartPole-v1", trainer.config, *spaces))
         with run.recording(trainer) as updates:
             for record in updates:
                 print(record.steps, record.metrics["episode/return"])
@@ -95,7 +96,8 @@ class Run:
             The run.
 
         Raises:
-            RunError: if the folder is no run's, or its config.json cannot be read.
+            RunError: if the folder is no run's, its config.json cannot be read, or its checkpoints
+                are elsewhere.
         """
         return cls(folder, read_config(folder))
 

@@ -1,4 +1,4 @@
-"""`trpo benchmark fisher`: one Fisher-vector product against a gradient and against other products: time and memory."""
+"""`trpo benchmark fisher`: time and memory of a Fisher-vector product and of what it replaces."""
 
 import resource
 import time
@@ -33,7 +33,7 @@ DENSE_LIMIT = 200_000  # B · P up to which F is formed in full
 
 @dataclass(frozen=True)
 class FisherOptions:
-    """Time and memory of one product with the Fisher matrix of a Gaussian policy, over batch and width."""
+    """Time and memory of a Gaussian policy's Fisher-vector product, over batch and width."""
 
     sizes: tyro.conf.Positional[tuple[str, ...]] = (
         "512x8",
@@ -200,6 +200,10 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     cost = {
         (r["batch"], r["width"], r["threads"], r["product"]): float(r["milliseconds"]) for r in rows
     }
+
+    def milliseconds(row: dict[str, Any], product: str) -> float:
+        return cost[row["batch"], row["width"], row["threads"], product]
+
     return [
         {
             "batch × width": f"{r['batch']} × {r['width']}",
@@ -207,8 +211,8 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             "threads": str(r["threads"]),
             "product": r["product"],
             "ms": f"{float(r['milliseconds']):.2f}",
-            "÷ gradient": f"{float(r['milliseconds']) / cost[r['batch'], r['width'], r['threads'], 'surrogate gradient']:.2f}",
-            "F·v ÷ this": f"{cost[r['batch'], r['width'], r['threads'], 'F·v'] / float(r['milliseconds']):.2f}",
+            "÷ gradient": f"{float(r['milliseconds']) / milliseconds(r, 'surrogate gradient'):.2f}",
+            "F·v ÷ this": f"{milliseconds(r, 'F·v') / float(r['milliseconds']):.2f}",
         }
         for r in rows
     ]

@@ -13,6 +13,7 @@ import tyro
 from trpo.agents.runs.errors import RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
+from trpo.scripts.cli.output import say_error, silence_output
 from trpo.validation import ConfigError
 
 Options = TypeVar("Options")
@@ -97,7 +98,7 @@ def warn(message: str) -> None:
     Args:
         message: one line.
     """
-    print(f"trpo: warning: {message}", file=sys.stderr)
+    say_error(f"warning: {message}")
 
 
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -108,19 +109,26 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         arguments: those words.
 
     Returns:
-        Its exit code; 2 for bad input, 1 when training cannot go on or a file cannot be written,
+        Its exit code; 2 for input that no other try will make good, 1 for what another try may,
         each after one line on stderr; 130 after Ctrl-C.
     """
     try:
-        return command(arguments)
+        exit_code = command(arguments)
+        sys.stdout.flush()
     except (UsageError, ConfigError, EnvError, RunError) as error:
-        print(f"trpo: {error}", file=sys.stderr)
+        say_error(error)
         return 2
     except TrainingError as error:
-        print(f"trpo: {error}", file=sys.stderr)
+        say_error(error)
         return 1
     except OSError as error:
-        print(f"trpo: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        if error.filename is None:  # no file of ours, which all are named
+            silence_output()
+        say_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        return 1
+    except MemoryError:
+        say_error("there is not enough memory")
         return 1
     except KeyboardInterrupt:
         return 130
+    return exit_code

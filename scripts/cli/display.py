@@ -1,6 +1,9 @@
 """What `trpo train` shows: a live panel on a terminal, lines elsewhere, a summary at the end."""
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -9,11 +12,14 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs.results import Results
 from trpo.agents.trainer import Trainer
 from trpo.report import Status
+from trpo.scripts.cli.command import warn
+from trpo.scripts.cli.output import printable, silence_output
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -29,7 +35,7 @@ class Display:
     def __init__(self, env_id: str, trainer: Trainer) -> None:
         learner = trainer.config
         self.console = Console()
-        self.title = f"{learner.algorithm.upper()} on {env_id}"
+        self.title = f"{learner.algorithm.upper()} on {printable(env_id)}"
         self.total_steps = learner.trainer.total_steps
         self.max_kl = learner.max_kl
         self.started = time.perf_counter()
@@ -42,13 +48,14 @@ class Display:
             console=self.console,
         )
         self._task = self._progress.add_task("", total=self.total_steps)
-        self._live = (
-            Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
-        )
+        # no thread of its own, in which a terminal that is gone would raise
+        live = Live(console=self.console, auto_refresh=False)
+        self._live = live if self.console.is_terminal else None
 
     def __enter__(self) -> "Display":
-        if self._live:
-            self._live.start()
+        with self._never_fatal():
+            if self._live:
+                self._live.start()
         return self
 
     def __exit__(
@@ -57,8 +64,19 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._live:
-            self._live.stop()
+        with self._never_fatal():
+            if self._live:
+                self._live.stop()
+
+    @contextmanager
+    def _never_fatal(self) -> Iterator[None]:
+        """Training goes on where standard output cannot be written to any more."""
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError as error:
+            silence_output()
+            warn(f"standard output: {error.strerror}; training goes on without it")
 
     def show(self, record: UpdateRecord) -> None:
         """Show an update.
@@ -66,15 +84,20 @@ class Display:
         Args:
             record: the update.
         """
+        with self._never_fatal():
+            self._show(record)
+
+    def _show(self, record: UpdateRecord) -> None:
         now = time.perf_counter()
         if self._live:
             self._progress.update(self._task, completed=min(record.steps, self.total_steps))
             self._live.update(
                 Panel(
                     Group(self._progress, self._figures(record)),
-                    title=self.title,
+                    title=Text(self.title),
                     title_align="left",
-                )
+                ),
+                refresh=True,
             )
         elif not self._last_line or now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
@@ -110,13 +133,20 @@ class Display:
             f"  {metrics['time/steps_per_second']:,.0f} steps/s"
         )
 
-    def summarize(self, folder: Path, results: Results) -> None:
-        """Print what the run came to.
+    def summarize(self, folder: Path, results: Results, finished: bool) -> None:
+        """Print what the run came to, and how to go on with it.
 
         Args:
             folder: the run's.
             results: of all its updates.
+            finished: whether it took all of its steps.
         """
+        with self._never_fatal():
+            self._summarize(folder, results)
+            if not finished:
+                print(f"interrupted, and saved; to go on: trpo resume {printable(folder)}")
+
+    def _summarize(self, folder: Path, results: Results) -> None:
         last = results.last
         if last is None:
             return
@@ -158,4 +188,4 @@ def print_facts(facts: dict[str, str]) -> None:
     """
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {printable(value)}")

@@ -1,9 +1,8 @@
 """An environment in this process that hangs: nothing can interrupt it, so the process ends."""
 
-import sys
-
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.interrupt import exit_at_once
+from trpo.scripts.cli.output import say_error
 
 
 class Hang:
@@ -18,9 +17,5 @@ class Hang:
         Args:
             said: a sentence that names the environment.
         """
-        print(
-            f"trpo: {said}, in update {self.trainer.update + 1 if self.trainer else 1}",
-            file=sys.stderr,
-            flush=True,
-        )
+        say_error(f"{said}, in update {self.trainer.update + 1 if self.trainer else 1}")
         exit_at_once(1)

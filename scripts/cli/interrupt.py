@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM: the first asks for an end, when everything is at rest; the second is one."""
+"""Signals that ask for an end: the first, when everything is at rest; the second, at once."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,10 +14,11 @@ def exit_at_once(exit_code: int) -> NoReturn:
     Args:
         exit_code: the process's.
     """
-    sys.stdout.write(
-        "\x1b[?25h" if sys.stdout.isatty() else ""
-    )  # the cursor, which a live display hides
-    sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(
+            "\x1b[?25h" if sys.stdout.isatty() else ""
+        )  # the cursor, hidden by a panel
+        sys.stdout.flush()
     os._exit(exit_code)
 
 
@@ -30,7 +32,8 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         self._before = {
             number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
         }
         return self
 
@@ -45,14 +48,14 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM, as shells have it; 0 after none."""
+        """128 + the signal, as shells have it, so 130 after Ctrl-C; 0 after none."""
         return 128 + self.signal if self.signal else 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the interface has it
         if (
             os.getpid() != self._owner
         ):  # a process of the environments': Ctrl-C reaches it too, but its owner decides
-            if number == signal.SIGTERM:
+            if number != signal.SIGINT:
                 os._exit(128 + number)
             return
         if self.signal:

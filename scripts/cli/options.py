@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,9 +20,10 @@ from trpo.agents.trpo import TrpoConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.time_limit import end_process
-from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.presets import PRESETS
-from trpo.validation import require
+from trpo.scripts.cli.sizes import MOST_THREADS, check_integers, check_memory
+from trpo.validation import ConfigError, require
 
 
 def cpu_count() -> int:
@@ -54,6 +56,8 @@ class TrainOptions:
     failed job again."""
     runs: Path = Path("runs")
     """Folder of all runs."""
+    exercise: Path | None = None
+    """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0
     """CPU threads for environments and for tensors; 0 for one a core."""
     environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(
@@ -64,13 +68,29 @@ class TrainOptions:
     )
 
     def __post_init__(self) -> None:
-        require(self, "threads", self.threads >= 0, "an integer ≥ 0")
+        check_integers(self.learner)
+        check_integers(self.environment)
+        require(
+            self, "threads", 0 <= self.threads <= MOST_THREADS, f"an integer in [0, {MOST_THREADS}]"
+        )
         fits = (
             not {"/", "\0"} & set(self.name)
             and not self.name.startswith(".")
             and len(self.name.encode()) <= 255
         )
         require(self, "name", fits, "a file name")
+
+    def check(self) -> None:
+        """Refuse what cannot be, before any environment is made: a million cannot be called back.
+
+        Raises:
+            ConfigError: with what does not go together, or is larger than this machine.
+        """
+        batch_size, num_envs = self.learner.trainer.batch_size, self.environment.num_envs
+        if batch_size % num_envs:
+            multiple = f"a multiple of num_envs = {num_envs}"
+            raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
+        check_memory(self.learner)
 
     @property
     def cpu_threads(self) -> int:
@@ -129,27 +149,41 @@ def run_folder(runs: Path, env_id: str, name: str) -> Path:
     return runs / env_id.replace("/", "-").replace(":", "-") / name
 
 
-def options_of(run: Run) -> TrainOptions:
+KNOWN_ENGINES = {"ale_py", "envpool", "gymnasium"}
+
+
+def options_of(run: Run, trust: bool) -> TrainOptions:
     """Return the options that a run was started with.
 
     Args:
         run: any.
+        trust: whether the module that its environment is registered by may be imported.
 
     Returns:
         The options, but for those that say where its folder is.
 
     Raises:
+        UsageError: if a module would be imported that is not trusted.
         RunError: if its environments were none that the command line makes.
     """
+    module = run.config.env.rpartition(":")[0]
+    known = module.partition(".")[0] in KNOWN_ENGINES or module in sys.modules
+    if module and not known and not trust:
+        raise UsageError(
+            f"run {run.folder} is on {run.config.env}, for which module {module!r} would be "
+            "imported, and run: if you trust it, add --trust"
+        )
     config = run.config
     try:
         environment = from_json(EnvironmentConfig, config.environment)
         learner = LearnerOptions(**vars(config.learner))
-        return TrainOptions(
+        options = TrainOptions(
             env=config.env, threads=config.threads, environment=environment, learner=learner
         )
+        options.check()
     except ValueError as error:
         raise RunError(f"{run.folder / CONFIG} cannot be read: {error}") from error
+    return options
 
 
 def parse_train_options(arguments: Sequence[str], command: str = "train") -> TrainOptions:
@@ -163,7 +197,9 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
         The options.
     """
     env_id = next((word for word in arguments if word in PRESETS), None)
-    if env_id is None:
-        return parse(TrainOptions, arguments, command)
-    preset = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
-    return parse(TrainOptions, arguments, command, default=preset)
+    preset = None
+    if env_id is not None:
+        preset = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
+    options = parse(TrainOptions, arguments, command, default=preset)
+    options.check()
+    return options

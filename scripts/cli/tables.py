@@ -1,6 +1,7 @@
 """Rows of results: kept as CSV, beside what produced them, and printed."""
 
 import csv
+import io
 import json
 import platform
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.provenance import git_commit, versions
 from trpo.scripts.cli.options import cpu_count
 
@@ -37,12 +39,13 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         path: a CSV file.
         rows: of the same columns; floats are written with 6 digits.
     """
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-        )
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(
+        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+    )
+    replace_file(path, text.getvalue().encode("utf-8"))
 
 
 def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:
@@ -60,7 +63,8 @@ def write_provenance(path: Path, seconds: float | None = None, program: str = "t
         "versions": versions(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": cpu_count()},
     } | ({} if seconds is None else {"seconds": round(seconds)})
-    path.write_text(json.dumps([*earlier, provenance], indent=2) + "\n", encoding="utf-8")
+    text = json.dumps([*earlier, provenance], indent=2) + "\n"
+    replace_file(path, text.encode("utf-8"))
 
 
 def print_rows(rows: Sequence[Mapping[str, str]]) -> None:

@@ -12,6 +12,8 @@ from trpo.scripts.cli.display import Display
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import options_of
+from trpo.scripts.exercises.play import FILE
+from trpo.scripts.exercises.student import use_exercise
 
 
 def train_into(run: Run, trainer: Trainer, interrupt: Interrupt) -> None:
@@ -28,18 +30,17 @@ def train_into(run: Run, trainer: Trainer, interrupt: Interrupt) -> None:
             display.show(record)
             if interrupt.signal:
                 break
-    display.summarize(run.folder, updates.results)
-    if not trainer.finished:
-        print(f"interrupted, and saved; to go on: trpo resume {run.folder}")
+    display.summarize(run.folder, updates.results, trainer.finished)
 
 
-def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt) -> None:
+def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt, trust: bool) -> None:
     """Go on with a run from its last resume point.
 
     Args:
         run: this process holds its lock.
         total_steps: environment steps to train for; `None` for what the run was started with.
         interrupt: ends training after the update in which it comes.
+        trust: whether to import the module that its environment is registered by.
 
     Raises:
         UsageError: if the run is finished.
@@ -56,12 +57,14 @@ def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt) -> Non
             "with other versions it may go on differently"
         )
     checkpoint = run.checkpoints.newest(warn, resumable=True)
-    options = options_of(run)
+    options = options_of(run, trust)
     trainer_config = replace(options.learner.trainer, total_steps=total_steps)
     options = replace(options, learner=replace(options.learner, trainer=trainer_config))
     hang = Hang()
     make_env = partial(options.make_env, on_hang=hang)
     hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    if (run.folder / FILE).exists():
+        use_exercise(trainer, run.folder)
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     run.extend(total_steps)

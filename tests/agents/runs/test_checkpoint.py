@@ -1,6 +1,7 @@
 """Checkpoints come back as they went; what is none is named and refused, and runs no code."""
 
 import errno
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,3 +128,26 @@ def test_another_format_is_refused(tmp_path: Path):
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_neither_written_nor_read(value, tmp_path: Path, monkeypatch):
+    path = tmp_path / "update-000001.safetensors"
+    save_checkpoint(path, TENSORS, STATE)
+    with pytest.raises(CheckpointError, match="d is not finite"):
+        save_checkpoint(path, TENSORS | {"d": torch.tensor([0.0, value])}, STATE)
+    assert load_checkpoint(path).state == STATE
+    monkeypatch.setattr("trpo.agents.runs.checkpoint._check_finite", lambda path, tensors: None)
+    save_checkpoint(path, TENSORS | {"d": torch.tensor([0.0, value])}, STATE)  # as once was done
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="d is not finite"):
+        load_checkpoint(path)
+
+
+def test_a_link_and_a_pipe_are_not_read(tmp_path: Path):
+    save_checkpoint(tmp_path / "elsewhere", TENSORS, STATE)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "nothing"):
+        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+            load_checkpoint(tmp_path / name)

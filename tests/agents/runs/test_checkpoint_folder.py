@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.test_trainer import make_trainer, run
+from tests.helpers import make_trainer, run
 from trpo.agents.rollout import Episode
-from trpo.agents.runs.checkpoint import CheckpointError, load_checkpoint
+from trpo.agents.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 
 
@@ -86,3 +86,24 @@ def test_later_checkpoints_stay_until_training_has_come_to_them(tmp_path: Path):
     folder.save(trainer)
     later = [f"update-00000{number}" for number in (2, 4, 6, 8)]
     assert names(folder) == ["best", *later]
+
+
+COUNTS = {"update": 3, "steps": 9, "non_finite": 0, "restarts": 0, "episodes": 1}
+STATE = COUNTS | {"at_boundary": True, "recent": [[0.1, 2]]}
+STATES = {
+    "no object": [],
+    "empty": {},
+    "no number": STATE | {"update": "3"},
+    "a negative number": STATE | {"steps": -1},
+    "no episodes": STATE | {"recent": [[0.1]]},
+    "null": STATE | {"at_boundary": None},
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_does_not_fit_is_refused(name, tmp_path: Path):
+    save_checkpoint(tmp_path / "update-000001.safetensors", {}, STATES[name])
+    warnings = []
+    with pytest.raises(CheckpointError, match="holds no checkpoint that can be used"):
+        CheckpointFolder(tmp_path).newest(warnings.append)
+    assert "not a readable checkpoint" in warnings[0]

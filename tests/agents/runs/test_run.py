@@ -1,15 +1,17 @@
 """A run folder is written by library code: created, trained into, left early, continued, read."""
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.agents.test_trainer import make_trainer
-from tests.kill import differences
+from tests.helpers import make_trainer
+from tests.processes import differences
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.trainer import Trainer
 
@@ -130,11 +132,15 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
         del learner[name]
     for name in ("keep_checkpoints", "max_non_finite", "max_restarts"):
         del learner["trainer"][name]
-    del learner["value"]["fisher_stride"]
+    del learner["value"]["fisher_stride"], learner["value"]["max_change"]
+    del learner["trust_region"]["step_size"], learner["trust_region"]["memory"]
+    learner["trainer"]["chunk_size"] = learner["trainer"].pop("microbatch_size")
     (tmp_path / "config.json").write_text(json.dumps(content))
     config = Run.open(tmp_path).config
     assert config.learner.max_kl == 0.07
-    assert config.learner.value == whole.config.learner.value
+    assert config.learner.trpo.step_size == math.inf
+    assert config.learner.trpo.memory == 0
+    assert replace(config.learner.value, max_change=0.1) == whole.config.learner.value
     assert config.observation_space is None
 
 

@@ -1,0 +1,39 @@
+"""Seeds for what environments draw from beside their own generators."""
+
+import random
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+def seed_process(seed: int) -> None:
+    """Seed the generators that all code of this process shares: `random`'s, and NumPy's legacy one.
+
+    Args:
+        seed: in [0, 2³²).
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 that one is what environments may draw from
+
+
+class SeededEnv(gym.Wrapper):
+    """Where an environment is seeded, its spaces and its process's shared generators are, too."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start a new episode.
+
+        Args:
+            seed: of all that is random from now on; `None` to go on.
+            options: for the environment.
+
+        Returns:
+            Observation and information.
+        """
+        if seed is not None:
+            seed_process(seed)
+            self.env.action_space.seed(seed)
+            self.env.observation_space.seed(seed)
+        return self.env.reset(seed=seed, options=options)

@@ -1,0 +1,74 @@
+"""What reaches a terminal: in its encoding, and without anybody's control characters."""
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+from typing import TextIO
+
+# What stands for a character in an encoding that lacks it; a question mark for every other.
+PLAIN = {
+    "≤": "<=", "≥": ">=", "‖": "||", "−": "-", "–": "-", "—": "-", "…": "...", "×": "x", "·": ".",
+    "±": "+/-", "÷": "/", "→": "->", "↦": "->", "’": "'", "“": '"', "”": '"', "√": "sqrt",
+    "δ": "delta", "β": "beta", "γ": "gamma", "λ": "lambda", "θ": "theta", "π": "pi", "α": "alpha",
+    "σ": "sigma", "²": "2", "³": "3", "½": "1/2", "ᵀ": "'", "Â": "A", "ö": "o", "é": "e", "ⓘ": "i",
+    **dict.fromkeys("─━═╌╺╸", "-"), **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼", "+"),
+}  # fmt: skip
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in lacking), error.end
+
+
+codecs.register_error("trpo.plain", _plain)
+
+
+def prepare_streams() -> None:
+    """Make standard output and error take any text; where one is closed, let it go nowhere."""
+    sys.stdout, sys.stderr = _prepared(sys.stdout), _prepared(sys.stderr)
+
+
+def _prepared(stream: TextIO | None) -> TextIO:
+    if stream is None:  # closed: take its place, or the next file that is opened would have it
+        return open(os.devnull, "w", encoding="utf-8")  # as long as the process
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="trpo.plain")
+    return stream
+
+
+def silence_output() -> None:
+    """Let standard output go nowhere from now on: it cannot be written to."""
+    with contextlib.suppress(OSError, ValueError):  # one that has no descriptor
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def printable(text: object) -> str:
+    """Return a text in one line, and with what would move a terminal's cursor spelt out.
+
+    Args:
+        text: from anywhere: an environment's name, or what it says, may hold anything.
+
+    Returns:
+        The text, of printable characters only.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in str(text)
+    )
+
+
+def say_error(text: object) -> None:
+    """Tell what is wrong, if standard error can be written to.
+
+    Args:
+        text: one line.
+    """
+    with contextlib.suppress(OSError):
+        print(f"trpo: {printable(text)}", file=sys.stderr, flush=True)

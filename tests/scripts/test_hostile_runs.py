@@ -1,0 +1,323 @@
+"""Run folders from strangers, and machines that do not play along: told in a line."""
+
+import errno
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tests.environments
+from tests.processes import SMALL
+from trpo.agents.runs import provenance
+from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
+from trpo.scripts import __main__
+
+HOME = Path(__file__).resolve().parents[2]
+SECRET = "what was there before"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A finished run of CartPole."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert __main__.main(f"train CartPole-v1 {SMALL} --runs {runs} --name x".split()) == 0
+    return runs / "CartPole-v1" / "x"
+
+
+@pytest.fixture
+def run(whole, tmp_path) -> Path:
+    """A copy of it, to be tampered with."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def told(words: str, capsys: pytest.CaptureFixture) -> tuple[int, str]:
+    """Return a command's exit code, and the one line that it said on standard error."""
+    code = __main__.main(words.split())
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    said = [line for line in lines if not line.startswith("trpo: warning: ")]
+    assert len(said) <= 1, lines
+    return code, "".join(said)
+
+
+def renamed(run: Path, env_id: str, **settings) -> Path:
+    """Let a run be on another environment."""
+    config = json.loads((run / "config.json").read_text())
+    config["env"] = env_id
+    config["environment"] |= {"engine": "gymnasium"} | settings
+    (run / "config.json").write_text(json.dumps(config))
+    return run
+
+
+# Links
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json.tmp", "evaluation.json", "figure.png", "metrics.csv", "lock"]
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_leads_no_writer_out_of_the_folder(name, there, run, tmp_path, capsys):
+    victim = tmp_path / "victim"
+    if there:
+        victim.write_text(SECRET)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(victim)
+    for words in ("evaluate {} --episodes 1", "plot {}", "resume {} --total-steps 4000"):
+        told(words.format(run), capsys)
+    assert (victim.read_text() == SECRET) if there else not victim.exists()
+
+
+def test_checkpoints_elsewhere_are_refused(run, tmp_path, capsys):
+    elsewhere = tmp_path / "elsewhere"
+    (run / "checkpoints").rename(elsewhere)
+    (run / "checkpoints").symlink_to(elsewhere)
+    before = sorted(elsewhere.iterdir())
+    for words in (f"resume {run} --total-steps 4000", f"evaluate {run}"):
+        code, err = told(words, capsys)
+        assert (code, err) == (2, f"trpo: {run}/checkpoints is a link: expected a folder\n")
+    assert sorted(elsewhere.iterdir()) == before
+
+
+# Modules
+
+
+def test_a_module_in_the_run_folder_is_imported_on_trust_only(run, monkeypatch, capsys):
+    (run / "strange_world.py").write_text(
+        "from pathlib import Path\n"
+        "Path(__file__).with_name('ran').touch()\n"
+        "import gymnasium as gym\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "gym.register('Strange-v0', CartPoleEnv, max_episode_steps=50)\n"
+    )
+    monkeypatch.chdir(run)
+    monkeypatch.syspath_prepend(str(run))
+    renamed(run, "strange_world:Strange-v0")
+    for command in ("evaluate {} --episodes 1", "resume {} --total-steps 4000"):
+        code, err = told(command.format(run), capsys)
+        assert code == 2
+        assert "module 'strange_world' would be imported, and run" in err
+        assert "--trust" in err
+        assert not (run / "ran").exists()
+    for command in ("plot {}", "audit {}"):
+        assert told(command.format(run), capsys)[0] in {0, 1}
+        assert not (run / "ran").exists()
+    assert told(f"evaluate {run} --episodes 1 --trust", capsys)[0] == 0
+    assert (run / "ran").exists()
+    assert told(f"resume {run} --total-steps 4000", capsys)[0] == 0  # it is registered now
+
+
+@pytest.mark.parametrize("env_id", [".:x", "../../etc:passwd", ":", "a.b.c:Env-v0", "os:Env-v0"])
+def test_ids_of_no_module(env_id, run, capsys):
+    assert told(f"evaluate {renamed(run, env_id)} --trust", capsys)[0] == 2
+    assert told(f"train {env_id}", capsys)[0] == 2
+
+
+# Evaluation
+
+
+def answer(observation=0.0, reward=1.0):
+    return lambda self, action: (np.full(3, observation, np.float32), reward, False, False, {})
+
+
+def raises(self, action):
+    raise RuntimeError("the simulator is\nunstable")
+
+
+FAULTS = {
+    "raised RuntimeError: the simulator is": raises,
+    "raised SystemExit: 0": lambda self, action: sys.exit(0),
+    "returned a reward that is not finite": answer(reward=np.nan),
+    "returned an observation that is not finite": answer(observation=np.nan),
+}
+
+
+@pytest.fixture(scope="module")
+def worthless(tmp_path_factory) -> Path:
+    """A run of an environment of our own."""
+    runs = tmp_path_factory.mktemp("runs")
+    words = f"train tests.environments:TestWorthless-v0 {SMALL} --runs {runs} --name x"
+    assert __main__.main(words.split()) == 0
+    return runs / "tests.environments-TestWorthless-v0" / "x"
+
+
+@pytest.mark.filterwarnings("ignore")  # Gymnasium's own, of what is not finite
+@pytest.mark.parametrize("said", FAULTS)
+def test_an_environment_that_fails_in_an_evaluation(said, worthless, capsys, monkeypatch):
+    monkeypatch.setattr(tests.environments.RandomEnvironment, "step", FAULTS[said])
+    code, err = told(f"evaluate {worthless} --episodes 2", capsys)
+    assert code == 1
+    assert err == f"trpo: tests.environments:TestWorthless-v0 {said}\n"
+    assert not (worthless / "evaluation.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # Gymnasium's own, of what is not finite
+@pytest.mark.parametrize("said", FAULTS)
+def test_an_environment_that_fails_in_a_comparison(said, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tests.environments.RandomEnvironment, "step", FAULTS[said])
+    words = "compare tests.environments:TestWorthless-v0 --methods trpo --step-sizes 1 --seeds 1"
+    code, err = told(f"{words} --out {tmp_path / 'out'}", capsys)
+    assert code in {1, 2}
+    assert said in err
+
+
+def test_an_episode_without_end_is_cut_off_and_said_so(worthless, tmp_path, capsys, monkeypatch):
+    run = Path(shutil.copytree(worthless, tmp_path / "run"))
+    monkeypatch.setattr(tests.environments.RandomEnvironment, "step", answer())
+    words = ["evaluate", str(run), "--episodes", "2", "--max-steps", "50"]
+    assert __main__.main(words) == 0
+    assert re.search(r"cut off +2 episodes, after 50 steps", capsys.readouterr().out)
+    result = json.loads((run / "evaluation.json").read_text())
+    assert (result["cut_off"], result["mean_length"], result["returns"]) == (2, 50, [50, 50])
+
+
+def test_a_result_that_cannot_be_written_is_printed(run, capsys, monkeypatch):
+    def read_only(path, content):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("trpo.agents.runs.run.replace_file", read_only)
+    assert __main__.main(["evaluate", str(run), "--episodes", "1"]) == 1
+    said = capsys.readouterr()
+    assert "return  " in said.out
+    assert said.err == f"trpo: {run}/evaluation.json: Read-only file system\n"
+
+
+def test_networks_that_do_not_fit_the_environment(run, capsys):
+    code, err = told(f"evaluate {renamed(run, 'Acrobot-v1')} --episodes 1", capsys)
+    assert code == 2
+    assert re.match(r"trpo: Acrobot-v1 has space Box.*, the run's agent Box", err)
+
+
+# Checkpoints and tables
+
+
+def test_a_checkpoint_of_hostile_content(run, capsys):
+    """Its checksum is valid, and what it holds is not what training would have written."""
+    path = sorted((run / "checkpoints").glob("update-*"))[-1]
+    good = load_checkpoint(path)
+    name = next(iter(good.tensors))
+    hostile = {
+        "no tensors": ({}, good.state),
+        "a tensor of another shape": (good.tensors | {name: torch.zeros(3)}, good.state),
+        "of another type": (good.tensors | {name: good.tensors[name].double()}, good.state),
+        "one more": (good.tensors | {"agent.x": torch.zeros(3)}, good.state),
+        "an optimizer": (good.tensors | {"value_fit.0.exp_avg": torch.zeros(3)}, good.state),
+        "an optimizer of strange names": (
+            good.tensors | {"value_fit.x": torch.zeros(3)},
+            good.state,
+        ),
+        "a state of words": (good.tensors, good.state | {"steps": "many"}),
+        "another update": (good.tensors, good.state | {"update": 10**30}),
+    }
+    for tensors, state in hostile.values():
+        for file in (run / "checkpoints").iterdir():
+            save_checkpoint(file, tensors, state)
+        for words in (f"evaluate {run} --episodes 1", f"resume {run} --total-steps 4000"):
+            code, _ = told(words, capsys)
+            assert code in {0, 2}
+
+
+TABLES = {
+    "no header": b"1,2,ACCEPTED\n",
+    "zeros": b"update,steps,status\n\0\0\0\n",
+    "no text": b"update,steps,status\n\xff\xfe,1,ACCEPTED\n",
+    "a bad number": b"update,steps,status,trust_region/mean_kl\n1,2,ACCEPTED,abc\n",
+    "a bad status": b"update,steps,status\n1,2,PERFECT\n",
+    "too few fields": b"update,steps,status,trust_region/mean_kl\n1,2\n",
+    "too many fields": b"update,steps,status\n1,2,ACCEPTED,3,4\n",
+    "a field of 200 KiB": b"update,steps,status\n1,2," + b"x" * 200_000 + b"\n",
+    "an open quote": b'update,steps,status\n"1,2,ACCEPTED\n',
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_damaged_table_is_named(name, run, capsys):
+    (run / "metrics.csv").write_bytes(TABLES[name])
+    for words in (f"plot {run}", f"audit {run}", f"resume {run} --total-steps 4000"):
+        code, err = told(words, capsys)
+        assert code == 2
+        assert "metrics.csv" in err or "no updates yet" in err
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "nan", '"\\ud800"', "\0"])
+def test_a_config_of_hostile_text(text, run, capsys):
+    (run / "config.json").write_text(text)
+    for command in ("evaluate", "resume", "plot", "audit"):
+        code, err = told(f"{command} {run}", capsys)
+        assert code == 2
+        assert "config.json cannot be read" in err
+
+
+# Sizes, exit codes, provenance
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--num-envs 1000000000",
+        "--num-envs 1000000000 --batch-size 1000000000000",
+        "--hidden 1000000000 1000000000",
+        "--value.hidden 1000000000 9",
+        "--threads 100000000000000000000",
+        "--threads 4096",
+        "--total-steps 1000000000000000000000000",
+        "--value.minibatch-size 100000000000000000000",
+        "--seed 10000000000000000000000000",
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(words, tmp_path, capsys):
+    code, err = told(f"train CartPole-v1 {words} --runs {tmp_path}", capsys)
+    assert code == 2
+    assert re.search(r"is out of range|is not a multiple|GiB of memory or more", err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_process_that_dies_as_it_is_made_is_worth_another_try(tmp_path, capsys):
+    words = f"train tests.environments:TestDiesYoung-v0 {SMALL} --engine gymnasium-async"
+    code, err = told(f"{words} --runs {tmp_path} --name x", capsys)
+    assert code == 1
+    assert "could not be made: the process of an environment died as it was made" in err
+
+
+def test_training_needs_no_git_and_no_home(tmp_path):
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": str(HOME)}
+    words = f"train CartPole-v1 {SMALL} --runs {tmp_path} --name x".split()
+    command = [sys.executable, "-m", "trpo.scripts", *words]
+    process = subprocess.run(
+        command, cwd=HOME, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    config = json.loads((tmp_path / "CartPole-v1" / "x" / "config.json").read_text())
+    assert config["git_commit"] is None
+
+
+def test_the_commit_is_of_this_project_not_of_the_user_s(tmp_path, monkeypatch):
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", provenance.git_commit())
+    repository = tmp_path / "mine"
+    installed = repository / ".venv" / "provenance.py"
+    installed.parent.mkdir(parents=True)
+    installed.touch()
+    (repository / "own.py").touch()
+    git = ["git", "-C", str(repository), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for words in ("init -q", "add own.py", "commit -qm mine"):
+        subprocess.run([*git, *words.split()], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(installed))
+    assert provenance.git_commit() is None
+
+
+@pytest.mark.parametrize(
+    ("codes", "tries"), [("137 1 139 0", 4), ("1 2", 2), ("2", 1), ("130", 1), ("143 0", 2)]
+)
+def test_the_documented_loop_tries_again_what_may_go_well(codes, tries, tmp_path):
+    page = (HOME / "scripts" / "README.md").read_text(encoding="utf-8")
+    (loop,) = re.findall(r"```sh\n(until .*?)```", page, re.DOTALL)
+    (tmp_path / "codes").write_text(codes.replace(" ", "\n") + "\n")
+    trpo = 'trpo() { echo >> tries; return "$(sed -n "$(wc -l < tries)p" codes)"; }'
+    subprocess.run(["bash", "-c", f"{trpo}; {loop}"], cwd=tmp_path, check=False, timeout=10)
+    assert (tmp_path / "tries").read_text().count("\n") == tries
