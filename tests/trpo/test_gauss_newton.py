@@ -82,6 +82,20 @@ def test_mean_squared_change_is_held_under_its_limit(limit):
     assert change == pytest.approx(2 * report.mean_kl)
 
 
+@pytest.mark.parametrize("limit", [1e-2, 0.5, 5.0])
+def test_the_limit_holds_by_measurement_where_the_quadratic_model_is_wrong(limit):
+    """Hardly damped, the step is long enough for V's curvature to matter: it has to be halved."""
+    model, log_likelihood, _, targets = problem()
+    targets.mul_(5)
+    before = values(model)
+    report = gauss_newton_step(
+        model, log_likelihood, [ALL], 1e-6, 200, max_change=limit, cg_tolerance=1e-12
+    )
+    assert report.status is Status.ACCEPTED
+    assert report.backtracks >= 1
+    assert (values(model) - before).square().mean().item() <= limit
+
+
 def test_a_limit_that_does_not_bind_changes_nothing():
     parameters = []
     for limit in (None, 1e6):
