@@ -152,5 +152,10 @@ def test_the_grids(grids):
     assert f"all {updates:,} updates of TRPO kept KL ≤ δ" in page
 
 
-def test_the_readme_has_the_same_section():
-    assert section(HOME / "README.md") == section(PAGE)
+def test_the_readme_says_no_number_that_the_page_does_not():
+    numbers = [
+        set(re.findall(r"\d+(?:\.\d+)?", re.sub(r"\]\(.*?\)", "", section(path))))
+        for path in (HOME / "README.md", PAGE)
+    ]
+    assert numbers[0] <= numbers[1]
+    assert len(numbers[0]) >= 4

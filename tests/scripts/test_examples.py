@@ -1,0 +1,36 @@
+"""The examples, and the README's Python, do what they say."""
+
+import re
+
+import gymnasium as gym
+
+from tests.helpers import HOME
+from trpo.scripts.examples import own_environment, own_network
+
+
+def test_an_environment_of_ones_own(tmp_path):
+    thermostat = own_environment.Thermostat()
+    thermostat.reset(seed=0)
+    idle = sum(thermostat.step(thermostat.action_space.high * 0)[1] for _ in range(100))
+    trained = own_environment.main(40_000, str(tmp_path / "thermostat.safetensors"))
+    assert trained > idle / 3  # both are negative: discomfort falls by two thirds or more
+
+
+def test_a_network_of_ones_own():
+    assert own_network.main(14_000) > 9  # guesses get 5 of 20
+
+
+def test_the_readmes_python_trains_saves_loads_and_acts(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (HOME / "README.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["trainer"].mean_return > 150
+    assert gym.spaces.Discrete(2).contains(names["action"])
+    assert names["state"] is None
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_the_readme_is_short():
+    words = (HOME / "README.md").read_text("utf-8").split()
+    assert len(words) < 700
