@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trpo.agents.actions import ActionAdapter
 from trpo.agents.encoders import Features, FlatEncoder, MakeEncoder, Preprocessor
 from trpo.agents.normalization import AdvantageScale, NormalizationConfig, RewardScaler
-from trpo.agents.observations import Observation, count, leaves, map_leaves, select
+from trpo.agents.observations import Observation, count, leaves, map_leaves, select, to_device
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.runs.checkpoint import Checkpoint, save_checkpoint
@@ -162,9 +162,9 @@ class Agent(nn.Module):
         observations, single = self._batch(observation)
         noise = None
         if not deterministic:
-            noise = self.policy.draw_noise(1, count(observations), generator)[0]
-        chosen = self.policy.act(self.policy.network(observations), noise)
-        actions = self.adapt_actions(chosen.numpy())
+            noise = self.policy.draw_noise(1, count(observations), generator)[0].to(self.device)
+        output = self.policy.network(to_device(observations, self.device))
+        actions = self.adapt_actions(self.policy.act(output, noise).cpu().numpy())
         return (actions[0] if single else actions), state
 
     def values(self, observations: Observation, microbatch_size: int) -> Tensor:
@@ -175,11 +175,26 @@ class Agent(nn.Module):
             microbatch_size: observations to look at together, at most.
 
         Returns:
-            (B,).
+            (B,), on the CPU.
         """
         size = count(observations)
         pieces = (slice(i, i + microbatch_size) for i in range(0, size, microbatch_size))
-        return torch.cat([self.value_function(select(observations, piece)) for piece in pieces])
+        parts = (to_device(select(observations, piece), self.device) for piece in pieces)
+        return torch.cat([self.value_function(part).cpu() for part in parts])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.policy.parameters()).device
+
+    def move_networks(self, device: torch.device) -> None:
+        """Move policy and value function; what scales rewards and advantages stays on the CPU.
+
+        Args:
+            device: where to.
+        """
+        self.policy.to(device)
+        self.value_function.to(device)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that acting and learning need; what networks share, once."""

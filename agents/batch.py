@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trpo.agents.observations import Observation, select
+from trpo.agents.observations import Observation, select, to_device
 from trpo.reducer import Reducer
 
 SAMPLES_WORTH_A_THREAD = 512  # fewer, and handing them over costs more than it saves
@@ -58,6 +58,26 @@ class Batch:
             self.returns[index],
             self.times[index],
             self.environments[index],
+            self.deviation,
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move the batch.
+
+        Args:
+            device: where to; nothing is copied of what is there.
+
+        Returns:
+            The same samples, on the device.
+        """
+        return Batch(
+            to_device(self.observations, device),
+            self.actions.to(device),
+            self.log_probs.to(device),
+            self.advantages.to(device),
+            self.returns.to(device),
+            self.times.to(device),
+            self.environments.to(device),
             self.deviation,
         )
 

@@ -8,6 +8,7 @@ from trpo.agents.agent import Agent
 from trpo.agents.batch import Batch
 from trpo.agents.config import TrainerConfig
 from trpo.agents.observations import map_leaves, select
+from trpo.agents.policies import Policy
 from trpo.agents.rollout import Rollout
 
 
@@ -16,6 +17,7 @@ def make_batch(
     rollout: Rollout,
     rewards: Tensor,
     agent: Agent,
+    acting: Policy,
     config: TrainerConfig,
     estimate_advantages: AdvantageEstimator = generalized_advantages,
 ) -> tuple[Batch, Tensor]:
@@ -24,12 +26,13 @@ def make_batch(
     Args:
         rollout: T steps of N environments.
         rewards: (T, N), as they are to be learned from.
-        agent: that acted.
+        agent: whose rollout it is.
+        acting: the policy that acted, where the rollout is: the agent's, or a copy.
         config: discounts, and how many observations to look at together.
         estimate_advantages: takes what `generalized_advantages` takes.
 
     Returns:
-        The batch, and V at its states, (B,).
+        The batch, on the agent's device, and V at its states, (B,), there too.
     """
     steps, envs = rewards.shape
     flat = map_leaves(lambda leaf: leaf.flatten(0, 1), rollout.observations)  # ((T + 1)·N, …)
@@ -45,7 +48,7 @@ def make_batch(
     returns = advantages + values[:-1]
     steps_taken = rollout.valid.nonzero(as_tuple=True)  # the B samples' times and environments
     actions = rollout.actions[steps_taken]
-    old_policy = agent.policy.distribution(rollout.outputs[steps_taken])
+    old_policy = acting.distribution(rollout.outputs[steps_taken])
     times, environments = steps_taken
     batch = Batch(
         observations=select(rollout.observations, steps_taken),
@@ -57,7 +60,7 @@ def make_batch(
         environments=environments,
         deviation=agent.advantage_scale.update(advantages[steps_taken]),
     )
-    return batch, values[steps_taken]
+    return batch.to(agent.device), values[steps_taken].to(agent.device)
 
 
 def normalized(advantages: Tensor) -> Tensor:

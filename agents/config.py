@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.npg import NpgConfig
 from trpo.agents.policies import PolicyConfig
@@ -12,6 +14,7 @@ from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import VpgConfig
 from trpo.validation import require
 
+Device = Literal["cpu", "cuda", "auto"]
 Algorithm = Literal["trpo", "npg", "vpg", "ppo"]
 
 
@@ -40,6 +43,9 @@ class TrainerConfig:
     max_restarts: int = 0
     """Times that environments may be started afresh when a process of theirs dies or hangs (engine
     gymnasium-async)."""
+    device: Device = "cpu"
+    """Where networks, batches and updates are: cpu, cuda, or auto for cuda where there is one.
+    Perceptrons act on the CPU all the same: rollouts are fastest there."""
     microbatch_size: int = 65_536
     """Samples whose graphs are in memory at a time; it changes results only by rounding."""
 
@@ -53,7 +59,15 @@ class TrainerConfig:
         require(self, "keep_checkpoints", self.keep_checkpoints >= 1, "an integer ≥ 1")
         require(self, "max_non_finite", self.max_non_finite >= 1, "an integer ≥ 1")
         require(self, "max_restarts", self.max_restarts >= 0, "an integer ≥ 0")
+        available = self.device != "cuda" or torch.cuda.is_available()
+        require(self, "device", available, "cpu or auto, as this torch sees no CUDA device")
         require(self, "microbatch_size", self.microbatch_size >= 1, "an integer ≥ 1")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device itself."""
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(auto if self.device == "auto" else self.device)
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,19 @@ def select(observation: Observation, index: Any) -> Observation:
     return map_leaves(lambda leaf: leaf[index], observation)
 
 
+def to_device(observation: Observation, device: torch.device) -> Observation:
+    """Move every leaf.
+
+    Args:
+        observation: tensors.
+        device: where to; nothing is copied of what is there.
+
+    Returns:
+        The same, on the device.
+    """
+    return map_leaves(lambda leaf: leaf.to(device), observation)
+
+
 def count(observation: Observation) -> int:
     """Return B, the number of observations in a batch.
 

@@ -1,5 +1,6 @@
 """The training loop: collect → advantages → policy update → value fit → report."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from trpo.agents.encoders import FlatEncoder, MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
 from trpo.agents.episodes import EpisodeStatistics
 from trpo.agents.metrics import UpdateRecord
+from trpo.agents.policies import Policy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
@@ -77,6 +79,7 @@ class Trainer:
             config.trainer.gamma,
         )
         self.agent = Agent(agent_config, self.randomness, make_encoder)
+        self.agent.move_networks(config.trainer.torch_device)
         policy_reducer, value_reducer = self.reducer.halves()
         self.update_policy = make_update_rule(self.agent.policy, config, policy_reducer)
         self.fit_value = make_fit(
@@ -181,10 +184,11 @@ class Trainer:
         agent, rollout, watch = self.agent, self.rollout, Stopwatch()
 
         with self._failures_told():  # before that, nothing has changed
-            episodes = self.environments.collect(agent.policy, rollout, self.update)
+            acting = on_cpu(agent.policy)
+            episodes = self.environments.collect(acting, rollout, self.update)
         watch.lap("rollout")
         batch, values = make_batch(
-            rollout, self._rewards(), agent, self.config.trainer, self.estimate_advantages
+            rollout, self._rewards(), agent, acting, self.config.trainer, self.estimate_advantages
         )
         self._check_on_policy(batch)
         watch.lap("advantages")
@@ -220,9 +224,9 @@ class Trainer:
     def _check_on_policy(self, batch: Batch) -> None:
         """Before the step the ratio is 1: else it is not the policy that acted."""
         first = batch.rows(slice(0, 64))
-        acted = self.rollout.outputs[first.times, first.environments]  # (64, E)
+        acted = self.rollout.outputs[first.times.cpu(), first.environments.cpu()]  # (64, E)
         with torch.no_grad():
-            outputs = self.agent.policy.network(first.observations)
+            outputs = self.agent.policy.network(first.observations).cpu()
         if not torch.allclose(outputs, acted, rtol=1e-3, atol=1e-3):
             wrong = "the policy that acted is not the one to be updated"
             raise TrainingError(f"{wrong}, in update {self.update + 1}")
@@ -240,3 +244,17 @@ class Trainer:
         report = self.fit_value(batch, generator)
         metrics = self.agent.value_function.metrics(batch.observations, batch.returns, values)
         return report.metrics() | metrics
+
+
+def on_cpu(policy: Policy) -> Policy:
+    """Return a policy that can act on the CPU.
+
+    Args:
+        policy: on any device.
+
+    Returns:
+        The policy itself if it is there, else a copy.
+    """
+    if next(policy.parameters()).device.type == "cpu":
+        return policy
+    return copy.deepcopy(policy).cpu()

@@ -98,7 +98,9 @@ class Trpo(UpdateRule):
         for some in self.remembered:
             if [(leaf.shape[1:], leaf.dtype) for leaf in some] != kinds:
                 raise ConfigError("the checkpoint's states are not those of this environment")
-        together = zip(now, *self.remembered, strict=True)
+        device = now[0].device  # a checkpoint's states come on the CPU
+        remembered = [[leaf.to(device) for leaf in some] for some in self.remembered]
+        together = zip(now, *remembered, strict=True)
         return nested_as(batch.observations, [torch.cat(leaf) for leaf in together])
 
     def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102

@@ -9,7 +9,12 @@ Content = dict[str, object]
 LACKED_BY_1: Content = {
     "learner": {
         "algorithm": "trpo",
-        "trainer": {"keep_checkpoints": 5, "max_non_finite": 10, "max_restarts": 0},
+        "trainer": {
+            "keep_checkpoints": 5,
+            "max_non_finite": 10,
+            "max_restarts": 0,
+            "device": "cpu",
+        },
         "npg": {
             "scaling": "kl",
             "target_kl": 0.02,

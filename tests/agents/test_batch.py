@@ -11,7 +11,9 @@ def a_batch():
     trainer = make_trainer("CartPole-v1")  # whose episodes end within 32 steps
     run(trainer, 1)
     rollout, config = trainer.rollout, trainer.config.trainer
-    batch, values = make_batch(rollout, rollout.rewards, trainer.agent, config)
+    batch, values = make_batch(
+        rollout, rollout.rewards, trainer.agent, trainer.agent.policy, config
+    )
     return rollout, batch, values
 
 

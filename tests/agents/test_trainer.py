@@ -214,3 +214,27 @@ def test_any_encoder_is_trained_within_the_limit():
     other = make()
     other.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
     assert list(map(untimed, run(other, 1))) == list(map(untimed, run(trainer, 1)))
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(
+        ConfigError, match=r"^device = 'cuda' is out of range: expected cpu or auto"
+    ):
+        TrainerConfig(device="cuda")
+    assert TrainerConfig(device="auto").torch_device == torch.device("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_a_run_on_cuda_stays_within_the_limit_and_is_resumed(env_id):
+    whole = make_trainer(env_id, trainer={"device": "cuda"})
+    records = run(whole, 4)
+    assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
+    assert whole.agent.device.type == "cuda"
+    other = make_trainer(env_id, trainer={"device": "cuda"})
+    run(other, 2)
+    again = make_trainer(env_id, trainer={"device": "cuda"})
+    again.restore(*other.snapshot())
+    assert [r.steps for r in run(again, 2)] == [r.steps for r in records[2:]]
