@@ -82,6 +82,22 @@ def test_mean_squared_change_is_held_under_its_limit(limit):
     assert change == pytest.approx(2 * report.mean_kl)
 
 
+def test_the_limit_holds_where_the_quadratic_model_says_too_little():
+    """V = abs with small a, b: what a step in both changes is mostly of second order."""
+    a, b = (torch.full((1,), 0.1, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    states = torch.linspace(1, 2, 50, dtype=torch.float64)
+    model = Model(
+        [a, b],
+        lambda rows: (a * b * states[rows],),
+        lambda v: Normal(v, torch.ones_like(v), validate_args=False),
+    )
+    before = values(model)
+    report = step(model, lambda p, rows: p.log_prob(3 * states[rows]), max_change=0.5)
+    assert report.status is Status.ACCEPTED
+    assert report.step_fraction < 1
+    assert (values(model) - before).square().mean() <= 0.5
+
+
 def test_a_limit_that_does_not_bind_changes_nothing():
     parameters = []
     for limit in (None, 1e6):
