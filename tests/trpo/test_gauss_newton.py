@@ -83,7 +83,7 @@ def test_mean_squared_change_is_held_under_its_limit(limit):
 
 
 def test_the_limit_holds_where_the_quadratic_model_says_too_little():
-    """V = abs with small a, b: what a step in both changes is mostly of second order."""
+    """V(s) = a · b · s, a and b small: most of what a step in both changes is of second order."""
     a, b = (torch.full((1,), 0.1, dtype=torch.float64, requires_grad=True) for _ in range(2))
     states = torch.linspace(1, 2, 50, dtype=torch.float64)
     model = Model(
