@@ -1,4 +1,5 @@
-# Two commands do all set-up: `make train` and `make test`, each in .venv, made if it is not there.
+# Two commands do all set-up: `make train` and `make test`, each in .venv, made if it is not there,
+# with the versions of constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 
@@ -33,13 +34,13 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable .
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:

@@ -1,7 +1,12 @@
 """Generalized advantage estimation."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+# of the arguments of `generalized_advantages`
+AdvantageEstimator = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
 
 
 def generalized_advantages(
@@ -12,11 +17,11 @@ def generalized_advantages(
     gamma: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Return Â_t = Σ_l (γλ)ˡ δ_{t+l}, δ_t = r_t + γ V(s_{t+1}) − V(s_t) (Schulman et al. 2016, equation 16).
+    """Return Â_t = Σ_l (γλ)ˡ δ_{t+l} (Schulman et al. 2016, equation 16).
 
-    A terminated step has no next state: it drops V(s_{t+1}). A truncated one keeps it. Both end the
-    sum. A reset step, which follows either, gets a number that means nothing and reaches no other
-    step.
+    δ_t = r_t + γ V(s_{t+1}) − V(s_t). A terminated step has no next state: it drops V(s_{t+1}). A
+    truncated one keeps it. Both end the sum. A reset step, which follows either, gets a number that
+    means nothing and reaches no other step.
 
     Args:
         rewards: (T, N), r_t.

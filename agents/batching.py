@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trpo.agents.advantages import generalized_advantages
+from trpo.agents.advantages import AdvantageEstimator, generalized_advantages
 from trpo.agents.agent import Agent
 from trpo.agents.batch import Batch
 from trpo.agents.config import TrainerConfig
@@ -13,7 +13,11 @@ from trpo.agents.rollout import Rollout
 
 @torch.no_grad()
 def make_batch(
-    rollout: Rollout, rewards: Tensor, agent: Agent, config: TrainerConfig
+    rollout: Rollout,
+    rewards: Tensor,
+    agent: Agent,
+    config: TrainerConfig,
+    estimate_advantages: AdvantageEstimator = generalized_advantages,
 ) -> tuple[Batch, Tensor]:
     """Estimate advantages and returns, and take the B valid steps.
 
@@ -22,6 +26,7 @@ def make_batch(
         rewards: (T, N), as they are to be learned from.
         agent: that acted.
         config: discounts, and how many observations to look at together.
+        estimate_advantages: takes what `generalized_advantages` takes.
 
     Returns:
         The batch, and V at its states, (B,).
@@ -29,7 +34,7 @@ def make_batch(
     steps, envs = rewards.shape
     flat = map_leaves(lambda leaf: leaf.flatten(0, 1), rollout.observations)  # ((T + 1)·N, …)
     values = agent.values(flat, config.microbatch_size).view(steps + 1, envs)
-    advantages = generalized_advantages(  # (T, N)
+    advantages = estimate_advantages(  # (T, N)
         rewards,
         values,
         rollout.terminated,

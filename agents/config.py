@@ -1,4 +1,4 @@
-"""All that defines learning, apart from the environment: one component's configuration beside another."""
+"""All that defines learning, apart from the environment: the components' configurations."""
 
 from dataclasses import dataclass, field
 from typing import Literal

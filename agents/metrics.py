@@ -1,4 +1,4 @@
-"""Every number that training reports, with its meaning: the columns of metrics.csv and the scalars of TensorBoard."""
+"""Every number that training reports, with its meaning: in metrics.csv and in TensorBoard."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class UpdateRecord:
 
 
 METRICS: dict[str, str] = {
-    "update/mean_kl": "E_s[KL(old ‖ new)] of the update, nats, measured on the batch; TRPO holds it ≤ max_kl",
+    "update/mean_kl": "E_s[KL(old ‖ new)] of the update on its batch, nats; TRPO holds it ≤ max_kl",
     "update/max_state_kl": "largest KL(old ‖ new) over the batch's states, nats",
     "update/mean_reverse_kl": "E_s[KL(new ‖ old)] of the update, nats",
     "trust_region/max_kl": "the limit δ, nats",
@@ -44,24 +44,24 @@ METRICS: dict[str, str] = {
     "policy/entropy": "mean entropy of the policy at the batch's states, nats",
     "policy/std": "mean deviation of a Gaussian policy; 1 is half of a bounded action's range",
     "policy/advantage_deviation": "deviation of the batch's advantages ÷ that of all so far",
-    "value/explained_variance": "1 − Var(return − V) / Var(return) before the fit: on data that V has not seen",
+    "value/explained_variance": "1 − Var(return − V) / Var(return) before the fit, on unseen data",
     "value/explained_variance_after": "the same after the fit",
     "value/accepted": "share of the fit's steps that were kept; of the others, V was put back",
-    "value/mean_squared_change": "E[(V − V_old)²] of the fit, on the batch, in squared scaled rewards",
+    "value/mean_squared_change": "E[(V − V_old)²] of the fit on its batch, squared scaled rewards",
     "value/gain_ratio": "measured ÷ predicted gain of the fit's last step that was kept",
     "value/step_fraction": "mean accepted fraction of the fit's full steps; 0 for one that failed",
     "value/mean_return": "mean TD(λ) return, in scaled rewards",
-    "episode/return": "mean undiscounted return, in raw rewards, of the episodes that ended in this batch",
+    "episode/return": "mean undiscounted raw return of the episodes that ended in this batch",
     "episode/length": "mean length of the episodes that ended in this batch, steps",
     "episode/return_100": "mean raw return of the last 100 episodes",
     "episode/count": "episodes ended since the run began",
-    "environment/restarts": "times since the run began that environments were started afresh, as a process of theirs was lost",
+    "environment/restarts": "restarts of all environments so far, after the loss of a process",
     "time/steps_per_second": "environment steps per second of this update, everything included",
     "time/seconds": "wall time of this update, logging aside",
     "time/environment": "share of the update's time spent waiting for environments",
     "time/inference": "share of the update's time spent on acting and bookkeeping",
     "time/advantages": "share of the update's time spent on values and advantages",
-    "time/statistics": "share of the update's time spent on normalisation statistics and on what remains",
+    "time/statistics": "share of the update's time spent on normalisation statistics and the rest",
     "time/policy": "share of the update's time spent on the policy's update and its metrics",
-    "time/value": "share of the update's time that the value function's fit takes longer than the policy's update, at its side",
+    "time/value": "share of the update's time that the value fit takes longer than the policy's",
 }

@@ -20,7 +20,7 @@ Activation = Literal["tanh", "relu", "elu", "silu"]
 
 
 class Tanh(nn.Module):
-    """tanh, by NumPy where nothing is differentiated: torch's own takes ten times as long on some processors."""
+    """tanh; by NumPy where nothing is differentiated, which is up to ten times as fast."""
 
     def forward(self, z: Tensor) -> Tensor:
         """Return tanh(z).
@@ -57,14 +57,13 @@ class MLP(nn.Sequential):
             (…, E).
         """
         for layer in self:
-            x = layer.forward(
-                x
-            )  # on a rollout's few rows, a module's own call takes as long as the arithmetic in it
+            # on a rollout's few rows, a module's own call takes as long as the arithmetic in it
+            x = layer.forward(x)
         return x
 
     @torch.no_grad()
     def linearize(self, x: Tensor) -> Linearization:
-        """Return the network to first order in its parameters, without autograd's graphs: in half of their time.
+        """Return the network to first order in its parameters, in half of autograd's time.
 
         Args:
             x: (B, O), its input.
@@ -94,11 +93,8 @@ class MLP(nn.Sequential):
                 dz = torch.addmm(db, x, dW.T).addmm_(dx, W.T)
             return (dz,)
 
-        def vjp(
-            u: Tensors,
-        ) -> (
-            Tensors
-        ):  # backwards, from ∂z = u: ∂W = ∂zᵀx, ∂b = Σ ∂z, and before it ∂z = φ'(z) ∘ (∂z W)
+        def vjp(u: Tensors) -> Tensors:
+            # backwards, from ∂z = u: ∂W = ∂zᵀx, ∂b = Σ ∂z, and before it ∂z = φ'(z) ∘ (∂z W)
             (dz,) = u
             gradients = _layer_gradient(dz, inputs[-1])
             for x, W, slope in zip(inputs[-2::-1], weights[:0:-1], slopes[::-1], strict=True):
@@ -159,7 +155,7 @@ def mlp(
     last_gain: float,
     generator: torch.Generator,
 ) -> MLP:
-    """Build inputs → hidden … → outputs, orthogonally initialised with zero biases (Engstrom et al. 2020).
+    """Build inputs → hidden … → outputs, orthogonal, with zero biases (Engstrom et al. 2020).
 
     Args:
         inputs: features in.

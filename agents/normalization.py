@@ -1,7 +1,8 @@
 """Running statistics: of observations, of rewards' discounted return, and of advantages.
 
-Those of observations and rewards are frozen while a batch is collected and used, and updated between batches: a policy that saw
-one normalisation when it acted and another when it is updated is two policies.
+Those of observations and rewards are frozen while a batch is collected and used, and updated
+between batches: a policy that saw one normalisation when it acted and another when it is updated is
+two policies.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class NormalizationConfig:
 
 
 class RunningMoments(nn.Module):
-    """Mean and variance of everything seen so far, merged batch by batch (Chan, Golub & LeVeque 1983). float64.
+    """Running mean and variance in float64, merged by batches (Chan, Golub & LeVeque 1983).
 
     Args:
         size: features K.
@@ -112,7 +113,7 @@ class ObservationNormalizer(nn.Module):
 
 
 class RewardScaler(nn.Module):
-    """Divides rewards by the running deviation of their discounted return (Engstrom et al. 2020, §3.2); no shift.
+    """Divides rewards by their return's deviation (Engstrom et al. 2020, §3.2); no shift.
 
     Args:
         gamma: discount of the return.
@@ -124,7 +125,7 @@ class RewardScaler(nn.Module):
         self.moments = RunningMoments(1)
 
     def update(self, rewards: Tensor, done: Tensor, valid: Tensor, carried: Tensor) -> Tensor:
-        """Merge a rollout's discounted returns R_t = r_t + γ R_{t−1}, which start at 0 with each episode.
+        """Merge a rollout's discounted returns R_t = r_t + γ R_{t−1}, 0 before each episode.
 
         Args:
             rewards: (T, N), raw.

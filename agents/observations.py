@@ -1,4 +1,4 @@
-"""Observations of any space: one tensor a leaf, in the leaf's own shape, from environment to network.
+"""Observations of any space: a tensor for each leaf, of its own shape, up to the network.
 
 A leaf is a Box, Discrete, MultiDiscrete or MultiBinary space; Dict and Tuple spaces nest them. An
 observation nests its tensors in the same way: a single leaf is a plain tensor.

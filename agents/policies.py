@@ -157,7 +157,7 @@ class Policy(nn.Module, ABC):
 
 
 class GaussianPolicy(Policy):
-    """Box actions: N(mean(s), diag(exp(log_std))²), log_std independent of the state and among the parameters θ.
+    """Box actions: N(mean(s), diag(exp(log_std))²); log_std is in θ, and the same in every state.
 
     Args:
         network: observations to the mean, (B, A).
@@ -189,7 +189,7 @@ class GaussianPolicy(Policy):
         return Linearization((*output.eta, self.log_std.detach()), jvp, vjp)
 
     def family_fisher(self, mean: Tensor, log_std: Tensor) -> Callable[[Tensors], Tensors]:
-        """Return u ↦ Mu: the Fisher matrix of a Gaussian is 1/σ² in its mean and 2 in its log-deviation.
+        """Return u ↦ Mu: a Gaussian's Fisher matrix is 1/σ² in its mean, 2 in its log-deviation.
 
         Args:
             mean: (B, A).
@@ -213,7 +213,7 @@ class GaussianPolicy(Policy):
 
 
 class CategoricalPolicy(Policy):
-    """Discrete and MultiDiscrete actions: one categorical for each of the A dimensions, sampled by the Gumbel-max trick.
+    """Discrete and MultiDiscrete actions: a categorical each, sampled by the Gumbel-max trick.
 
     Args:
         network: observations to all dimensions' logits in a row, (B, Σ choices).
@@ -249,9 +249,8 @@ class CategoricalPolicy(Policy):
         )
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        return (
-            -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()
-        )  # Gumbel(0, 1)
+        # Gumbel(0, 1)
+        return -torch.empty(steps, envs, *self.slots.shape).exponential_(generator=generator).log()
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         logits = self._logits(output)
@@ -259,7 +258,7 @@ class CategoricalPolicy(Policy):
 
 
 class BernoulliPolicy(Policy):
-    """MultiBinary actions: A independent coins with logits from the network, thrown with logistic noise.
+    """MultiBinary actions: A independent coins, logits from the network, logistic noise.
 
     Args:
         network: observations to logits, (B, A).
@@ -267,17 +266,15 @@ class BernoulliPolicy(Policy):
     """
 
     def __init__(self, network: Network, action_size: int) -> None:
-        super().__init__(
-            network, action_size, action_size, torch.float32
-        )  # what Bernoulli's log_prob takes
+        # float32: what Bernoulli's log_prob takes
+        super().__init__(network, action_size, action_size, torch.float32)
 
     def family(self, *eta: Tensor) -> Distribution:  # noqa: D102
         return Independent(Bernoulli(logits=eta[0], validate_args=False), 1, validate_args=False)
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        return torch.rand(steps, envs, self.action_size, generator=generator).logit(
-            eps=1e-7
-        )  # Logistic(0, 1)
+        # Logistic(0, 1)
+        return torch.rand(steps, envs, self.action_size, generator=generator).logit(eps=1e-7)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         return ((output if noise is None else output + noise) > 0).to(output.dtype)

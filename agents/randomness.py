@@ -1,4 +1,4 @@
-"""Every random number of a run, as a function of (run seed, component, update): nothing to save, nothing shared."""
+"""Every random number of a run, as a function of (run seed, component, update)."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,7 +8,7 @@ import torch
 
 
 class Component(IntEnum):
-    """A part of the program with its own stream of randomness; the numbers are part of every run's identity."""
+    """What has a stream of random numbers of its own; to renumber them would change every run."""
 
     ENVIRONMENT = 0
     POLICY = 1

@@ -127,8 +127,8 @@ class Rollout:
         """Refuse a rollout that cannot be learned from.
 
         Raises:
-            BrokenEnvironmentError: if an observation or a reward is not finite, or there are too few
-                steps among the resets.
+            BrokenEnvironmentError: if an observation or a reward is not finite, or there are too
+                few steps among the resets.
         """
         observations = [leaf for leaf in leaves(self.observations) if leaf.is_floating_point()]
         for name, tensors in (("an observation", observations), ("a reward", [self.rewards])):
@@ -177,7 +177,7 @@ class Collector:
             The episodes that ended, in the order in which they did.
 
         Raises:
-            BrokenEnvironmentError: if an environment raises, or returns what does not fit its spaces.
+            BrokenEnvironmentError: if an environment raises, or its data does not fit its spaces.
         """
         steps, envs = rollout.rewards.shape
         groups = self.env.groups

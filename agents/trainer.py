@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trpo.agents.advantages import AdvantageEstimator, generalized_advantages
 from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.batch import Batch
@@ -81,6 +82,7 @@ class Trainer:
         self.fit_value = make_fit(
             self.agent.value_function, config.value, config.trainer.microbatch_size, value_reducer
         )
+        self.estimate_advantages: AdvantageEstimator = generalized_advantages
         self.rollout = Rollout(batch_size // env.num_envs, env, self.agent.policy)
 
     def updates(self) -> Iterator[UpdateRecord]:
@@ -181,7 +183,9 @@ class Trainer:
         with self._failures_told():  # before that, nothing has changed
             episodes = self.environments.collect(agent.policy, rollout, self.update)
         watch.lap("rollout")
-        batch, values = make_batch(rollout, self._rewards(), agent, self.config.trainer)
+        batch, values = make_batch(
+            rollout, self._rewards(), agent, self.config.trainer, self.estimate_advantages
+        )
         self._check_on_policy(batch)
         watch.lap("advantages")
         (report, policy_metrics), value_metrics = self.reducer.side_by_side(

@@ -21,7 +21,7 @@ from trpo.validation import ConfigError, require
 class TrpoConfig(TrustRegionConfig):
     """The trust-region step."""
 
-    step_size: float = 2.0
+    step_size: float = 6.0
     """η: the step is ηx, x of advantages in units of their deviation over the run so far, or
     shorter, where δ says so: δ is a limit, not a goal."""
     memory: int = 16

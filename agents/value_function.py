@@ -32,8 +32,8 @@ class ValueConfig:
     damping: float = 1e-3
     """Gauss–Newton: β in (JᵀJ/B + βI)x = g."""
     max_change: float = 0.1
-    """Gauss–Newton: trust region ε, E[(V_new − V)²] / 2 ≤ ε E[(return − V)²] for a step (Schulman et
-    al. 2016, §5, whose limit is on KL)."""
+    """Gauss–Newton: trust region ε, a step has E[(V_new − V)²] / 2 ≤ ε E[(return − V)²] (Schulman
+    et al. 2016, §5, whose limit is on KL)."""
     cg_iterations: int = 6
     """Gauss–Newton: conjugate-gradient iterations a step (measured: V fits the next batch as well
     as with 10)."""

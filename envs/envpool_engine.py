@@ -1,4 +1,4 @@
-"""EnvPool: C++ environments stepped by a pool of threads, deterministic for a seed whatever their number."""
+"""EnvPool: C++ environments on a pool of threads, whose number does not change what they do."""
 
 import warnings
 from functools import cache
@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-# observations (an array, or dicts and tuples of arrays), rewards, terminated, truncated, information
+# observations (arrays, or dicts and tuples of them), rewards, terminated, truncated, information
 Step: TypeAlias = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
@@ -24,7 +24,7 @@ def envpool_ids() -> frozenset[str]:
 
 
 def worthwhile_groups(env_id: str, num_envs: int, threads: int) -> int:
-    """Return into how many groups to divide environments, so that one steps while the policy acts for the other.
+    """Return how many groups to step environments in: one steps while the policy acts for another.
 
     Args:
         env_id: one of `envpool_ids()`.
@@ -85,9 +85,8 @@ class EnvPoolVectorEnv(VectorEnv):
         self.spec = gym.envs.registration.EnvSpec(env_id)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = num_envs
-        with (
-            warnings.catch_warnings()
-        ):  # EnvPool states float32 bounds in float64, which Gymnasium remarks on
+        with warnings.catch_warnings():
+            # EnvPool states float32 bounds in float64, which Gymnasium remarks on
             warnings.simplefilter("ignore", UserWarning)
             self.single_observation_space = self._pools[0].single_observation_space
             self.single_action_space = self._pools[0].single_action_space

@@ -113,7 +113,8 @@ def make_recording_env(env_id: str, folder: Path) -> GroupedVectorEnv:
 def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:
     if not envpool_ids():
         raise EnvError(
-            "engine = 'envpool' is not installed: run pip install envpool, or choose --engine gymnasium"
+            "engine = 'envpool' is not installed: run pip install envpool, "
+            "or choose --engine gymnasium"
         )
     if env_id not in envpool_ids():
         raise unknown_id(env_id, envpool_ids())

@@ -1,4 +1,4 @@
-"""Gymnasium's vector environments: any registered id, `module:Env-v0` ids and custom environments."""
+"""Gymnasium's vector environments: registered ids, `module:Env-v0` and custom environments."""
 
 import importlib
 import multiprocessing
@@ -56,7 +56,7 @@ def find_spec(env_id: str) -> EnvSpec | None:
 
 
 class ProcessVectorEnv(VectorWrapper):
-    """Environments in a process each, of which one may die or hang: all are ended then, where Gymnasium would wait for it.
+    """Environments in a process each; if one dies or hangs all end, where Gymnasium would wait.
 
     Args:
         env: Gymnasium's vector environment of processes.

@@ -1,4 +1,4 @@
-"""A time limit for environments that run in this process: no thread can interrupt them, so one watches, and tells."""
+"""A time limit for environments in this process: a thread watches, as none can interrupt them."""
 
 import os
 import sys

@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "play a trained policy: returns, and a video if asked for",
     "audit": "check that every update of a run kept its KL within the limit",
     "plot": "draw a run's learning curve, and its KL at every update",
+    "exercise": "write TRPO yourself, in six functions: hand out, check, quiz",
     "presets": "list the environments with tuned settings",
     "compare": "train update rules over step sizes and seeds, and see which collapse",
     "study": "run a natural-gradient study: a claim, its experiment, its verdict",

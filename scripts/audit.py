@@ -1,4 +1,4 @@
-"""`trpo audit RUN`: whether every update of a run kept its promise; exit code 1 if not."""
+"""`trpo audit RUN`: whether every update kept its promise, and what became of the return."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,16 @@ import tyro
 from trpo.agents.runs import Run
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.display import print_facts
+from trpo.scripts.comparison.collapse import is_locked, window_means
 from trpo.validation import require
 
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Check every update of a run; exit code 1 if one broke a promise.
+    """Check every update of a run: KL within δ, surrogate not worse, failed steps put back.
 
-    KL within δ, surrogate not worse, failed steps put back, numbered without a gap.
+    Exit code 1 if one was broken. Also said: how far the return fell from its best, whether the run
+    is locked below its first return, and how often the line search acted.
     """
 
     run: tyro.conf.Positional[Path]
@@ -70,8 +72,43 @@ def main(arguments: Sequence[str]) -> int:
             f"in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
+        | outcome(columns)
     )
     return 1 if any(flags.any() for flags in broken.values()) else 0
+
+
+def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:
+    """Tell what became of the return, and where the line search acted.
+
+    Args:
+        columns: of a run's metrics.csv.
+
+    Returns:
+        Facts, by name.
+    """
+    facts = {}
+    backtracks = columns.get("trust_region/backtracks")
+    if backtracks is not None and not np.isnan(backtracks).all():
+        failed = columns["update/accepted"] != 1
+        acted = (backtracks > 0) | failed
+        facts["line search acted"] = (
+            f"in {acted.sum():,} of {len(acted):,} updates; {failed.sum():,} took no step"
+        )
+    returns = columns.get("episode/return", np.full(len(columns["update"]), np.nan))
+    if np.isnan(returns).all():
+        return facts | {"return": "no episode has ended"}
+    first = returns[~np.isnan(returns)][0]
+    means = window_means(returns)
+    best, last = np.nanmax(means), means[-1]
+    facts["fall from best"] = (
+        f"{best - last:,.1f}: best tenth {best:,.1f}, last tenth {last:,.1f}, first {first:,.1f}"
+    )
+    facts["locked"] = (
+        "yes: below its first return for the last third or more"
+        if is_locked(returns, first)
+        else "no"
+    )
+    return facts
 
 
 def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""`trpo compare ENV`: trains every method at every step size with every seed, and reports which of them collapse."""
+"""`trpo compare ENV`: every method at every step size with every seed, and what becomes of them."""
 
 import difflib
 import shlex
@@ -22,6 +22,7 @@ from trpo.scripts.cli.options import cpu_count, parse_train_options
 from trpo.scripts.cli.tables import write_provenance
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.options_record import write_options
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import UNTRAINED, Results, write_table
 from trpo.validation import require
@@ -29,7 +30,7 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Compare update rules over step sizes and seeds; the same command goes on where it was interrupted."""
+    """Compare update rules over step sizes and seeds; the same command goes on where it stopped."""
 
     env: tyro.conf.Positional[str]
     """Environment id, as trpo train takes it."""
@@ -106,6 +107,8 @@ def main(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     failed = run_cells(grid, cells, options.workers or cpu_count())
     write_provenance(out / "provenance.json", time.perf_counter() - started)
+    usual = {m: grid.options_of(Cell(m, METHODS[m].usual, 0)) for m in options.methods}
+    write_options(out, {m: (words, parse_train_options(words)) for m, words in usual.items()})
     rows: list[dict[str, Any]] = [
         row for cell in cells if cell not in failed for row in read_cell(grid, cell)
     ]

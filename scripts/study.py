@@ -1,4 +1,4 @@
-"""`trpo study NAME`: runs a natural-gradient study: a claim, the experiment that tests it, and its verdict."""
+"""`trpo study NAME`: a claim on natural gradients, the experiment that tests it, its verdict."""
 
 import importlib
 from collections.abc import Sequence
@@ -8,19 +8,29 @@ from pathlib import Path
 import torch
 
 from trpo.scripts.cli.command import UsageError, parse
+from trpo.validation import require
 
 STUDIES = {
-    "euclidean-vs-kl": "C1: equal steps in parameter space, and how far each moves the distribution",
-    "parameterisation": "C2: one Gaussian, three parameterisations: distances and optimisers' paths",
-    "rescaled-layer": "C2: one network, a layer's weights rescaled; what damping does to invariance",
+    "euclidean-vs-kl": "C1: equal steps in parameter space, how far each moves the distribution",
+    "parameterisation": "C2: one Gaussian, three parameterisations: distances and paths",
+    "rescaled-layer": "C2: a layer's weights rescaled; what damping does to invariance",
     "kl-asymmetry": "C3: KL in both directions over growing distance",
-    "fisher-three-ways": "C4: expected score outer product, Hessian of KL, JᵀMJ; and ½dᵀFd against KL",
+    "fisher-three-ways": "C4: score outer product, Hessian of KL, JᵀMJ; and ½dᵀFd against KL",
     "score": "C5: the score's mean and covariance; the loss gradient beside it",
-    "empirical-fisher": "C6: the data's targets in place of the model's own: directions, and losses reached",
-    "optimiser-race": "C7, C9: eight optimisers on real data: steps, seconds, KL, angle to the natural direction",
+    "empirical-fisher": "C6: the data's targets in place of the model's own: directions, losses",
+    "optimiser-race": "C7, C9: eight optimisers on real data: steps, seconds, gain per KL",
     "fisher-cost": "C7, C8: dense F against products, F against the loss Hessian: time and memory",
+    "trust-region": "C1, C4: the trust region of a policy of two parameters, drawn, over a run",
+    "two-state": "C10: a loop that closes, with exact values: which steps close it for ever",
+    "one-update": "C10: one update of any rule, what is left, and the way back; hours, not in all",
+    "minibatches": "C7: minibatches, a test set and processor time",
+    "noise-and-curvature": "C9: gradient noise, momentum and accumulators beside F",
+    "kl-estimators": "KL from samples: k1, k2, k3 against the closed form",
     "definiteness": "C8: the ends of the spectra of F and of the loss Hessian over training",
 }
+
+
+LONG = "one-update"
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,30 @@ class StudyOptions:
 
     out: Path = Path("runs/studies")
     """Folder that gets a folder for each study."""
+
+
+@dataclass(frozen=True)
+class OneUpdateOptions(StudyOptions):
+    """Make one update of each rule at many step sizes, and let TRPO find back.
+
+    The same command goes on where it was interrupted.
+    """
+
+    tasks: tuple[str, ...] = (
+        "Hopper-v5",
+        "CartPole-v1",
+        "FrozenLake-v1",
+        "MountainCar-v0",
+        "Walker2d-v5",
+    )
+    """Environments, of these five."""
+    seeds: int = 5
+    """Runs of each, from seed 0."""
+
+    def __post_init__(self) -> None:
+        known = OneUpdateOptions.tasks
+        require(self, "tasks", set(self.tasks) <= set(known), f"of {', '.join(known)}")
+        require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,25 +80,27 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help"}:
         names = "\n".join(f"  {name:<18} {description}" for name, description in STUDIES.items())
         print(
-            f"usage: trpo study NAME [--out FOLDER]\n\nstudies:\n{names}\n  {'all':<18} every one of them"
+            f"usage: trpo study NAME [--out FOLDER]\n\nstudies:\n{names}\n"
+            f"  {'all':<18} every one of them but {LONG}"
         )
         return 0
     name, *words = arguments
     if name not in {*STUDIES, "all"}:
         raise UsageError(f"unknown study {name!r}: expected {', '.join(STUDIES)} or all")
-    options = parse(StudyOptions, words, f"study {name}")
-    for study in STUDIES if name == "all" else [name]:
-        run_study(study, options.out / study)
+    options = parse(OneUpdateOptions if name == LONG else StudyOptions, words, f"study {name}")
+    for study in [each for each in STUDIES if each != LONG] if name == "all" else [name]:
+        run_study(study, options)
     return 0
 
 
-def run_study(name: str, folder: Path) -> None:
+def run_study(name: str, options: StudyOptions) -> None:
     """Run one study on one thread, so that its numbers repeat and its times compare.
 
     Args:
         name: of `STUDIES`.
-        folder: to write to.
+        options: of the study.
     """
+    folder = options.out / name
     from trpo.scripts.studies.findings import (
         publish,
     )  # imports matplotlib and tensorboard; the list of studies does not
@@ -73,10 +109,12 @@ def run_study(name: str, folder: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        publish(
-            importlib.import_module(f"trpo.scripts.studies.{name.replace('-', '_')}").study(),
-            folder,
-        )
+        module = importlib.import_module(f"trpo.scripts.studies.{name.replace('-', '_')}")
+        if isinstance(options, OneUpdateOptions):
+            findings = module.study(folder, options.tasks, options.seeds)
+        else:
+            findings = module.study()
+        publish(findings, folder)
     finally:
         torch.set_num_threads(threads)
     print(f"\n{folder / 'figure.png'}")

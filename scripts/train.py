@@ -16,6 +16,7 @@ from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.output import printable
 from trpo.scripts.cli.training import continue_run, steps_taken, train_into
+from trpo.scripts.exercises.student import keep_exercise, use_exercise
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,8 +73,12 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
     # before the folder: a bad environment leaves nothing behind
     make_env = partial(options.make_env, on_hang=hang)
     hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    if options.exercise:
+        use_exercise(trainer, options.exercise)
     config = options.config(trainer.agent.observation_space, trainer.agent.action_space)
     run = Run.create(folder, config, exist_ok=options.resume)
+    if options.exercise:
+        keep_exercise(options.exercise, folder)
     train_into(run, trainer, interrupt)
 
 

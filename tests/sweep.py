@@ -15,7 +15,7 @@ from torch.distributions import kl_divergence
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.conftest import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
+from tests.helpers import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
 from trpo.agents.batch import Batch
 from trpo.agents.encoders import flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy

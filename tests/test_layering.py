@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-HOME = Path(__file__).resolve().parent.parent
+from tests.helpers import HOME
+
 PACKAGES = {"trpo", "agents", "envs", "scripts"}
 OURS = {"trpo": {"trpo"}, "agents": {"agents", "trpo"}, "envs": {"envs"}, "scripts": PACKAGES}
 THEIRS = {
@@ -21,6 +22,7 @@ THEIRS = {
         "gymnasium",
         "tyro",
         "rich",
+        "scipy",
         "matplotlib",
         "sb3_contrib",
         "sklearn",

@@ -3,16 +3,17 @@
 import contextlib
 import io
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.helpers import HOME
 from trpo.scripts.benchmarks.learning import summarize
 from trpo.scripts.cli.tables import read_rows
 
-HOME = Path(__file__).resolve().parent.parent
 PAGES = [
-    path for path in HOME.rglob("README.md") if not {".venv", "node_modules"} & set(path.parts)
+    path
+    for path in (*HOME.rglob("README.md"), HOME / "CONTRIBUTING.md", HOME / "CHANGELOG.md")
+    if not {".venv", "node_modules"} & set(path.parts)
 ]
 
 
@@ -33,8 +34,9 @@ def test_the_learning_table_is_the_committed_results():
     for row in summarize(rows):
         sampled, _, _ = row["sampled actions"].partition(" (")
         pattern = (
-            rf"\| {row['environment']} \| .* \| {row['seeds']} \| {re.escape(row['deterministic policy'])} "
-            rf"\| {re.escape(sampled)} \| {row['updates within δ']} \|"
+            rf"\| {row['environment']} \| .* \| {row['seeds']} "
+            rf"\| {re.escape(row['deterministic policy'])} \| {re.escape(sampled)} "
+            rf"\| {row['updates within δ']} \|"
         )
         assert re.search(pattern, text), row["environment"]
 
@@ -51,3 +53,9 @@ def test_functions_of_the_derivation_exist(page):
     for name, file in re.findall(r"\[`(\w+)`\]\((\w+\.py)\)", page.read_text(encoding="utf-8")):
         source = (page.parent / file).read_text(encoding="utf-8")
         assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(HOME)))
+def test_files_named_in_a_page_exist(page):
+    for name in re.findall(r"`([\w/]+\.py)`(?!\])", page.read_text(encoding="utf-8")):
+        assert (page.parent / name).exists() or (HOME / name).exists(), name

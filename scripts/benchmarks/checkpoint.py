@@ -25,7 +25,7 @@ class CheckpointOptions:
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5")
     """Environments."""
     boundaries: int = 4
-    """Boundaries to measure; training takes one interval more, of warm-up."""
+    """Resume points to measure; training takes one interval more, of warm-up."""
     threads: int = 0
     """CPU threads; 0 for one a core."""
     out: Path = Path("runs/checkpoint")
@@ -61,11 +61,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
-    """Train, and time what happens at boundaries.
+    """Train, and time what happens at resume points.
 
     Args:
         run: all that defines the run.
-        boundaries: how many.
+        boundaries: how many resume points.
 
     Returns:
         A row of cost.csv.
@@ -80,9 +80,8 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
         )
         watch, updating, steps, cut = Stopwatch(), 0.0, 0, 0
         for record in trainer.updates():
-            watch.lap(
-                "updates and fresh environments"
-            )  # these come with the first update after a boundary
+            # fresh environments come with the first update after a resume point
+            watch.lap("updates and fresh environments")
             updating += record.metrics["time/seconds"]
             telemetry.write(record)
             watch.lap("logging")

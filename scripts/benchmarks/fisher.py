@@ -1,4 +1,4 @@
-"""`trpo benchmark fisher`: one Fisher-vector product against a gradient and other products."""
+"""`trpo benchmark fisher`: time and memory of a Fisher-vector product and of what it replaces."""
 
 import resource
 import time
@@ -33,7 +33,7 @@ DENSE_LIMIT = 200_000  # B · P up to which F is formed in full
 
 @dataclass(frozen=True)
 class FisherOptions:
-    """Time and memory of a Fisher-vector product of a Gaussian policy, over batch and width."""
+    """Time and memory of a Gaussian policy's Fisher-vector product, over batch and width."""
 
     sizes: tyro.conf.Positional[tuple[str, ...]] = (
         "512x8",
@@ -201,7 +201,7 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         (r["batch"], r["width"], r["threads"], r["product"]): float(r["milliseconds"]) for r in rows
     }
 
-    def times(row: dict[str, Any], product: str) -> float:
+    def milliseconds(row: dict[str, Any], product: str) -> float:
         return cost[row["batch"], row["width"], row["threads"], product]
 
     return [
@@ -211,8 +211,8 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             "threads": str(r["threads"]),
             "product": r["product"],
             "ms": f"{float(r['milliseconds']):.2f}",
-            "÷ gradient": f"{float(r['milliseconds']) / times(r, 'surrogate gradient'):.2f}",
-            "F·v ÷ this": f"{times(r, 'F·v') / float(r['milliseconds']):.2f}",
+            "÷ gradient": f"{float(r['milliseconds']) / milliseconds(r, 'surrogate gradient'):.2f}",
+            "F·v ÷ this": f"{milliseconds(r, 'F·v') / float(r['milliseconds']):.2f}",
         }
         for r in rows
     ]

@@ -1,4 +1,4 @@
-"""`trpo benchmark speed`: training against its environment's own rate, and a peer's, in turns."""
+"""`trpo benchmark speed`: training, its environment alone, and a peer, in turns against drift."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ SHARES = ("environment", "inference", "advantages", "policy", "value", "statisti
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Steps per second of whole training, beside the bare environment's and a peer's."""
+    """Steps per second of training, of the bare environment, and of a peer; medians over rounds."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
     """Environments."""
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def environment_alone(env: GroupedVectorEnv, steps: int = 1000) -> Contender:
-    """Return the floor: the vector environment, stepped with actions drawn beforehand.
+    """Return the floor: the same environments, stepped with actions drawn beforehand.
 
     Args:
         env: as training makes it.
@@ -226,7 +226,7 @@ def sb3(run: TrainOptions, updates: int) -> dict[str, Contender]:
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return a row an environment and contender: its median rate, and training's ratio to it.
+    """Return a row for each environment and contender: its median rate, and training's ratio to it.
 
     Args:
         rows: of results.csv.
@@ -240,12 +240,12 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         if contender.startswith("share"):
             continue
         ratios = _rates(rows, env, "training") / rates
+        low, high = ratios.min(), ratios.max()
         summary.append({
             "environment": env,
             "contender": contender,
             "steps/s": f"{np.median(rates):,.0f}",
-            "training ÷ this": f"{np.median(ratios):.2f} "
-            f"({ratios.min():.2f} to {ratios.max():.2f})",
+            "training ÷ this": f"{np.median(ratios):.2f} ({low:.2f} to {high:.2f})",
         })
     return summary
 

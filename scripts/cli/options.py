@@ -56,6 +56,8 @@ class TrainOptions:
     failed job again."""
     runs: Path = Path("runs")
     """Folder of all runs."""
+    exercise: Path | None = None
+    """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0
     """CPU threads for environments and for tensors; 0 for one a core."""
     environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(

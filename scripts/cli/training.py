@@ -12,6 +12,8 @@ from trpo.scripts.cli.display import Display
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import options_of
+from trpo.scripts.exercises.play import FILE
+from trpo.scripts.exercises.student import use_exercise
 
 
 def train_into(run: Run, trainer: Trainer, interrupt: Interrupt) -> None:
@@ -61,6 +63,8 @@ def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt, trust:
     hang = Hang()
     make_env = partial(options.make_env, on_hang=hang)
     hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    if (run.folder / FILE).exists():
+        use_exercise(trainer, run.folder)
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     run.extend(total_steps)

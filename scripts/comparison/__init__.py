@@ -1,1 +1,1 @@
-"""The policy-collapse comparison: methods, the grid of runs, what collapse is, the report and its figures."""
+"""The policy-collapse comparison: methods, the grid, what collapse is, report and figures."""

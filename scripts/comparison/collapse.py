@@ -1,13 +1,16 @@
-"""What collapse is, and the statistics that it is told with.
+"""What became of a run, and the statistics that it is told with.
 
 A run has U updates; its window is W = max(1, ⌊U / 10⌋) of them in a row, and R(w) the mean over a
 window's updates of the return of the episodes that ended in them. R₀ is the untrained policy's
 return; G, the grid's scale, is the largest max_w R(w) − R₀ of any of its runs. A run
 
-- *never learned* if its own max_w R(w) − R₀ < G / 10; - else *collapsed* if R(last window) − R₀ <
-(max_w R(w) − R₀) / 2: it lost more than half of what it had gained; or if its
-  numbers were no longer finite, and training stopped;
+- *never learned* if its own max_w R(w) − R₀ < G / 10;
+- else *collapsed* if R(last window) − R₀ < (max_w R(w) − R₀) / 2: it lost more than half of what
+  it had gained; or if its numbers were no longer finite, and training stopped;
 - else *held*.
+
+Whichever it is, it is *locked* if from some update to its end, for at least a third of its updates,
+its return is below R₀: worse than a policy that has learned nothing, and no way back.
 """
 
 import math
@@ -16,12 +19,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from scipy.stats import binomtest, fisher_exact
 
 WINDOWS = 10  # windows that a run is long
 LEARNED = 0.1  # of the grid's largest gain
 LOST = 0.5  # of the run's own largest gain
 NEAR_BEST = 0.8  # of the method's largest final gain
-LEAP = 10  # times the median KL before it
+LOCKED = 3  # a run is locked if the part of it below R₀ up to its end is one in this many, or more
+AROUND = 10  # updates on each side of a fall
+LEAP = 10  # times the median KL before
 
 
 class Outcome(Enum):
@@ -99,59 +105,92 @@ def judge(returns: np.ndarray, untrained: float, scale: float, stopped: bool = F
     return Judged(outcome, best, final, mean)
 
 
-@dataclass(frozen=True)
-class Break:
-    """The update that broke a run.
+def is_locked(returns: np.ndarray, untrained: float) -> bool:
+    """Return whether a run ended below the untrained policy, and had been there for long.
 
     Args:
-        index: its place among the run's updates, from 0.
-        kl: its KL(old ‖ new), nats.
-        median_before: the median KL of the updates before it, nats.
-        return_before: the last return before it.
-        return_after: the first return after it.
+        returns: (U,), NaN where no episode ended: then the last known return stands.
+        untrained: R₀.
+
+    Returns:
+        Whether all of its last ⌈U / 3⌉ updates, or more, were below R₀.
+    """
+    tail = last_known(returns)[-math.ceil(len(returns) / LOCKED) :]
+    return bool((tail < untrained).all())
+
+
+def settling_kl(kl: np.ndarray) -> float:
+    """Return the KL that a run's step size amounts to: the median of its first window of updates.
+
+    Not of the whole run: a policy that is locked has stopped moving, and its median is 0.
+
+    Args:
+        kl: (U,), nats.
+
+    Returns:
+        Nats.
+    """
+    return float(np.median(kl[: max(1, len(kl) // WINDOWS)]))
+
+
+@dataclass(frozen=True)
+class Fall:
+    """Where a run fell most, found by its returns alone, and what KL did before it.
+
+    Args:
+        index: the last update before the fall, from 0.
+        return_before: mean return of the ten updates up to it.
+        return_after: mean return of the ten after it.
+        leap: the largest KL of the eleven updates up to it ÷ the median of the ten before those;
+            NaN if there are not so many.
+        elsewhere: the same ratio at every update that is not within twenty of it.
     """
 
     index: int
-    kl: float
-    median_before: float
     return_before: float
     return_after: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times the median the KL was."""
-        return self.kl / self.median_before if self.median_before > 0 else math.inf
+    leap: float
+    elsewhere: np.ndarray
 
 
-def breaking_update(returns: np.ndarray, kl: np.ndarray) -> Break | None:
-    """Return the update after which the return fell most at once; the choice does not look at KL where it need not.
-
-    Only where no episode ended between several updates, so that the fall is of all of them, is it
-    the one of largest KL.
+def find_fall(returns: np.ndarray, kl: np.ndarray) -> Fall | None:
+    """Find the ten updates whose mean return is lowest against that of the ten before them.
 
     Args:
         returns: (U,); a row's episodes ended before its update.
         kl: (U,), nats.
 
     Returns:
-        The update; `None` if the return never fell, or none but the first update's did.
+        The fall; `None` if the run is too short, or its return never fell.
     """
-    ends = np.flatnonzero(~np.isnan(returns))
-    ends = ends[ends > 0]  # so that there is a median before
-    if len(ends) < 2:
+    known = last_known(returns)
+    if len(known) < 2 * AROUND:
         return None
-    fall = int(np.argmin(np.diff(returns[ends])))
-    before, after = int(ends[fall]), int(ends[fall + 1])
-    if returns[after] >= returns[before]:
+    means = np.lib.stride_tricks.sliding_window_view(known, AROUND).mean(axis=1)
+    falls = means[AROUND:] - means[:-AROUND]  # after − before, of updates from the tenth
+    if np.isnan(falls).all() or np.nanmin(falls) >= 0:
         return None
-    index = before + int(np.argmax(kl[before:after]))
-    return Break(
+    place = int(np.nanargmin(falls))
+    leaps = _leaps(kl)
+    index = place + AROUND - 1
+    far = np.abs(np.arange(len(kl)) - index) > 2 * AROUND
+    return Fall(
         index,
-        float(kl[index]),
-        float(np.median(kl[:index])),
-        float(returns[before]),
-        float(returns[after]),
+        float(means[place]),
+        float(means[place + AROUND]),
+        float(leaps[index]),
+        leaps[far & ~np.isnan(leaps)],
     )
+
+
+def _leaps(kl: np.ndarray) -> np.ndarray:
+    # (U,): the largest KL of an update and the ten before it ÷ the median of the ten before those
+    leaps = np.full(len(kl), np.nan)
+    for index in range(2 * AROUND, len(kl)):
+        median = np.median(kl[index - 2 * AROUND : index - AROUND])
+        if median > 0:
+            leaps[index] = kl[index - AROUND : index + 1].max() / median
+    return leaps
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
@@ -194,18 +233,30 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     Returns:
         The lower and the upper end.
     """
-    z, rate = 1.959964, count / total
-    middle = (rate + z * z / (2 * total)) / (1 + z * z / total)
-    half = (
-        z / (1 + z * z / total) * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
-    )
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(count, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def fisher_p(count: int, total: int, other: int, other_total: int) -> float:
+    """Return the p-value of Fisher's exact test, two-sided, that two rates are one.
+
+    Args:
+        count: how often it happened.
+        total: out of how many.
+        other: how often it happened elsewhere.
+        other_total: out of how many.
+
+    Returns:
+        p.
+    """
+    table = [[count, total - count], [other, other_total - other]]
+    return float(fisher_exact(table).pvalue)
 
 
 def range_near_best(
     step_sizes: Sequence[float], finals: Sequence[float], untrained: float
 ) -> tuple[float, float]:
-    """Return the unbroken range of step sizes around the best whose final gain is at least 80 % of the best's.
+    """Return the unbroken range of step sizes around the best with at least 80 % of its final gain.
 
     Args:
         step_sizes: ascending.

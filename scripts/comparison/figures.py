@@ -6,20 +6,27 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from trpo.scripts.comparison.collapse import bootstrap_interval, interquartile_mean, last_known
+from trpo.scripts.comparison.collapse import (
+    bootstrap_interval,
+    interquartile_mean,
+    is_locked,
+    last_known,
+)
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.comparison.table import Results, Run
 
 COLORS = dict(zip(METHODS, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
-TOP = 1e3  # nats: what is above is drawn there
-CLOSE = 15  # updates to show on each side of a break
+BOTTOM, TOP = 1e-6, 1e3  # nats: what is outside is drawn there
+CLOSE = 15  # updates to show on each side of a fall
 
 
 def draw_all(results: Results, env: str, out: Path) -> None:
-    """Draw all that a grid has: kl.png, curves.png, robustness.png, and collapse.png if a break was caught.
+    """Draw kl.png, curves.png, robustness.png, and collapse.png if a run collapsed.
 
     Args:
         results: the grid.
@@ -39,16 +46,16 @@ def draw_all(results: Results, env: str, out: Path) -> None:
             plt.close(figure)
 
 
-def _panels(count: int, height: float, sharey: bool) -> tuple[Figure, Sequence[Axes]]:
+def _panels(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
     columns = min(count, 5 if count in {5, 9, 10} else 4)
     rows = -(-count // columns)
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(2.9 * columns, height * rows),
+        figsize=(2.9 * columns, height * rows + 0.9),
         layout="constrained",
         squeeze=False,
-        sharey=sharey,
+        sharey=True,
     )
     for axes in grid.flat[count:]:
         axes.set_visible(False)
@@ -67,20 +74,17 @@ def draw_kl(results: Results, env: str) -> Figure:
     Returns:
         The figure.
     """
-    figure, panels = _panels(len(results.methods), 2.4, sharey=True)
+    figure, panels = _panels(len(results.methods), 2.4)
+    multiples = [s / METHODS[m].usual for m in results.methods for s in results.step_sizes(m)]
+    key = ScalarMappable(LogNorm(min(multiples), 2 * max(multiples)), "viridis")
     for axes, method in zip(panels, results.methods, strict=True):
         step_sizes = results.step_sizes(method)
-        for color, step_size in zip(
-            plt.get_cmap("viridis")(np.linspace(0, 0.9, len(step_sizes))), step_sizes, strict=True
-        ):
+        for step_size in step_sizes:
+            color = key.to_rgba(np.array(step_size / METHODS[method].usual))
             for run in results.of(method, step_size):
+                kl = np.clip(run.kl, BOTTOM, TOP)
                 axes.plot(
-                    run.columns["steps"],
-                    np.minimum(run.kl, TOP),
-                    ".",
-                    color=color,
-                    markersize=1.5,
-                    rasterized=True,
+                    run.columns["steps"], kl, ".", color=color, markersize=1.5, rasterized=True
                 )
             if method == "trpo":
                 axes.axhline(step_size, color=color, linewidth=0.8)
@@ -89,10 +93,12 @@ def draw_kl(results: Results, env: str) -> Figure:
         axes.set(yscale="log", title=f"{method}, {step_sizes[0]:g} to {step_sizes[-1]:g}")
         axes.title.set_fontsize("medium")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    panels[0].set_ylim(1e-6, 2 * TOP)
+    panels[0].set_ylim(BOTTOM / 2, 2 * TOP)
+    figure.colorbar(key, ax=list(panels), label="step size ÷ usual", aspect=30)
     limit = METHODS["trpo"].usual
     figure.suptitle(
-        f"{env}: KL of every update; lines: TRPO's limits δ, else {limit:g}; lighter: larger step sizes; at the top: all above"
+        f"{env}: KL of every update; lines: TRPO's limits δ, else {limit:g}; "
+        "drawn at the edge: all beyond it"
     )
     figure.supylabel("KL(old ‖ new), nats")
     figure.supxlabel("environment steps")
@@ -100,7 +106,7 @@ def draw_kl(results: Results, env: str) -> Figure:
 
 
 def draw_curves(results: Results, env: str) -> Figure:
-    """Draw learning curves, at each method's best step size, and at ten times it or the largest there is below that.
+    """Draw learning curves, a panel a method: at its best step size, and at the largest.
 
     Args:
         results: the grid.
@@ -109,31 +115,27 @@ def draw_curves(results: Results, env: str) -> Figure:
     Returns:
         The figure.
     """
-    figure, both = plt.subplots(1, 2, figsize=(12, 4), layout="constrained", sharey=True)
-    for axes, factor in zip(both, (1, 10), strict=True):
-        for method in results.methods:
-            best = results.best_step_size(method)
-            step_size = max(
-                each for each in results.step_sizes(method) if each <= 1.01 * factor * best
-            )
+    figure, panels = _panels(len(results.methods), 2.5)
+    for axes, method in zip(panels, results.methods, strict=True):
+        best, largest = results.best_step_size(method), results.step_sizes(method)[-1]
+        for step_size, color in ((best, COLORS[method]), (largest, "0.35")):
             steps, returns = _curves(results.of(method, step_size))
             low, high = bootstrap_interval(returns)
-            axes.plot(
-                steps,
-                interquartile_mean(returns),
-                color=COLORS[method],
-                label=f"{method}, {step_size:g}",
-            )
-            axes.fill_between(steps, low, high, color=COLORS[method], alpha=0.15, linewidth=0)
-        axes.legend(frameon=False, fontsize="x-small")
-        axes.set(
-            xlabel="environment steps",
-            title="each at its best step size" if factor == 1 else "each at ten times that",
+            axes.plot(steps, interquartile_mean(returns), color=color)
+            axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.axhline(results.untrained, color="0.5", linewidth=0.8, linestyle=":")
+        kl = [results.settling_kl(method, size) for size in (best, largest)]
+        axes.set_title(
+            f"{method}\n{best:g} ({kl[0]:.2g} nats), grey {largest:g} ({kl[1]:.2g} nats)",
+            fontsize="small",
         )
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.spines[["top", "right"]].set_visible(False)
-    both[0].set_ylabel("return, interquartile mean over seeds")
-    figure.suptitle(env)
+    figure.supylabel("return")
+    figure.supxlabel("environment steps")
+    figure.suptitle(
+        f"{env}: each method at its best step size, and at its largest (KL of their first tenth); "
+        "interquartile means over seeds; dotted: untrained"
+    )
     return figure
 
 
@@ -148,7 +150,7 @@ def _curves(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_robustness(results: Results, env: str) -> Figure:
-    """Draw final return against step size, a panel a method, each on its own scale, all over as many decades.
+    """Draw final return against the KL that a step size amounts to, a panel a method.
 
     Args:
         results: the grid.
@@ -157,70 +159,70 @@ def draw_robustness(results: Results, env: str) -> Figure:
     Returns:
         The figure.
     """
-    figure, panels = _panels(len(results.methods), 2.5, sharey=True)
+    figure, panels = _panels(len(results.methods), 2.5)
     for axes, method in zip(panels, results.methods, strict=True):
         step_sizes = results.step_sizes(method)
-        finals = [results.finals(method, step_size) for step_size in step_sizes]  # each (seeds,)
-        intervals = [bootstrap_interval(each) for each in finals]
-        low, high, decades = results.near_best(method)
-        axes.axvspan(low, high, color=COLORS[method], alpha=0.12, linewidth=0)
-        for step_size, each in zip(step_sizes, finals, strict=True):
-            axes.semilogx([step_size] * len(each), each, ".", color="0.7", markersize=3)
-        axes.fill_between(
-            step_sizes, *zip(*intervals, strict=True), color=COLORS[method], alpha=0.3, linewidth=0
-        )
-        axes.semilogx(
-            step_sizes, results.final_means(method), "o-", color=COLORS[method], markersize=4
-        )
+        kl = np.clip([results.settling_kl(method, size) for size in step_sizes], BOTTOM, TOP)
+        for each, step_size in zip(kl, step_sizes, strict=True):
+            for run in results.of(method, step_size):
+                locked = is_locked(run.returns, results.untrained)
+                marker, color = ("x", "k") if locked else (".", "0.6")
+                final = results.judged(run).final
+                axes.plot([each], [final], marker=marker, color=color, markersize=4)
+        axes.plot(kl, results.final_means(method), "o-", color=COLORS[method], markersize=4)
         axes.axhline(results.untrained, color="0.5", linewidth=0.8, linestyle=":")
-        axes.set_title(f"{method}: {decades:.1f} decades", fontsize="medium")
-        axes.set_xlabel(METHODS[method].scale, fontsize="small")
+        locked_runs = results.locked(results.of(method))
+        axes.set(xscale="log", xlim=(BOTTOM / 2, 2 * TOP))
+        axes.set_title(
+            f"{method}: {locked_runs} of {len(results.of(method))} locked", fontsize="medium"
+        )
     figure.suptitle(
-        f"{env}: final return against step size; shaded: within 20 % of the method's best; dotted: untrained"
+        f"{env}: final return against measured KL; a point a run, crosses locked; "
+        "line: interquartile mean; dotted: untrained"
     )
     figure.supylabel("final return")
+    figure.supxlabel(
+        "KL of the first tenth of updates, median, nats (at the right edge: 1000 or more)"
+    )
     return figure
 
 
 def draw_collapse(results: Results, env: str) -> Figure | None:
-    """Draw the clearest collapse of a first-order method around the update that broke it.
+    """Draw the steepest fall of all runs that collapsed, chosen by return alone.
 
     Args:
         results: the grid.
         env: its environment.
 
     Returns:
-        The figure; `None` if no break was caught.
+        The figure; `None` if no run collapsed.
     """
-    found = results.clearest_break()
+    found = results.steepest_fall()
     if found is None:
         return None
     run, fall = found
     seen = slice(max(0, fall.index - CLOSE), fall.index + CLOSE + 1)
     updates = np.arange(1, len(run.kl) + 1)[seen]
     figure, panels = plt.subplots(4, 1, figsize=(8, 6.4), layout="constrained", sharex=True)
-    rows = {
-        "episode_return": "return",
-        "mean_kl": "KL(old ‖ new), nats",
-        "entropy": "entropy, nats",
-        "gradient_norm": "gradient norm",
+    series = {
+        "return": run.returns,
+        "KL(old ‖ new),\nnats": run.kl,
+        "entropy, nats": run.columns["entropy"],
+        "‖g‖": run.columns["gradient_norm"],
     }
-    for axes, (column, label) in zip(panels, rows.items(), strict=True):
-        axes.plot(updates, run.columns[column][seen], "o-", color=COLORS[run.method], markersize=3)
+    for axes, (label, values) in zip(panels, series.items(), strict=True):
+        axes.plot(updates, values[seen], ".-", color="tab:blue", markersize=5, linewidth=1)
+        if label == "return":  # that of the last episodes to end stands
+            axes.step(updates, last_known(values)[seen], where="post", color="tab:blue", alpha=0.4)
         axes.axvline(fall.index + 1, color="tab:red", linewidth=1)
-        axes.set_ylabel(label, fontsize="small")
+        axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
-        if column in {"mean_kl", "gradient_norm"}:
-            axes.set_yscale("log")
+    for axes in panels[[1, 3]]:
+        axes.set_yscale("log")
     panels[1].axhline(METHODS["trpo"].usual, color="0.5", linewidth=0.8, linestyle="--")
-    panels[1].annotate(
-        f"{fall.ratio:.3g} × the median before",
-        (fall.index + 1, fall.kl),
-        (8, -4),
-        textcoords="offset points",
-    )
     panels[-1].set_xlabel("update")
     figure.suptitle(
-        f"{env}: {run.method} at {run.step_size:g}, seed {run.seed}; red: the update that broke it"
+        f"{env}: {run.method} at {run.step_size:g}, seed {run.seed}, the steepest fall; "
+        f"red: where; KL leapt {fall.leap:.3g} × before it"
     )
     return figure

@@ -1,4 +1,4 @@
-"""A grid of training runs: every method at every step size with every seed, each run in a process of its own."""
+"""A grid of training runs: methods × step sizes × seeds, each run in a process of its own."""
 
 import contextlib
 import csv
@@ -87,7 +87,8 @@ class Grid:
         for name, value in mine.items():
             if held.get(name) != value:
                 raise UsageError(
-                    f"{self.out} holds a grid with {name} = {held.get(name)!r}, not {value!r}: choose another --out"
+                    f"{self.out} holds a grid with {name} = {held.get(name)!r}, not {value!r}: "
+                    "choose another --out"
                 )
         replace_file(path, (json.dumps(mine) + "\n").encode())
 
@@ -102,6 +103,20 @@ class Grid:
         """
         return run_folder(self.out / "runs", self.env, str(cell))
 
+    def options_of(self, cell: Cell) -> list[str]:
+        """Return what `trpo train` is called with, but for the run's place and seed.
+
+        Args:
+            cell: of this grid.
+
+        Returns:
+            Words.
+        """
+        method = METHODS[cell.method]
+        mine = f"{method.options} {method.step_option} {cell.step_size:g}"
+        mine += f" --total-steps {self.steps} --threads 1 --keep-checkpoints 1"
+        return [self.env, *shlex.split(self.options), *mine.split()]
+
     def words(self, cell: Cell) -> list[str]:
         """Return what `trpo train` is called with.
 
@@ -111,19 +126,8 @@ class Grid:
         Returns:
             Words.
         """
-        method = METHODS[cell.method]
-        mine = f"{method.options} {method.step_option} {cell.step_size:g} --seed {cell.seed} --total-steps {self.steps}"
-        place = ["--runs", str(self.out / "runs"), "--name", str(cell)]
-        return [
-            self.env,
-            *shlex.split(self.options),
-            *mine.split(),
-            "--threads",
-            "1",
-            "--keep-checkpoints",
-            "1",
-            *place,
-        ]
+        place = ["--runs", str(self.out / "runs"), "--name", str(cell), "--seed", str(cell.seed)]
+        return [*self.options_of(cell), *place]
 
     def finished(self, cell: Cell) -> bool:
         """Return whether a cell has run to its end.
@@ -138,7 +142,7 @@ class Grid:
 
 
 def run_cell(grid: Grid, cell: Cell) -> None:
-    """Train one cell, in a process of its own, and mark it as finished; so is one whose numbers were no longer finite.
+    """Train one cell in this process; it is finished too if its numbers were no longer finite.
 
     Args:
         grid: what all cells share.

@@ -1,4 +1,4 @@
-"""The methods that are compared: options of `trpo train`, and the one that sets how far an update goes."""
+"""The methods that are compared, as options of `trpo train`, and what sets their step size."""
 
 from dataclasses import dataclass
 

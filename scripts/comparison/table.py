@@ -1,4 +1,4 @@
-"""A grid's table, read back: its runs as arrays, judged, and what the report and the figures say of them."""
+"""A grid's table, read back: its runs as arrays, judged, and what is said of them."""
 
 import csv
 import gzip
@@ -14,18 +14,20 @@ import numpy as np
 from trpo.agents.runs.files import replace_file
 from trpo.report import Status
 from trpo.scripts.comparison.collapse import (
-    LEAP,
-    Break,
+    Fall,
     Judged,
     Outcome,
-    breaking_update,
+    find_fall,
     interquartile_mean,
+    is_locked,
     judge,
     range_near_best,
+    settling_kl,
     window_means,
 )
 
 UNTRAINED = "untrained"  # the method of the row that has R₀
+PARTED = 0.01  # relative difference of KL
 NUMBERS = ("steps", "episode_return", "mean_kl", "entropy", "gradient_norm")
 
 
@@ -181,7 +183,7 @@ class Results:
         ]
 
     def best_step_size(self, method: str) -> float:
-        """Return the step size with the largest final return; among equals, the one with the largest return all along.
+        """Return the step size with the largest final return, then with the largest all along.
 
         Args:
             method: of this grid.
@@ -199,7 +201,7 @@ class Results:
         return max(self.step_sizes(method), key=merit)
 
     def near_best(self, method: str) -> tuple[float, float, float]:
-        """Return the range of step sizes within which a method's final gain stays within 20 % of its best.
+        """Return the range of step sizes whose final gain is within 20 % of the method's best.
 
         Args:
             method: of this grid.
@@ -212,28 +214,68 @@ class Results:
         )
         return low, high, math.log10(high / low)
 
-    def breaks(self) -> Iterator[tuple[Run, Break]]:
-        """Find what broke each run that collapsed.
+    def locked(self, runs: Sequence[Run]) -> int:
+        """Count the runs that are locked.
+
+        Args:
+            runs: of this grid.
+
+        Returns:
+            How many.
+        """
+        return sum(is_locked(run.returns, self.untrained) for run in runs)
+
+    def settling_kl(self, method: str, step_size: float) -> float:
+        """Return the KL that a step size amounts to, on which unlike methods compare.
+
+        Args:
+            method: of this grid.
+            step_size: one of the method's.
+
+        Returns:
+            The median over seeds of each run's own, nats.
+        """
+        return float(np.median([settling_kl(run.kl) for run in self.of(method, step_size)]))
+
+    def falls(self) -> Iterator[tuple[Run, Fall]]:
+        """Find where each run that collapsed fell.
 
         Yields:
-            The run and the update.
+            The run and the fall.
         """
         for run in self.runs:
-            fall = breaking_update(run.returns, run.kl)
+            fall = find_fall(run.returns, run.kl)
             if fall and self.judged(run).outcome is Outcome.COLLAPSED:
                 yield run, fall
 
-    def clearest_break(self) -> tuple[Run, Break] | None:
-        """Return the first-order run that fell most at once, of those that an update of `LEAP` × the median KL broke.
+    def steepest_fall(self) -> tuple[Run, Fall] | None:
+        """Return the fall of most return, of all runs that collapsed: KL has no say in it.
 
         Returns:
-            The run and the update; `None` if there is no such run.
+            The run and the fall; `None` if none collapsed.
         """
-        caught = [
-            (run, fall)
-            for run, fall in self.breaks()
-            if run.method.startswith("vpg") and LEAP <= fall.ratio < math.inf
-        ]
         return max(
-            caught, key=lambda found: found[1].return_before - found[1].return_after, default=None
+            self.falls(),
+            key=lambda found: found[1].return_before - found[1].return_after,
+            default=None,
         )
+
+    def without_line_search(self) -> list[tuple[Run, Run, int]]:
+        """Pair each run of TRPO with the natural gradient's of the same δ and seed.
+
+        Until TRPO's line search acts the two are one run, to rounding: the same direction, scaled
+        to the same δ.
+
+        Returns:
+            TRPO's run, the natural gradient's, and the first row, from 0, in which their KL differs
+            by more than 1 %; the number of rows if it never does.
+        """
+        twins = {(run.step_size, run.seed): run for run in self.of("npg")}
+        pairs = []
+        for run in self.of("trpo"):
+            if twin := twins.get((run.step_size, run.seed)):
+                rows = min(len(run.kl), len(twin.kl))
+                apart = np.abs(run.kl[:rows] - twin.kl[:rows])
+                differ = np.flatnonzero(apart > PARTED * np.maximum(run.kl, 1e-12)[:rows])
+                pairs.append((run, twin, int(differ[0]) if len(differ) else rows))
+        return pairs

@@ -1,1 +1,1 @@
-"""The natural-gradient studies: one file a study, on the same `trpo/` functions that training uses."""
+"""The natural-gradient studies: one file each, on the `trpo/` functions that training uses."""

@@ -48,8 +48,10 @@ def study() -> Findings:
     verdict = Verdict(
         "C8",
         "F is never indefinite, the loss's Hessian is",
-        "smallest ÷ largest eigenvalue: of F ≥ −1e-12 in every spectrum, of H ≤ −1e-6 in every spectrum",
-        f"F ≥ {min(F):.0e}; H {told(H)}, negative in {sum(x <= -1e-6 for x in H)} of {len(H)}; ‖H − F‖ ÷ ‖F‖ after "
+        "smallest ÷ largest eigenvalue: of F ≥ −1e-12 in every spectrum, of H ≤ −1e-6 in every "
+        "spectrum",
+        f"F ≥ {min(F):.0e}; H {told(H)}, negative in {sum(x <= -1e-6 for x in H)} of {len(H)}; ‖H "
+        "− F‖ ÷ ‖F‖ after "
         + ", ".join(
             f"{step} steps: {told(values('H', step, 'apart'))}"
             for step in (TRAINED[0], TRAINED[-1])

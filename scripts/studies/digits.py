@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, and small classifiers of them as the models that `trpo/` works on."""
+"""scikit-learn's handwritten digits, and small classifiers of them, as models for `trpo/`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -94,7 +94,7 @@ def categorical(logits: Tensor) -> Categorical:
 
 
 def log_likelihood(distribution: Distribution, chunk: Digits) -> Tensor:
-    """Return the terms of the objective to maximise; the loss, the mean cross-entropy, is minus their mean.
+    """Return the objective's terms; the loss, the mean cross-entropy, is minus their mean.
 
     Args:
         distribution: of the labels, as the model has it.

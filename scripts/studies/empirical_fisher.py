@@ -89,8 +89,10 @@ def study() -> Findings:
     }
     verdict = Verdict(
         "C6",
-        "the author's doubt, may the data's targets stand in for the model's own, read as: they may",
-        "on each of three problems: median angle of the directions ≤ 30° early and late, loss reached ≤ 1.1 × in every seed",
+        "the author's doubt, may the data's targets stand in for the model's own, read as: they "
+        "may",
+        "on each of three problems: median angle of the directions ≤ 30° early and late, loss "
+        "reached ≤ 1.1 × in every seed",
         "; ".join(
             f"{p}: {angles[p][0]:.0f}° early, {angles[p][1]:.0f}° late, loss {told(times[p])} ×"
             for p in PROBLEMS
@@ -214,5 +216,5 @@ def _draw(rows: list[dict[str, Any]], columns: list[str]) -> Any:
         panel.set_title(
             f"handwritten digits; a point a seed, {len(SEEDS)} seeds", fontsize="medium"
         )
-        panel.legend(frameon=False, fontsize="small")
+        panel.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
     return figure

@@ -1,4 +1,4 @@
-"""C1: a step size bounds a distance between parameters; how far the *distribution* moves is another matter.
+"""C1: a step size bounds a distance between parameters; the *distribution* moves otherwise.
 
 A step d of length ‖d‖ = α moves a model by KL(π_θ ‖ π_θ+d) ≈ ½ dᵀFd = ½ α² (d̂ᵀFd̂): α fixes the
 length, F the rest. For the mean of a Gaussian F = 1/σ², so the same α is KL = α²/2σ² nats: nothing
@@ -68,8 +68,10 @@ def study() -> Findings:
     )
     verdict = Verdict(
         "C1",
-        "a fixed step bounds a Euclidean distance; the distribution may move by a tiny or a huge amount",
-        "KL of equal steps spans a factor ≥ 100 for the Gaussian, and for the network in every seed",
+        "a fixed step bounds a Euclidean distance; the distribution may move by a tiny or a huge "
+        "amount",
+        "KL of equal steps spans a factor ≥ 100 for the Gaussian, and for the network in every "
+        "seed",
         f"α = {ALPHA}: Gaussian {everything_gaussian:.3g} ×; network {told(everything_network)} ×",
         judge(everything_gaussian >= 100, min(everything_network) >= 100),
     )

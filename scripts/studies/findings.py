@@ -1,4 +1,4 @@
-"""What a study leaves: rows, a figure, and verdicts that are computed from the rows, never written by hand."""
+"""What a study leaves: rows, a figure, and verdicts that are computed from the rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.animation import Animation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -13,11 +14,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 
 Holds = Literal["holds", "holds in part", "refuted"]
-SEEDS = range(
-    5
-    # five: the range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94
-    # %
-)
+# The range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94 %.
+SEEDS = range(5)
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,14 @@ class Findings:
         shown: the table to print.
         verdicts: on the claims that the study is about.
         figure: legible alone.
+        animation: where time is part of what is shown.
     """
 
     rows: Sequence[Mapping[str, Any]]
     shown: Sequence[Mapping[str, str]]
     verdicts: Sequence[Verdict]
     figure: Figure
+    animation: Animation | None = None
 
 
 def judge(*parts: bool) -> Holds:
@@ -140,14 +140,17 @@ def publish(findings: Findings, folder: Path) -> None:
 
     Args:
         findings: of one study.
-        folder: for results.csv, verdicts.csv, figure.png, provenance.json and TensorBoard's events.
+        folder: for results.csv, verdicts.csv, figure.png, provenance.json, TensorBoard's events and
+            animation.gif if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    write_provenance(folder / "provenance.json")  # first: what follows may be files of the checkout
     write_rows(folder / "results.csv", findings.rows)
     write_rows(folder / "verdicts.csv", [vars(verdict) for verdict in findings.verdicts])
-    write_provenance(folder / "provenance.json")
     write_scalars(findings.rows, folder)
     findings.figure.savefig(folder / "figure.png")
+    if findings.animation:
+        findings.animation.save(str(folder / "animation.gif"), writer="pillow")
     print_rows(findings.shown)
     for verdict in findings.verdicts:
         print(f"\n{verdict.claim}: {verdict.says}")
@@ -156,7 +159,9 @@ def publish(findings: Findings, folder: Path) -> None:
 
 
 def write_scalars(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write every number of the rows for TensorBoard: a row's words make the tag, its `step`, else its place, the abscissa.
+    """Write every number of the rows for TensorBoard.
+
+    A row's words make the tag, its `step`, else its place, the abscissa.
 
     Args:
         rows: of results.csv.

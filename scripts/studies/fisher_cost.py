@@ -1,4 +1,4 @@
-"""C7, C8: what F costs, written out and as a product; and whether it costs less than the loss's Hessian, the author's doubt.
+"""C7, C8: what F costs, written out and as a product; and the loss's Hessian beside it.
 
 F is P × P: P² numbers to keep, and P³ operations to solve with. But F = E[JᵀMJ], so Fv is one pass
 forward and one back, and conjugate gradient needs nothing else: O(P) memory, and a few products a
@@ -74,19 +74,23 @@ def study() -> Findings:
         Verdict(
             "C7",
             "each natural step is dear, because F is P × P",
-            "a CG solve takes ≥ 3 gradients at every P and seed; and ≥ 3 × as many at the largest P as at the smallest",
-            f"CG: {told(all_dear)} gradients, {told(growth)} × as many at P = {sizes[-1]:,} as at {sizes[0]:,}; dense: "
+            "a CG solve takes ≥ 3 gradients at every P and seed; and ≥ 3 × as many at the largest "
+            "P as at the smallest",
+            f"CG: {told(all_dear)} gradients, {told(growth)} × as many at P = {sizes[-1]:,} as at "
+            f"{sizes[0]:,}; dense: "
             + ", ".join(
                 f"{told(quotient('solve with F dense', 'gradient', p))} at P = {p:,}"
                 for p in (dense[0], dense[-1])
             )
-            + f", there {told(largest)} × CG's time; F alone fills this machine's memory at P = {_fits():,}",
+            + f", there {told(largest)} × CG's time; F alone fills this machine's memory at P = "
+            f"{_fits():,}",
             judge(min(all_dear) >= 3, min(growth) >= 3),
         ),
         Verdict(
             "C8",
             "the author's doubt, is F any cheaper than the loss's Hessian, read as: it is",
-            "one product with F takes ≤ 0.8 of the time of one with H at every P: the median over seeds",
+            "one product with F takes ≤ 0.8 of the time of one with H at every P: the median over "
+            "seeds",
             f"F ÷ H = {', '.join(f'{told(values)} at P = {p:,}' for p, values in ratios.items())}",
             judge(all(median_range(values)[0] <= 0.8 for values in ratios.values())),
         ),

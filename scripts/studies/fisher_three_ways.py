@@ -1,4 +1,4 @@
-"""C4: the natural gradient is F⁻¹∇L, with F the expected outer product of the score; and F is the curvature of KL.
+"""C4: F is the expected outer product of the score, and the curvature of KL; three ways to it.
 
 Three definitions, one matrix:  E_s E_a∼π[∇log π ∇log πᵀ]  =  ∇²_θ' E_s[KL(π_θ ‖ π_θ')] at θ' = θ  =
 E_s[Jᵀ M J]. The first is statistics, the second geometry, the third what a program can multiply by.
@@ -57,8 +57,10 @@ def study() -> Findings:
     verdict = Verdict(
         "C4",
         "F is the expected outer product of ∇log p, and the curvature of KL",
-        "entries agree to 1e-10 in float64 in every seed; |½dᵀFd ÷ KL − 1| falls with ‖d‖ to the power 0.8 to 1.2, to ≤ 1 %",
-        f"entries agree to {worst:.1e}; power {told(slopes)}; at ‖d‖ = {LENGTHS[0]:.1g} off by ≤ {max(nearest):.1e}",
+        "entries agree to 1e-10 in float64 in every seed; |½dᵀFd ÷ KL − 1| falls with ‖d‖ to the "
+        "power 0.8 to 1.2, to ≤ 1 %",
+        f"entries agree to {worst:.1e}; power {told(slopes)}; at ‖d‖ = {LENGTHS[0]:.1g} off by ≤ "
+        f"{max(nearest):.1e}",
         judge(worst < 1e-10, min(slopes) > 0.8 and max(slopes) < 1.2 and max(nearest) <= 0.01),
     )
     return Findings(rows, shown, [verdict], _draw(rows, errors))

@@ -74,8 +74,10 @@ def study() -> Findings:
     verdict = Verdict(
         "C3",
         "KL(P‖Q) ≠ KL(Q‖P), yet KL measures how far apart two distributions are",
-        "far apart the directions differ by ≥ 10 % in every seed; |ratio − 1| falls as d to the power 0.9 to 1.1, to ≤ 1 %",
-        f"at d = {DISTANCES[-1]:.2g} at least {far:.3g} ×; at d = {DISTANCES[0]:.2g} |ratio − 1| ≤ {near:.2g}; "
+        "far apart the directions differ by ≥ 10 % in every seed; |ratio − 1| falls as d to the "
+        "power 0.9 to 1.1, to ≤ 1 %",
+        f"at d = {DISTANCES[-1]:.2g} at least {far:.3g} ×; at d = {DISTANCES[0]:.2g} |ratio − 1| ≤ "
+        f"{near:.2g}; "
         f"power {told(order)}. Gaussians of equal σ are the exception: equal both ways",
         judge(far >= 1.1, near <= 0.01 and min(order) > 0.9 and max(order) < 1.1),
     )

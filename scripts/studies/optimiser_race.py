@@ -2,9 +2,10 @@
 
 C7. A natural step solves (F + βI)x = ∇L: some ten products beside one gradient. It pays if it saves
 as many steps. C9. Adagrad, RMSProp and Adam divide each coordinate by the root of its squared
-gradients: a diagonal guess at curvature. If it is one, their steps lie nearer the natural direction
-than the gradient does; if they lack its coherence, they move the distribution further for the same
-gain. How far a path went is Σ √(2 KL) over its steps, its Fisher–Rao length; a sum of KL would
+gradients: a diagonal guess at curvature. If it is one, their steps gain more for the KL that they
+move, (gᵀd)² / (dᵀFd · gᵀF⁻¹g), than the gradient does; an angle would judge them by the Euclidean
+distance that is in question. If they lack its coherence, they move the distribution further for the
+same gain: how far a path went is Σ √(2 KL) over its steps, its Fisher–Rao length; a sum of KL would
 shrink with the step.
 
 Eight optimisers fit a network to handwritten digits by full batches. Each gets eight trials, and
@@ -16,6 +17,7 @@ KL and angles are measured.
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from trpo.scripts.studies.findings import (
@@ -35,6 +37,7 @@ from trpo.scripts.studies.optimisers import (
     TARGETS,
     TRIALS,
     TRUST_REGION,
+    Trial,
     first,
     race,
     thinned,
@@ -62,14 +65,16 @@ def study() -> Findings:
         return [reached[name, seed, target][key] for seed in SEEDS]
 
     shown = [
-        {"optimiser": name, "step, β": f"{chosen[name].step_size:.2g}, {chosen[name].damping:g}"}
+        {"optimiser": name, "setting": _setting(chosen[name], name)}
         | {f"steps to {target:g}": told(over_seeds(name, "step", target)) for target in TARGETS}
         | {
             f"s to {target:g}": f"{median_range(over_seeds(name, 'seconds', target))[0]:.3f}"
             for target in TARGETS[1::2]
         }
         | {
-            "KL a step": f"{median_range(r['kl'] for s in SEEDS for r in until(runs[name, s], 0.3))[0]:.1e}"
+            "KL a step": "{:.1e}".format(
+                np.median([r["kl"] for s in SEEDS for r in until(runs[name, s], 0.3)])
+            )
         }
         | {"Σ√(2KL) to 0.3": told(over_seeds(name, "length", 0.3))}
         for name in TRIALS
@@ -77,6 +82,13 @@ def study() -> Findings:
     return Findings(
         rows, shown, [_verdict_on_cost(reached), _verdict_on_curvature(runs)], _draw(runs)
     )
+
+
+def _setting(trial: Trial, name: str) -> str:
+    solve = (
+        f", β {trial.damping:g}, {trial.iterations} iterations" if name not in FIRST_ORDER else ""
+    )
+    return f"{trial.step_size:.2g}{solve}"
 
 
 def _verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
@@ -101,7 +113,8 @@ def _verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
     return Verdict(
         "C7",
         "the natural gradient needs fewer steps, but each is dearer",
-        "fewer steps than the best first-order optimiser to every target in every seed; ≥ 2 × the seconds a step",
+        "fewer steps than the best first-order optimiser to every target in every seed; ≥ 2 × the "
+        "seconds a step",
         "best first-order ÷ natural, in steps: "
         + ", ".join(f"{told(values)} × to {target:g}" for target, values in fewer.items())
         + f"; a natural step takes {told(dearer)} × the time; in seconds: "
@@ -113,7 +126,9 @@ def _verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
 def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Verdict:
     # judge C9
 
-    def median_angle(name: str, key: str) -> list[float]:
+    def over_looks(
+        name: str, key: str
+    ) -> list[float]:  # the first step is the gradient's or its signs
         return [
             median_range(r[key] for r in runs[name, seed] if r["step"] in LOOKS[1:])[0]
             for seed in SEEDS
@@ -125,11 +140,13 @@ def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> 
         ]
 
     guesses = ("momentum", "RMSProp", "Adam")
-    nearer = {
+    better = {
         name: [
-            g - s
+            s / g
             for s, g in zip(
-                median_angle(name, "step_angle"), median_angle(name, "gradient_angle"), strict=True
+                over_looks(name, "step_gain_per_kl"),
+                over_looks(name, "gradient_gain_per_kl"),
+                strict=True,
             )
         ]
         for name in guesses
@@ -141,16 +158,24 @@ def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> 
     }
     return Verdict(
         "C9",
-        "momentum, RMSProp and Adam approximate curvature, without the natural gradient's coherence",
-        "for each: its step is nearer the natural direction than the gradient at the same θ, in every seed (curvature); "
-        "its Fisher–Rao path to a loss of 0.3 is longer than the shorter natural one, in every seed (no coherence)",
+        "momentum, RMSProp and Adam approximate curvature, without the natural gradient's "
+        "coherence",
+        "for each: its step gains more per KL than the gradient at the same θ, in every seed "
+        "(curvature); "
+        "its Fisher–Rao path to a loss of 0.3 is longer than the shorter natural one, in every "
+        "seed (no coherence)",
         "; ".join(
-            f"{name}: step at {told(median_angle(name, 'step_angle'))}°, {told(nearer[name])}° nearer than the gradient, path "
-            f"{told(further[name])} × as long"
+            f"{name}: gain per KL {told(over_looks(name, 'step_gain_per_kl'))} of the natural "
+            "direction's, "
+            f"{told(better[name])} × the gradient's "
+            f"{told(over_looks(name, 'gradient_gain_per_kl'))}; path "
+            f"{told(further[name])} × as long; angle {told(over_looks(name, 'step_angle'))}°, the "
+            "gradient's "
+            f"{told(over_looks(name, 'gradient_angle'))}°"
             for name in guesses
         ),
         judge(
-            *(min(nearer[name]) > 0 for name in guesses),
+            *(min(better[name]) > 1 for name in guesses),
             *(min(further[name]) > 1 for name in guesses),
         ),
     )
@@ -177,7 +202,7 @@ def _draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
         band(
             axes[4],
             seen,
-            [[row["step_angle"] for row in run if row["step"] in LOOKS] for run in mine],
+            [[row["step_gain_per_kl"] for row in run if row["step"] in LOOKS] for run in mine],
             name,
             **style,
         )
@@ -195,7 +220,7 @@ def _draw(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> Any:
     axes[1].set_xlim(left=2e-3)
     axes[2].set_xscale("linear")
     axes[3].set_ylabel("KL(old ‖ new) of the step, nats")
-    axes[4].set(ylabel="step to natural direction, degrees", yscale="linear")
+    axes[4].set(ylabel="gain² per KL of the step ÷ the natural direction's", yscale="linear")
     axes[0].set_title(
         f"digits, full batch; median and range, {len(SEEDS)} seeds", fontsize="medium"
     )

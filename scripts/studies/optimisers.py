@@ -1,9 +1,10 @@
-"""The optimisers of the race, five of torch.optim and three that solve with curvature; how they are tuned, run and timed."""
+"""The race's optimisers, five of torch.optim and three that solve with curvature."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_from_here
 from trpo.model import Model, surrogate_gradient
-from trpo.parameters import assign, flatten, unflatten
+from trpo.parameters import assign, flatten
 from trpo.reference import hessian_vector_product
 from trpo.scripts.studies.digits import Digits, choose, load_digits, log_likelihood, make_classifier
 from trpo.trust_region import TrustRegionConfig, natural_direction, trust_region_step
@@ -33,6 +34,7 @@ BUDGET, SOLVE = 480, 12  # gradients a run may cost; what a step with a solve co
 TARGETS = (1.0, 0.3, 0.1, 0.03)  # losses, nats
 LOOKS = (1, 2, 4, 8, 16, 32, 128, 480)  # steps at which angles are measured
 TUNING_SEEDS = (100, 101)
+MEASURES = ("step_angle", "gradient_angle", "step_gain_per_kl", "gradient_gain_per_kl")
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,22 @@ class Trial:
     Args:
         step_size: the learning rate; δ in nats for the trust region.
         damping: β of those that solve with A + βI.
+        iterations: of conjugate gradient at most.
     """
 
     step_size: float
     damping: float = 0.0
+    iterations: int = 10
 
 
 def _decades(top: float) -> list[Trial]:
     return [Trial(top * 10 ** (-number / 2)) for number in range(8)]
 
 
-def _with_damping(step_sizes: Sequence[float], dampings: Sequence[float]) -> list[Trial]:
-    return [Trial(step_size, damping) for step_size in step_sizes for damping in dampings]
+def _solving(
+    step_sizes: Sequence[float], dampings: Sequence[float], iterations: Sequence[int] = (10, 5)
+) -> list[Trial]:
+    return [Trial(*trial) for trial in product(step_sizes, dampings, iterations)]
 
 
 TRIALS = {  # eight each
@@ -62,9 +68,9 @@ TRIALS = {  # eight each
     "Adagrad": _decades(1.0),
     "RMSProp": _decades(0.1),
     "Adam": _decades(0.3),
-    NEWTON: _with_damping((1.0, 0.5, 0.2, 0.1), (1e-1, 1e-2)),
-    NATURAL: _with_damping((1.0, 0.5, 0.2, 0.1), (1e-2, 1e-3)),
-    TRUST_REGION: _with_damping((1.0, 0.3, 0.1, 0.03), (1e-2, 1e-3)),
+    NEWTON: _solving((0.5, 0.2), (1e-1, 1e-2)),
+    NATURAL: _solving((1.0, 0.5), (1e-2, 1e-3)),
+    TRUST_REGION: _solving((1.0, 0.3), (1e-2, 1e-3)),
 }
 
 
@@ -81,25 +87,23 @@ def make_step(name: str, trial: Trial, model: Model, digits: Digits) -> Step:
         A function that takes a step, and returns the loss before it.
     """
     if name == TRUST_REGION:
-        config = TrustRegionConfig(max_kl=trial.step_size, damping=trial.damping)
+        config = TrustRegionConfig(trial.step_size, trial.damping, trial.iterations)
         return lambda: -trust_region_step(model, log_likelihood, [digits], config).surrogate_before
     if name in FIRST_ORDER:
         optimiser = FIRST_ORDER[name](list(model.parameters), trial.step_size)
 
         def first_order_step() -> float:
-            value, g = surrogate_gradient(model, log_likelihood, [digits])
-            for parameter, piece in zip(
-                model.parameters, unflatten(-g, model.parameters), strict=True
-            ):
-                parameter.grad = piece
+            loss = -log_likelihood(model.distribution(digits), digits).mean()
+            optimiser.zero_grad()
+            loss.backward()
             optimiser.step()
-            return -value
+            return loss.item()
 
         return first_order_step
 
     def solving_step() -> float:
         value, g = surrogate_gradient(model, log_likelihood, [digits])
-        direction = curved_direction(name, model, digits, g, trial.damping)
+        direction = curved_direction(name, model, digits, g, trial.damping, trial.iterations)
         assign(model.parameters, flatten(model.parameters).detach() + trial.step_size * direction)
         return -value
 
@@ -124,9 +128,9 @@ def curved_direction(
         algorithm 7.1).
     """
     if name == NEWTON:
-        product = hessian_vector_product(model, log_likelihood, [digits])
+        Hv = hessian_vector_product(model, log_likelihood, [digits])
         # the loss is −L
-        solution = conjugate_gradient(lambda v: -product(v), g, iterations, damping=damping)
+        solution = conjugate_gradient(lambda v: -Hv(v), g, iterations, damping=damping)
     else:
         solution = natural_direction(model, g, [digits], damping, iterations)
     return solution.x if solution.iterations else g
@@ -187,8 +191,8 @@ def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
         seed: of the network and the digits.
 
     Returns:
-        A row a step: the loss after it, the seconds so far, its KL, and at some its angle to the
-            natural direction.
+        A row a step: the loss after it, the processor's seconds so far, its KL, and at some what
+            curvature says of it.
     """
     model, digits = problem(seed)
     step, seconds, length = make_step(name, trial, model, digits), 0.0, 0.0
@@ -198,10 +202,9 @@ def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
             measure_from_here(model, log_likelihood, [digits]),
             flatten(model.parameters).detach(),
         )
-        g, x = look(model, digits) if number in LOOKS else (None, None)
-        start = time.perf_counter()
+        start = time.process_time()  # one thread: another process's share is not counted
         step()
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         seen = measure()
         length += math.sqrt(2 * max(seen.mean_kl, 0.0))
         row = {
@@ -213,8 +216,8 @@ def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
             "kl": seen.mean_kl,
         }
         d = flatten(model.parameters).detach() - theta
-        angles = {"length": length, "step_angle": angle(d, x), "gradient_angle": angle(g, x)}
-        rows.append(row | angles)
+        looks = compare_step(model, digits, theta, d) if number in LOOKS else {}
+        rows.append(row | {"length": length} | dict.fromkeys(MEASURES, math.nan) | looks)
     return rows
 
 
@@ -250,7 +253,7 @@ def first(run: list[dict[str, Any]], target: float) -> dict[str, float]:
 
 
 def thinned(run: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a run to keep: the first forty steps, every twentieth, and those that reach a target.
+    """Return the rows to keep: the first forty, every twentieth, those that reach a target.
 
     Args:
         run: rows of one run.
@@ -264,35 +267,89 @@ def thinned(run: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def look(model: Model, digits: Digits) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradient and the natural direction here.
+@dataclass(frozen=True)
+class Look:
+    """What curvature says at a θ.
+
+    Args:
+        g: (P,), ∇L.
+        x: (P,), (F + βI)x = g by 50 iterations, with β = 10⁻³ gᵀFg / gᵀg.
+        metric: v ↦ (F + βI)v.
+    """
+
+    g: Tensor
+    x: Tensor
+    metric: Callable[[Tensor], Tensor]
+
+    def gain_per_kl(self, d: Tensor) -> float:
+        """Return what a direction gains for the KL that it moves, as a part of the best's.
+
+        (gᵀd)² / (dᵀFd · gᵀF⁻¹g), whatever d's length: gain² per KL of the linear and the quadratic
+        model; 1 for the natural direction, by Cauchy and Schwarz.
+
+        Args:
+            d: (P,).
+
+        Returns:
+            In [0, 1], but for what conjugate gradient leaves; 0 if d leads down.
+        """
+        gain = max((self.g @ d).item(), 0.0)
+        return gain**2 / ((d @ self.metric(d)).item() * (self.g @ self.x).item())
+
+
+def look(model: Model, digits: Digits) -> Look:
+    """Return what curvature says here.
 
     Args:
         model: at θ.
         digits: the data.
 
     Returns:
-        g and x, (F + βI)x = g by 50 iterations, with β = 10⁻³ gᵀFg / gᵀg.
+        Gradient, natural direction and metric; a fixed β would hide F once it has shrunk below.
     """
     _, g = surrogate_gradient(model, log_likelihood, [digits])
-    along = (
-        g @ fisher_vector_product(model, [digits])(g) / (g @ g)
-    ).item()  # a fixed β would hide F once it has shrunk below
-    return g, curved_direction(NATURAL, model, digits, g, 1e-3 * along, iterations=50)
+    Fv = fisher_vector_product(model, [digits])
+    damping = 1e-3 * (g @ Fv(g) / (g @ g)).item()
+    x = curved_direction(NATURAL, model, digits, g, damping, iterations=50)
+    return Look(g, x, lambda v: Fv(v) + damping * v)
 
 
-def angle(one: torch.Tensor | None, other: torch.Tensor | None) -> float:
+def compare_step(model: Model, digits: Digits, theta: Tensor, d: Tensor) -> dict[str, float]:
+    """Set a step beside the gradient and the natural direction where it began.
+
+    Args:
+        model: at θ + d, and left there.
+        digits: the data.
+        theta: (P,), θ.
+        d: (P,).
+
+    Returns:
+        `MEASURES`; none if the step is zero.
+    """
+    if not d.any():
+        return {}
+    assign(model.parameters, theta)
+    seen = look(model, digits)
+    measures = (
+        angle(d, seen.x),
+        angle(seen.g, seen.x),
+        seen.gain_per_kl(d),
+        seen.gain_per_kl(seen.g),
+    )
+    assign(model.parameters, theta + d)
+    return dict(zip(MEASURES, measures, strict=True))
+
+
+def angle(one: torch.Tensor, other: torch.Tensor) -> float:
     """Return the angle between two directions.
 
     Args:
-        one: a direction, if there is one.
-        other: another, if there is one.
+        one: a direction.
+        other: another.
 
     Returns:
-        Degrees; NaN where one is missing or zero.
+        Degrees.
     """
-    if one is None or other is None:
-        return math.nan
     return torch.rad2deg(
         torch.arccos((one @ other / one.norm() / other.norm()).clamp(-1, 1))
     ).item()

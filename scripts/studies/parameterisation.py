@@ -1,4 +1,4 @@
-"""C2: the distance between two distributions does not depend on how they are written down; that of their parameters does.
+"""C2: how two distributions are written down sets their parameters' distance, not their own.
 
 A Gaussian may be written by its mean and its log-deviation, its variance or its precision. KL sees
 the distribution alone, so it is the same for all three. The gradient is not: under θ = φ(ψ) it
@@ -69,10 +69,13 @@ def study() -> Findings:
     }
     verdict = Verdict(
         "C2",
-        "distance between distributions does not depend on the parameterisation; distance between parameters does",
-        "KL agrees to 1e-10 where Euclidean distance spans ≥ 10 ×; with steps 16 times smaller the natural path's gap shrinks "
+        "distance between distributions does not depend on the parameterisation; distance between "
+        "parameters does",
+        "KL agrees to 1e-10 where Euclidean distance spans ≥ 10 ×; with steps 16 times smaller the "
+        "natural path's gap shrinks "
         "≥ 100 × in every seed, the others' ≤ 2 ×",
-        f"KL agrees to {kl_spread - 1:.0e}, Euclidean distance spans {euclidean_spread:.3g} ×; the gap shrinks "
+        f"KL agrees to {kl_spread - 1:.0e}, Euclidean distance spans {euclidean_spread:.3g} ×; the "
+        "gap shrinks "
         + ", ".join(f"{told(values)} × for {method}" for method, values in shrinks.items()),
         judge(
             kl_spread < 1 + 1e-10 and euclidean_spread >= 10,

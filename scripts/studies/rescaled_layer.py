@@ -1,4 +1,4 @@
-"""C2 in a network: rescale one layer's weights, and gradient descent learns another function; the natural gradient does not.
+"""C2 in a network: with one layer rescaled, gradient descent learns another function.
 
 W₁ = c·W₁′ is the same network written otherwise. In W₁′ the gradient is c times as long, so a
 gradient step moves W₁ by c² times as much; a step of Adam, which at first keeps signs alone, by c
@@ -91,9 +91,12 @@ def study() -> Findings:
     free = [damping for damping in DAMPINGS if max(damped[damping]) <= 0.01]
     verdict = Verdict(
         "C2",
-        "the natural gradient does not depend on how the network is written; gradient descent and Adam do",
-        "undamped, KL between the networks ≤ 1 % of the KL moved in every seed at every h; the others' ≥ 1 % at every h",
-        f"natural gradient ≤ {max(natural):.1e}; gradient descent and Adam ≥ {min(others):.2g}. Damping breaks it: "
+        "the natural gradient does not depend on how the network is written; gradient descent and "
+        "Adam do",
+        "undamped, KL between the networks ≤ 1 % of the KL moved in every seed at every h; the "
+        "others' ≥ 1 % at every h",
+        f"natural gradient ≤ {max(natural):.1e}; gradient descent and Adam ≥ {min(others):.2g}. "
+        "Damping breaks it: "
         + ", ".join(f"β = {b:g}: {median_range(damped[b])[0]:.1e}" for b in DAMPINGS)
         + f"; ≤ 1 % up to β = {max(free, default=0):g}",
         judge(max(natural) <= 0.01, min(others) >= 0.01),

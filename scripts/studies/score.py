@@ -1,4 +1,4 @@
-"""C5: two gradients are involved. The loss's needs true targets; the log-likelihood's is taken under the model's *own* answers.
+"""C5: two gradients: the loss's needs true targets, the score is under the model's *own*.
 
 The score is ∇_θ log π(a|s). Under the model's own a ∼ π its mean is Σ_a π ∇log π = Σ_a ∇π = ∇1 = 0,
 whatever θ is: no step raises the likelihood of everything. Its covariance is F: how far the score
@@ -61,9 +61,12 @@ def study() -> Findings:
     )
     verdict = Verdict(
         "C5",
-        "the score's mean under the model is 0 and its variance is F; the loss's gradient is another one",
-        "exact mean ≤ 1e-12 and covariance = F to 1e-10 in every seed; the loss's gradient ≥ 1e6 times the mean score",
-        f"‖mean score‖ ≤ {max(mean):.1e}, covariance = F to {max(covariance):.1e}, ‖∇loss‖ ≥ {min(loss):.2g}; "
+        "the score's mean under the model is 0 and its variance is F; the loss's gradient is "
+        "another one",
+        "exact mean ≤ 1e-12 and covariance = F to 1e-10 in every seed; the loss's gradient ≥ 1e6 "
+        "times the mean score",
+        f"‖mean score‖ ≤ {max(mean):.1e}, covariance = F to {max(covariance):.1e}, ‖∇loss‖ ≥ "
+        f"{min(loss):.2g}; "
         f"from draws of the model the mean falls with their number to the power {told(slopes)}",
         judge(max(mean) <= 1e-12, max(covariance) < 1e-10, min(loss) >= 1e6 * max(mean)),
     )

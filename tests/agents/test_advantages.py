@@ -1,4 +1,4 @@
-"""GAE against a plain loop that knows episodes, against identities, and against numbers worked out by hand."""
+"""GAE against a plain loop over episodes, identities, and numbers worked out by hand."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ GAMMA = 0.9
 
 
 def rollout(steps=60, envs=4, seed=0):
-    """Random episodes under NEXT_STEP: whatever ends at t is followed by a reset step, full of numbers that mean nothing."""
+    """Random episodes under NEXT_STEP: after each end a reset step, whose numbers mean nothing."""
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand(steps, envs, generator=generator)
     done_before = torch.zeros(envs, dtype=torch.bool)
@@ -78,7 +78,7 @@ def test_lambda_1_is_the_discounted_return_minus_the_value():
 
 
 def test_by_hand():
-    """Two steps, γ = 0.5, λ = 0.5, V = 1, 2, 4: terminated, truncated, and cut off by the rollout's end."""
+    """Two steps, γ = λ = 0.5, V = 1, 2, 4: terminated, truncated, cut off by the rollout's end."""
     rewards, values = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [2.0], [4.0]])
     no, end = torch.tensor([[False], [False]]), torch.tensor([[False], [True]])
     # δ₀ = 1 + 0.5·2 − 1 = 1; δ₁ = 3 − 2 = 1 if terminated, else 3 + 0.5·4 − 2 = 3

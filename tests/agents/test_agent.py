@@ -1,12 +1,12 @@
-"""An agent acts: on one observation or many, in the action space, as the policy in training does."""
+"""An agent acts on one observation or many, in the action space, as the policy in training."""
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-import tests.worlds
-from tests.agents.test_trainer import make_trainer
+import tests.environments
+from tests.helpers import make_trainer
 from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.encoders import Encoder, FlatEncoder
 from trpo.agents.normalization import NormalizationConfig
@@ -24,10 +24,10 @@ def make_agent(observations: gym.Space, actions: gym.Space, seed: int = 0) -> Ag
     return Agent(AgentConfig(observations, actions, *NETWORKS), Randomness(seed))
 
 
-@pytest.mark.parametrize("name", tests.worlds.SPACES)
+@pytest.mark.parametrize("name", tests.environments.SPACES)
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_actions_are_in_the_space_for_one_observation_and_for_many(name, deterministic):
-    observations, actions = tests.worlds.SPACES[name]
+    observations, actions = tests.environments.SPACES[name]
     agent = make_agent(observations, actions)
     observations.seed(0)
     samples = [observations.sample() for _ in range(5)]
@@ -96,10 +96,10 @@ def test_values_do_not_depend_on_how_many_are_looked_at_together():
     torch.testing.assert_close(whole, cut)
 
 
-@pytest.mark.parametrize("name", [*tests.worlds.SPACES, "camera"])
+@pytest.mark.parametrize("name", [*tests.environments.SPACES, "camera"])
 def test_a_saved_agent_acts_without_an_environment(name, tmp_path):
     camera = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
-    spaces = tests.worlds.SPACES.get(name, (camera, gym.spaces.Discrete(3)))
+    spaces = tests.environments.SPACES.get(name, (camera, gym.spaces.Discrete(3)))
     make_encoder = Brightness if name == "camera" else FlatEncoder
     agent = Agent(AgentConfig(*spaces, *NETWORKS), Randomness(0), make_encoder)
     agent.save(tmp_path / "agent.safetensors")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.agents.test_trainer import make_trainer, run
+from tests.helpers import make_trainer, run
 from trpo.agents.batching import make_batch
 
 

@@ -1,4 +1,4 @@
-"""What is learned is kept: a perfected policy sees nearly identical states, and advantages that are all noise."""
+"""What is learned is kept, where states are nearly identical and advantages are all noise."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_solved_pendulum_stays_solved(seed):
-    """150,000 steps, solved in a third of them; with steps of a full δ at every update it is lost again."""
+    """Solved in a third of the steps; with a full δ at every update it is lost again."""
     learner = LearnerConfig()
     learner = replace(learner, trainer=replace(learner.trainer, total_steps=150_000, seed=seed))
     trainer = Trainer(

@@ -7,8 +7,8 @@ import pytest
 import torch
 from gymnasium.vector import VectorEnv
 
-import tests.worlds
-from tests.agents.test_trainer import make_trainer, parameters, run, untimed
+import tests.environments
+from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.normalization import RunningMoments
 from trpo.agents.rollout import BrokenEnvironmentError, Collector
 from trpo.agents.trainer import TrainingError
@@ -40,7 +40,7 @@ def test_ctrl_c_in_an_environment_stays_ctrl_c(monkeypatch):
         raise KeyboardInterrupt
 
     trainer = make_trainer("TestWorthless-v0", "gymnasium")
-    monkeypatch.setattr(tests.worlds.Worlds, "step", interrupted)
+    monkeypatch.setattr(tests.environments.RandomEnvironment, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(trainer, 1)
 
@@ -63,7 +63,7 @@ def test_what_a_process_shares_is_seeded_too(engine):
     def trained():
         random.seed()
         np.random.seed()  # noqa: NPY002
-        trainer = make_trainer("TestWorldly-v0", engine)
+        trainer = make_trainer("TestSharedGenerators-v0", engine)
         records = [untimed(record) for record in run(trainer, 3)]
         trainer.close()
         return records, parameters(trainer)
@@ -75,7 +75,7 @@ def test_what_a_process_shares_is_seeded_too(engine):
 
 def test_environments_in_processes_of_their_own_differ():
     config = EnvironmentConfig("gymnasium-async", num_envs=2)
-    env = make_vector_env("TestWorldly-v0", config, seed=3)
+    env = make_vector_env("TestSharedGenerators-v0", config, seed=3)
     observations, _ = env.reset(seed=3)
     env.close()
     assert (observations[0] != observations[1]).all()

@@ -1,9 +1,9 @@
-"""The network's Jacobian by hand against autograd's, in float64: every nonlinearity and depth, one output and several."""
+"""The network's Jacobian by hand against autograd's, in float64, for every shape of network."""
 
 import pytest
 import torch
 
-from tests.conftest import HIDDEN, OBSERVATION_SIZE
+from tests.helpers import HIDDEN, OBSERVATION_SIZE
 from trpo.agents.networks import ACTIVATIONS, Tanh, mlp
 from trpo.linearization import jacobian, linearize
 

@@ -28,9 +28,8 @@ def test_moments_merged_batch_by_batch_are_those_of_the_whole():
 def test_observations_are_normalised_and_clipped():
     normalizer = ObservationNormalizer(2, clip=3.0)
     raw = torch.randn(500, 2) * 7 + 100
-    assert torch.equal(
-        ObservationNormalizer(2, clip=1e9)(raw), raw
-    )  # the identity until the first update
+    # the identity until the first update
+    assert torch.equal(ObservationNormalizer(2, clip=1e9)(raw), raw)
     normalizer.update(raw)
     normal = normalizer(raw)
     assert torch.allclose(normal.mean(0), torch.zeros(2), atol=1e-2)

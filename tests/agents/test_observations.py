@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-import tests.worlds
+import tests.environments
 from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import allocate, leaves, map_leaves, select
 from trpo.validation import ConfigError
 
 RAW = NormalizationConfig(observations=False)
-SPACES = {name: observations for name, (observations, _) in tests.worlds.SPACES.items()} | {
+SPACES = {name: observations for name, (observations, _) in tests.environments.SPACES.items()} | {
     "shifted": gym.spaces.Discrete(5, start=-2),
     "bytes": gym.spaces.Box(0, 255, (4,), np.uint8),
     "nested": gym.spaces.Dict({

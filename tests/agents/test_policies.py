@@ -4,7 +4,7 @@ import gymnasium as gym
 import pytest
 import torch
 
-from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem
 from trpo.agents.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.validation import ConfigError

@@ -44,7 +44,7 @@ def collect(
     ],
 )
 def test_gymnasium_rollout_equals_plain_environments(env_id, engine):
-    """Observations, rewards, ends, final observations, masks and returns, two rollouts long, by a loop that knows episodes."""
+    """All that two rollouts hold, against a plain loop that knows episodes."""
     rollouts = list(collect(env_id, engine))
     finished = []
     for n in range(ENVS):
@@ -145,6 +145,6 @@ def test_a_rollout_in_two_groups_equals_one_in_one():
 
 
 def test_actions_are_stored_as_sampled_not_as_clipped():
-    """With a deviation of √e many actions leave [-1, 1]; the plain loop above shows they arrive clipped."""
+    """With a deviation of √e many leave [-1, 1]; the plain loop above shows they arrive clipped."""
     ((rollout, *_),) = collect("Pendulum-v1", "gymnasium", rollouts=1, initial_log_std=0.5)
     assert (rollout.actions.abs() > 1).float().mean() > 0.1

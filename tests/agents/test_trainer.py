@@ -1,13 +1,13 @@
-"""The loop: reproducible, resumable at its boundaries, honest in its metrics, and learning."""
+"""The loop: reproducible, resumable at its resume points, honest in its metrics, and learning."""
 
 import copy
-from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 
-import tests.worlds  # noqa: F401 registers environments
+import tests.environments  # noqa: F401 registers environments
+from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.config import LearnerConfig, TrainerConfig
 from trpo.agents.encoders import Encoder
 from trpo.agents.metrics import METRICS
@@ -23,38 +23,6 @@ from trpo.report import Status
 from trpo.validation import ConfigError
 
 
-def make_trainer(
-    env_id="CartPole-v1", engine="auto", step_timeout=0.0, threads=1, **changes
-) -> Trainer:
-    loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
-    learner = LearnerConfig(
-        trainer=replace(loop, **changes.pop("trainer", {})),
-        policy=changes.pop("policy", PolicyConfig(hidden=(16,))),
-        value=ValueConfig(hidden=(16,), **changes.pop("value", {})),
-        **changes,
-    )
-    config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout)
-    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads), learner)
-
-
-def run(trainer: Trainer, updates: int):
-    records = trainer.updates()
-    return [next(records) for _ in range(updates)]
-
-
-def parameters(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([tensor.double().reshape(-1) for tensor in trainer.agent.tensors().values()])
-
-
-def untimed(record):
-    return (
-        record.update,
-        record.steps,
-        record.status,
-        {k: v for k, v in record.metrics.items() if not k.startswith("time/")},
-    )
-
-
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 @pytest.mark.parametrize("engine", ["envpool", "gymnasium"])
 def test_same_seed_same_run_bit_for_bit(env_id, engine):
@@ -67,9 +35,8 @@ def test_same_seed_same_run_bit_for_bit(env_id, engine):
 
 def test_same_seed_same_run_with_environments_in_two_groups():
     one, other = (make_trainer("Hopper-v5", threads=2) for _ in range(2))
-    assert list(map(untimed, run(one, 3))) == list(
-        map(untimed, run(other, 3))
-    )  # the third after fresh environments
+    # the third update begins with fresh environments
+    assert list(map(untimed, run(one, 3))) == list(map(untimed, run(other, 3)))
     assert torch.equal(parameters(one), parameters(other))
     assert len(one.environments.env.groups) == 2
 
@@ -86,7 +53,7 @@ LEARNERS = {
 
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_a_run_continued_at_a_boundary_equals_one_never_stopped(env_id, learner):
+def test_a_run_continued_at_a_resume_point_equals_one_never_stopped(env_id, learner):
     whole = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
     expected = run(whole, 5)
     first = make_trainer(env_id, **copy.deepcopy(LEARNERS[learner]))
@@ -134,9 +101,8 @@ def test_reset_steps_are_no_environment_steps():
 def test_reported_returns_are_raw():
     trainer = make_trainer("Pendulum-v1", trainer={"batch_size": 2048})
     record = run(trainer, 2)[-1]
-    assert (
-        record.metrics["episode/return"] < -500
-    )  # Pendulum's own scale; scaled rewards would be near -10
+    # Pendulum's own scale; scaled rewards would be near -10
+    assert record.metrics["episode/return"] < -500
 
 
 def test_statistics_are_frozen_while_a_batch_is_collected_and_used():

@@ -1,4 +1,4 @@
-"""The update rules: each against a plain version of itself in float64, and all by the same measurement."""
+"""Each update rule against a plain version of itself in float64; all by one measurement."""
 
 import copy
 import math
@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from tests.conftest import flat_parameters
-from tests.test_layering import HOME
+from tests.helpers import HOME, flat_parameters
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
 from trpo.agents.npg import Npg, NpgConfig
@@ -22,7 +21,7 @@ from trpo.reference import dense_fisher
 from trpo.report import Status
 
 ALGORITHMS = get_args(Algorithm)
-CHUNK = 17  # so that the batch of 40 comes in three
+MICROBATCH = 17  # so that the batch of 40 comes in three
 
 
 def generator():
@@ -77,7 +76,7 @@ def test_what_is_reported_is_what_happened(problem, algorithm):
 def test_the_policy_gradient_is_that_of_the_plain_loss(problem, optimizer):
     twin = copy.deepcopy(problem.policy)
     plain = OPTIMIZERS[optimizer](list(twin.parameters()), 0.05)
-    rule = Vpg(problem.policy, VpgConfig(optimizer, learning_rate=0.05), CHUNK)
+    rule = Vpg(problem.policy, VpgConfig(optimizer, learning_rate=0.05), MICROBATCH)
     for _ in range(3):  # so that moments matter
         rule(problem.batch, generator())
         distribution = twin.distribution(twin.network(problem.batch.observations))
@@ -90,7 +89,7 @@ def test_the_policy_gradient_is_that_of_the_plain_loss(problem, optimizer):
 
 
 def test_the_first_step_of_all_is_along_one_gradient(problem):
-    """At θ_old the ratio is 1: policy gradient, surrogate and clipped surrogate have the same gradient."""
+    """At θ_old the ratio is 1: the three surrogates have the same gradient."""
     policy, batch = problem.policy, problem.batch
     distribution = policy.distribution(policy.network(batch.observations))
     g = gradient((distribution.log_prob(batch.actions) * batch.advantages).mean(), policy)
@@ -110,7 +109,7 @@ def test_the_natural_step_solves_with_the_dense_fisher(problem, scaling):
     x = torch.linalg.solve(A, g)
     alpha = math.sqrt(2 * 0.01 / (x @ A @ x)) if scaling == "kl" else 0.3
     report = Npg(
-        policy, NpgConfig(scaling, target_kl=0.01, step_size=0.3, cg_iterations=300), CHUNK
+        policy, NpgConfig(scaling, target_kl=0.01, step_size=0.3, cg_iterations=300), MICROBATCH
     )(batch, generator())
     torch.testing.assert_close(flat_parameters(policy) - theta_old, alpha * x, rtol=1e-3, atol=3e-6)
     assert report.curvature == pytest.approx(
@@ -120,9 +119,9 @@ def test_the_natural_step_solves_with_the_dense_fisher(problem, scaling):
 
 def test_trpo_is_the_natural_step_with_its_length_checked(problem):
     twin = copy.deepcopy(problem.policy)
-    report = Trpo(problem.policy, TrpoConfig(max_kl=0.01), CHUNK)(problem.batch, generator())
+    report = Trpo(problem.policy, TrpoConfig(max_kl=0.01), MICROBATCH)(problem.batch, generator())
     theta_old = flat_parameters(twin)
-    Npg(twin, NpgConfig(target_kl=0.01), CHUNK)(problem.batch, generator())
+    Npg(twin, NpgConfig(target_kl=0.01), MICROBATCH)(problem.batch, generator())
     natural, checked = (
         flat_parameters(twin) - theta_old,
         flat_parameters(problem.policy) - theta_old,
@@ -131,10 +130,10 @@ def test_trpo_is_the_natural_step_with_its_length_checked(problem):
 
 
 def test_trpo_remembers_the_states_of_updates_before(problem):
-    """After a first batch the step is that of the dense Fisher matrix over the second's states and a share of the first's."""
+    """The second step is that of a dense F over its states and a share of the first's."""
     config = TrpoConfig(memory=4, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
     policy, batch = problem.policy, problem.batch
-    rule = Trpo(policy, config, CHUNK)
+    rule = Trpo(policy, config, MICROBATCH)
     rule(batch, generator())
     ((remembered,),) = rule.remembered
     assert len(remembered) == 5
@@ -162,7 +161,7 @@ def test_ppo_is_adam_on_the_clipped_surrogate_sample_by_sample(problem_of, actio
     problem = problem_of(action_space, (6,))
     batch, twin = problem.batch, copy.deepcopy(problem.policy)
     config = PpoConfig(learning_rate=0.03, epochs=3, minibatch_size=16, max_gradient_norm=0.05)
-    Ppo(problem.policy, config, CHUNK)(batch, generator())
+    Ppo(problem.policy, config, MICROBATCH)(batch, generator())
 
     adam, shuffles, clipped = torch.optim.Adam(twin.parameters(), 0.03, eps=1e-5), generator(), 0
     for _ in range(3):
@@ -214,7 +213,7 @@ def test_a_step_out_of_the_numbers_is_put_back(problem_of, action_space, rule):
         VpgConfig("sgd", learning_rate=1e308) if rule is Vpg else PpoConfig(learning_rate=1e308)
     )
     problem.batch.advantages.mul_(1e3)
-    report = rule(problem.policy, config, CHUNK)(problem.batch, generator())
+    report = rule(problem.policy, config, MICROBATCH)(problem.batch, generator())
     assert report.status is Status.NON_FINITE
     assert report.mean_kl == 0.0
     assert torch.equal(flat_parameters(problem.policy), before)
@@ -279,7 +278,7 @@ def test_the_natural_gradient_of_nothing_is_no_step(problem, config):
     before = flat_parameters(problem.policy)
     problem.batch.advantages.zero_()
     assert (
-        Npg(problem.policy, config, CHUNK)(problem.batch, generator()).status
+        Npg(problem.policy, config, MICROBATCH)(problem.batch, generator()).status
         is Status.ZERO_GRADIENT
     )
     assert torch.equal(flat_parameters(problem.policy), before)

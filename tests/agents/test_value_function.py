@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem
 from trpo.agents.encoders import flat_features
 from trpo.agents.metrics import METRICS
 from trpo.agents.value_fit import make_fit
@@ -144,7 +144,7 @@ def test_a_step_changes_v_no_further_than_its_trust_region(max_change):
 
 
 def test_one_fall_among_nearly_identical_states_says_little_of_others():
-    """V has learned a function; then comes a batch of one state, but for one episode that drifts off and ends."""
+    """V has learned a function; then comes a batch of one state, and one fall."""
 
     def damage(config):
         value, batch = setup(config, size=2000)

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import tests.worlds
+import tests.environments
 from trpo.agents.observations import leaves
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
@@ -12,9 +12,9 @@ from trpo.envs.factory import EnvironmentConfig, make_vector_env
 ENVS = 3
 
 
-@pytest.mark.parametrize("name", tests.worlds.SPACES)
+@pytest.mark.parametrize("name", tests.environments.SPACES)
 def test_observations_keep_their_shape(name):
-    space, _ = tests.worlds.SPACES[name]
+    space, _ = tests.environments.SPACES[name]
     env = make_vector_env(
         f"Test{name.capitalize()}-v0", EnvironmentConfig("gymnasium", ENVS), seed=0
     )

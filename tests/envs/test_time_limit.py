@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-import tests.worlds  # noqa: F401 registers environments
+import tests.environments  # noqa: F401 registers environments
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
@@ -43,7 +43,7 @@ def test_a_hang_is_told():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_that_envpool_takes_too_long_is_told(threads):
-    """Its C++ code lets other threads run; with two threads, the environments come in two groups."""
+    """Its C++ code lets other threads run; with two threads there are two groups."""
     told = []
     config = EnvironmentConfig("envpool", num_envs=256 * threads, step_timeout=0.02)
     env = make_vector_env("Humanoid-v5", config, seed=0, threads=threads, on_hang=told.append)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.kill import SMALL
+from tests.processes import SMALL
 from trpo.scripts import __main__
 
 
@@ -66,3 +66,29 @@ def test_each_broken_promise_is_seen(runs, tmp_path, capsys, column, value, prom
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "; not in" in line]
     assert line.startswith(promise)
     assert line.endswith("; not in 7" if column == "update" else "; not in 3")
+
+
+def test_the_fall_and_a_locked_run_are_told(runs, tmp_path, capsys):
+    run = shutil.copytree(runs / "trpo", tmp_path / "run")
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert __main__.main(["audit", str(run)]) == 0
+    acted = sum(float(row["trust_region/backtracks"]) > 0 for row in rows)
+    out = capsys.readouterr().out
+    assert f"in {acted} of {len(rows)} updates; 0 took no step" in out
+    assert "locked" in out
+    for place, row in enumerate(rows):
+        row["episode/return"] = "20.0" if place == 0 else "90.0" if place == 1 else "9.0"
+    with (run / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert __main__.main(["audit", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "yes: below its first return" in out
+    assert "81.0: best tenth 90.0, last tenth 9.0, first 20.0" in out
+
+
+def test_a_rule_without_a_line_search_is_told_none(runs, capsys):
+    __main__.main(["audit", str(runs / "vpg"), "--max-kl", "1"])
+    assert "line search" not in capsys.readouterr().out

@@ -9,10 +9,13 @@ from scipy import stats
 from trpo.scripts.comparison.collapse import (
     Outcome,
     bootstrap_interval,
-    breaking_update,
+    find_fall,
+    fisher_p,
     interquartile_mean,
+    is_locked,
     judge,
     range_near_best,
+    settling_kl,
     wilson_interval,
     window_means,
 )
@@ -103,41 +106,57 @@ def test_windows_are_a_tenth_and_returns_stand_until_the_next():
     np.testing.assert_allclose(window_means(returns), expected)
 
 
-def test_the_update_that_broke_a_run_is_the_one_that_its_return_fell_after():
-    returns = curve(
-        RISE, np.full(20, 110), np.full(30, 10)
-    )  # row 70 is the first of the broken policy
-    kl = np.full(100, 0.01)
-    kl[[5, 69, 80]] = (
-        9.0,
-        0.5,
-        7.0,
-    )  # one that did no harm, the one, and one of a policy broken already
-    fall = breaking_update(returns, kl)
-    assert (fall.index, fall.kl, fall.median_before, fall.return_before, fall.return_after) == (
-        69,
-        0.5,
-        0.01,
-        110,
-        10,
-    )
-    assert fall.ratio == pytest.approx(50)
-
-
-def test_where_episodes_end_rarely_the_largest_kl_since_the_last_is_to_blame():
-    returns = np.where(
-        np.arange(100) % 8, np.nan, curve(RISE, np.full(50, 10))
-    )  # rows 48 and 56 are the ones around the fall
-    kl = np.full(100, 0.01)
-    kl[[47, 51, 56]] = 9.0, 0.5, 7.0
-    assert breaking_update(returns, kl).index == 51
-
-
 @pytest.mark.parametrize(
-    "returns", [np.full(5, 3.0), RISE, np.full(5, np.nan), np.array([5.0, 1.0])]
+    ("returns", "locked"),
+    [
+        (curve(RISE, np.full(50, 9)), True),
+        (curve(RISE, np.full(17, 110), np.full(33, 9)), False),  # a third of 100 updates is 34
+        (curve(RISE, np.full(16, 110), np.full(34, 9)), True),
+        (curve(RISE, np.full(50, 10)), False),  # as good as untrained
+        (curve(RISE, np.full(40, 9), [50.0], np.full(9, 9)), False),
+        (curve(np.full(100, 9)), True),  # it need never have learned
+        (np.full(100, np.nan), False),
+        (np.where(np.arange(100) % 8, np.nan, curve(RISE, np.full(50, 9))), True),
+    ],
 )
-def test_nothing_broke_a_run_that_never_fell_or_had_no_update_before(returns):
-    assert breaking_update(returns, np.ones(len(returns))) is None
+def test_locked_is_below_the_untrained_policy_for_the_last_third(returns, locked):
+    assert is_locked(returns, UNTRAINED) is locked
+    assert is_locked(-300 + 7 * returns, -300 + 7 * UNTRAINED) is locked
+
+
+def test_the_kl_of_a_run_is_that_of_its_first_tenth():
+    kl = curve([1.0, 2.0, 9.0], np.zeros(27))
+    assert settling_kl(kl) == 2.0
+    assert settling_kl(np.array([3.0, 1.0])) == 3.0
+
+
+def test_a_fall_is_found_by_returns_and_its_leap_by_kl_around_it():
+    returns = curve(RISE, np.full(20, 110), np.full(30, 10))  # row 70 is the first after the fall
+    kl = np.full(100, 0.01)
+    kl[[5, 66, 80]] = 9.0, 0.5, 7.0
+    fall = find_fall(returns, kl)
+    assert (fall.index, fall.return_before, fall.return_after) == (69, 110, 10)
+    assert fall.leap == pytest.approx(50)
+    # from 20 updates on, all but those within twenty of the fall, with and without a leap
+    assert len(fall.elsewhere) == 29 + 10
+    assert fall.elsewhere.max() == pytest.approx(700)  # update 91, ten after the last of them
+    assert find_fall(returns, np.roll(kl, 30)).index == 69
+
+
+def test_a_fall_too_early_has_no_leap_that_can_be_told():
+    returns = curve(np.full(12, 110), np.full(38, 10))
+    assert np.isnan(find_fall(returns, np.full(50, 0.01)).leap)
+
+
+@pytest.mark.parametrize("returns", [np.full(5, 3.0), RISE, np.full(30, np.nan), np.full(30, 1.0)])
+def test_a_run_that_never_fell_has_no_fall(returns):
+    assert find_fall(returns, np.full(len(returns), 0.01)) is None
+
+
+def test_fishers_exact_test_is_of_two_rates():
+    assert fisher_p(14, 35, 0, 35) == pytest.approx(2.4e-5, rel=0.02)
+    assert fisher_p(4, 70, 0, 70) == pytest.approx(0.12, rel=0.02)
+    assert fisher_p(3, 10, 3, 10) == 1
 
 
 def test_statistics_are_those_of_scipy():

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import tests.worlds  # noqa: F401 registers environments
+import tests.environments  # noqa: F401 registers environments
+from tests.helpers import HOME
 from trpo.agents.metrics import METRICS
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.presets import PRESETS
 
-HOME = Path(__file__).resolve().parents[2]
 SMALL = [
     "--total-steps",
     "1500",
@@ -174,9 +174,17 @@ def test_plot(run, tmp_path):
 
 
 def test_custom_environment_by_module(tmp_path):
-    words = ["train", "tests.worlds:TestDict-v0", *SMALL, "--runs", str(tmp_path), "--name", "x"]
+    words = [
+        "train",
+        "tests.environments:TestDict-v0",
+        *SMALL,
+        "--runs",
+        str(tmp_path),
+        "--name",
+        "x",
+    ]
     assert __main__.main(words) == 0
-    assert (tmp_path / "tests.worlds-TestDict-v0" / "x" / "config.json").exists()
+    assert (tmp_path / "tests.environments-TestDict-v0" / "x" / "config.json").exists()
 
 
 @pytest.mark.parametrize("env_id", PRESETS)

@@ -1,4 +1,4 @@
-"""`trpo compare`: a grid on an environment of anybody's, interrupted and gone on with, and with cells that fail."""
+"""`trpo compare`: a grid on any environment, interrupted and continued, with cells that fail."""
 
 import csv
 import gzip
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import HOME
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.methods import METHODS
 
-HOME = Path(__file__).resolve().parents[2]
 SMALL = "--options=--batch-size 128 --num-envs 8 --hidden 8 --value.hidden 8"
 GRID = [
     "MountainCar-v0",
@@ -54,9 +54,8 @@ def test_a_grid_leaves_a_table_a_report_and_figures(whole):
         (method, size, seed) for method, both in sizes.items() for size in both for seed in "01"
     }
     assert rows[0]["method"] == "untrained"
-    assert (
-        float(rows[0]["episode_return"]) == -200.0
-    )  # of 100 episodes: nobody climbs that hill by chance
+    # of 100 episodes: nobody climbs that hill by chance
+    assert float(rows[0]["episode_return"]) == -200.0
     run = whole / "runs" / "MountainCar-v0" / "trpo 0.6 seed 1"
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         theirs = [row["update/mean_kl"] for row in csv.DictReader(file)]
@@ -134,7 +133,7 @@ def test_a_run_that_training_stopped_is_an_outcome(tmp_path, capsys):
 def test_runs_that_an_environment_stops_failed(tmp_path, capsys):
     words = [
         "compare",
-        "tests.worlds:TestRaises-v0",
+        "tests.environments:TestRaises-v0",
         "--methods",
         "trpo",
         "--step-sizes",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kill import FORKS, SMALL, differences
+from tests.processes import FORKS, SMALL, differences
 from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 from trpo.scripts import __main__
 

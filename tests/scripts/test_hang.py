@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kill import SMALL, start
-from tests.scripts import test_resume
+from tests.processes import SMALL, launch, start, wait_for_rows
 from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 
 
@@ -16,7 +15,7 @@ from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 def test_an_environment_that_hangs_ends_the_run_in_one_line(env_id, tmp_path):
     err = tmp_path / "err"
     process = start(
-        f"train tests.worlds:{env_id} {SMALL} --step-timeout 0.5 --runs {tmp_path}", err
+        f"train tests.environments:{env_id} {SMALL} --step-timeout 0.5 --runs {tmp_path}", err
     )
     process.join(60)
     assert process.exitcode == 1
@@ -24,9 +23,9 @@ def test_an_environment_that_hangs_ends_the_run_in_one_line(env_id, tmp_path):
 
 
 def test_a_run_whose_environment_hangs_keeps_its_checkpoint(tmp_path):
-    err, run = tmp_path / "err", tmp_path / "tests.worlds-TestFalters-v0" / "x"
+    err, run = tmp_path / "err", tmp_path / "tests.environments-TestFalters-v0" / "x"
     train = (
-        f"train tests.worlds:TestFalters-v0 {SMALL} --seed 5 --step-timeout 0.5 "
+        f"train tests.environments:TestFalters-v0 {SMALL} --seed 5 --step-timeout 0.5 "
         f"--runs {tmp_path} --name x --resume"
     )
     for _ in range(2):  # with this seed it hangs in update 6, each time
@@ -49,9 +48,9 @@ def test_a_killed_environment_process_ends_the_run_or_is_replaced(max_restarts, 
         f"{SMALL} --checkpoint-interval 99 --engine gymnasium-async "
         f"--max-restarts {max_restarts} --runs {tmp_path} --name x"
     )
-    process = test_resume.start(["train", "CartPole-v1", *options.split()])
+    process = launch(["train", "CartPole-v1", *options.split()])
     for update in range(1, max_restarts + 2, 2):
-        test_resume.wait_for_rows(process, run, update)
+        wait_for_rows(process, run, update)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[3]), signal.SIGKILL)
     _, err = process.communicate(timeout=60)

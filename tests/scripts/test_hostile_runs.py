@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-import tests.worlds
-from tests.kill import SMALL
+import tests.environments
+from tests.processes import SMALL
 from trpo.agents.runs import provenance
 from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__
@@ -140,26 +140,26 @@ FAULTS = {
 def worthless(tmp_path_factory) -> Path:
     """A run of an environment of our own."""
     runs = tmp_path_factory.mktemp("runs")
-    words = f"train tests.worlds:TestWorthless-v0 {SMALL} --runs {runs} --name x"
+    words = f"train tests.environments:TestWorthless-v0 {SMALL} --runs {runs} --name x"
     assert __main__.main(words.split()) == 0
-    return runs / "tests.worlds-TestWorthless-v0" / "x"
+    return runs / "tests.environments-TestWorthless-v0" / "x"
 
 
 @pytest.mark.filterwarnings("ignore")  # Gymnasium's own, of what is not finite
 @pytest.mark.parametrize("said", FAULTS)
 def test_an_environment_that_fails_in_an_evaluation(said, worthless, capsys, monkeypatch):
-    monkeypatch.setattr(tests.worlds.Worlds, "step", FAULTS[said])
+    monkeypatch.setattr(tests.environments.RandomEnvironment, "step", FAULTS[said])
     code, err = told(f"evaluate {worthless} --episodes 2", capsys)
     assert code == 1
-    assert err == f"trpo: tests.worlds:TestWorthless-v0 {said}\n"
+    assert err == f"trpo: tests.environments:TestWorthless-v0 {said}\n"
     assert not (worthless / "evaluation.json").exists()
 
 
 @pytest.mark.filterwarnings("ignore")  # Gymnasium's own, of what is not finite
 @pytest.mark.parametrize("said", FAULTS)
 def test_an_environment_that_fails_in_a_comparison(said, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tests.worlds.Worlds, "step", FAULTS[said])
-    words = "compare tests.worlds:TestWorthless-v0 --methods trpo --step-sizes 1 --seeds 1"
+    monkeypatch.setattr(tests.environments.RandomEnvironment, "step", FAULTS[said])
+    words = "compare tests.environments:TestWorthless-v0 --methods trpo --step-sizes 1 --seeds 1"
     code, err = told(f"{words} --out {tmp_path / 'out'}", capsys)
     assert code in {1, 2}
     assert said in err
@@ -167,7 +167,7 @@ def test_an_environment_that_fails_in_a_comparison(said, tmp_path, capsys, monke
 
 def test_an_episode_without_end_is_cut_off_and_said_so(worthless, tmp_path, capsys, monkeypatch):
     run = Path(shutil.copytree(worthless, tmp_path / "run"))
-    monkeypatch.setattr(tests.worlds.Worlds, "step", answer())
+    monkeypatch.setattr(tests.environments.RandomEnvironment, "step", answer())
     words = ["evaluate", str(run), "--episodes", "2", "--max-steps", "50"]
     assert __main__.main(words) == 0
     assert re.search(r"cut off +2 episodes, after 50 steps", capsys.readouterr().out)
@@ -279,7 +279,7 @@ def test_sizes_that_cannot_be_are_refused(words, tmp_path, capsys):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_process_that_dies_as_it_is_made_is_worth_another_try(tmp_path, capsys):
-    words = f"train tests.worlds:TestDiesYoung-v0 {SMALL} --engine gymnasium-async"
+    words = f"train tests.environments:TestDiesYoung-v0 {SMALL} --engine gymnasium-async"
     code, err = told(f"{words} --runs {tmp_path} --name x", capsys)
     assert code == 1
     assert "could not be made: the process of an environment died as it was made" in err

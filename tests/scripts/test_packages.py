@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import HOME
 from trpo.scripts.__main__ import main
 
-HOME = Path(__file__).resolve().parents[2]
 FOLDERS = ("agents", "envs", "scripts")
 
 

@@ -1,21 +1,22 @@
-"""The committed comparison: every number of its report, computed again from its table in another way."""
+"""The committed comparison: every number of its report, computed again in another way."""
 
 import csv
 import gzip
+import json
 import math
 import re
 from collections import defaultdict
-from pathlib import Path
 from statistics import fmean, median
 
 import pytest
 from scipy import stats
 
+from tests.helpers import HOME
 from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.options_record import provenance_sentence
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import Results
 
-HOME = Path(__file__).resolve().parents[2]
 REFERENCE = HOME / "runs" / "reference" / "collapse"
 GRIDS = {"CartPole-v1": 10, "HalfCheetah-v5": 5}  # seeds
 
@@ -78,6 +79,32 @@ class Again:
             )
 
         return max(self.step_sizes(method), key=merit)
+
+    def locked(self, key):
+        last, streak = math.nan, 0
+        for row in self.runs[key]:
+            last = float(row["episode_return"]) if row["episode_return"] else last
+            streak = streak + 1 if last < self.untrained else 0
+        return streak >= len(self.runs[key]) / 3
+
+    def settling(self, method, step_size):
+        firsts = [self.kl([key]) for key in self.keys(method, step_size)]
+        return median(median(kl[: max(1, len(kl) // 10)]) for kl in firsts)
+
+    def leap(self, key):
+        known, last = [], math.nan
+        for row in self.runs[key]:
+            last = float(row["episode_return"]) if row["episode_return"] else last
+            known.append(last)
+        falls = {
+            i: fmean(known[i + 1 : i + 11]) - fmean(known[i - 9 : i + 1])
+            for i in range(9, len(known) - 10)
+        }
+        falls = {i: fall for i, fall in falls.items() if not math.isnan(fall)}
+        where, kl = min(falls, key=falls.get), self.kl([key])
+        if where < 20 or median(kl[where - 20 : where - 10]) == 0:
+            return None
+        return max(kl[where - 10 : where + 1]) / median(kl[where - 20 : where - 10])
 
     def kl(self, keys):
         return [float(row["mean_kl"]) for key in keys for row in self.runs[key]]
@@ -184,36 +211,81 @@ def test_every_step_size(grid):
             assert row["largest KL, nats"] == f"{max(again.kl(keys)):.3g}"
 
 
-def test_a_first_order_collapse_is_caught_with_its_update(grid):
+def test_locked(grid):
+    _, text, again = grid
+    rows = table_after(text, "## Locked")
+    reach = max(again.settling("trpo", size) for size in again.step_sizes("trpo"))
+    trpo = [again.locked(key) for key in again.keys("trpo")]
+    for row in rows:
+        method = row["method"]
+        sizes, locked = again.step_sizes(method), [again.locked(key) for key in again.keys(method)]
+        interval = stats.binomtest(sum(locked), len(locked)).proportion_ci(method="wilson")
+        share = f"({100 * interval.low:.0f} to {100 * interval.high:.0f} %)"
+        assert row["locked"] == f"{sum(locked)} of {len(locked)} {share}"
+        if method != "trpo":
+            counts = [[sum(locked), locked.count(False)], [sum(trpo), trpo.count(False)]]
+            assert row["p against trpo"] == f"{stats.fisher_exact(counts).pvalue:.2g}"
+        kls = {size: again.settling(method, size) for size in sizes}
+        ends = f"{min(kls.values()):.2g} to {max(kls.values()):.2g}"
+        assert row["KL of its step sizes, nats"] == ends
+        near = [again.locked(k) for s in sizes if kls[s] <= reach for k in again.keys(method, s)]
+        assert row[f"locked, of runs with KL ≤ {reach:.2g}"] == f"{sum(near)} of {len(near)}"
+
+
+def test_where_the_line_search_acted(grid):
+    _, text, again = grid
+    for row in table_after(text, "## Where the line search acted"):
+        delta = float(row["δ"])
+        over = []
+        for key in again.keys("trpo", delta):
+            twin = again.runs["npg", delta, key[2]]
+            for mine, other in zip(again.runs[key], twin, strict=False):
+                kl, free = float(mine["mean_kl"]), float(other["mean_kl"])
+                if abs(kl - free) > 0.01 * max(kl, 1e-12):
+                    over.append(free / delta)
+                    break
+        acted = [ratio for ratio in over if ratio > 1]
+        assert row["parted by the line search"].startswith(f"{len(acted)} of ")
+        assert row["by rounding"] == str(len(over) - len(acted))
+        if acted:
+            told = row["KL ÷ δ of the step it refused, median and largest"]
+            assert told == f"{median(acted):.3f}, {max(acted):.3f}"
+
+
+def test_a_leap_before_the_fall_is_told_beside_chance(grid):
     _, text, again = grid
     said = re.search(
-        r"(vpg-\w+) at (\S+), seed (\d+)\. Update (\d+) moved the policy by (\S+) nats, (\S+) times the median before it "
-        r"\((\S+)\); the return was (\S+) before it and (\S+) after it\. "
-        r"The run's best tenth had a return of (\S+), its last (\S+)\.\n",
+        r"(\d+) runs collapsed\. .* It can be told for (\d+) of them, "
+        r"and is 10 or more in (\d+) of ",
         text,
     )
-    key = said[1], float(said[2]), int(said[3])
-    kl, update = again.kl([key]), int(said[4])
-    assert again.outcome(key) == "collapsed"
-    assert f"{kl[update - 1]:.3g}" == said[5]
-    assert f"{median(kl[: update - 1]):.3g}" == said[7]
-    assert f"{kl[update - 1] / median(kl[: update - 1]):.3g}" == said[6]
-    assert float(said[6]) >= 10
-    assert (f"{max(again.windows[key]):.1f}", f"{again.windows[key][-1]:.1f}") == (
-        said[10],
-        said[11],
+    collapsed = [key for key in again.runs if again.outcome(key) == "collapsed"]
+    leaps = [leap for key in collapsed if (leap := again.leap(key)) is not None]
+    assert said.groups() == (
+        str(len(collapsed)),
+        str(len(leaps)),
+        str(sum(leap >= 10 for leap in leaps)),
     )
-    returns = [float(row["episode_return"] or "nan") for row in again.runs[key]]
-    before = [x for x in returns[:update] if not math.isnan(x)][-1]
-    after = next(x for x in returns[update:] if not math.isnan(x))
-    assert (f"{before:.1f}", f"{after:.1f}") == (said[8], said[9])
-    collapsed = sum(again.outcome(each) == "collapsed" for each in again.runs)
-    assert (
-        text
-        .partition("## A collapse in close-up")[2]
-        .strip()
-        .startswith(f"{collapsed} runs collapsed.")
-    )
+
+
+def test_no_kl_is_infinite(grid):
+    _, _, again = grid
+    assert all(math.isfinite(kl) for kl in again.kl(again.runs))
+
+
+@pytest.mark.parametrize("env", GRIDS)
+def test_a_results_command_means_what_it_meant_or_its_commit_is_told(env):
+    said = provenance_sentence(REFERENCE / env)
+    assert re.search(r"recorded options (today|at commit [0-9a-f]{40})", said), said
+    options = json.loads((REFERENCE / env / "options.json").read_text(encoding="utf-8"))
+    methods = {
+        row["method"]
+        for row in table_after((REFERENCE / env / "report.md").read_text(), "## Methods")
+    }
+    assert set(options) == methods
+    for run in options.values():
+        assert run["resolved"]["environment.num_envs"] == 16
+        assert run["resolved"]["learner.value.cg_iterations"] == 10
 
 
 def test_on_cartpole_the_others_are_no_straw_men():
@@ -222,31 +294,8 @@ def test_on_cartpole_the_others_are_no_straw_men():
         assert f"{again.middle(method, again.best(method)):.0f}" == "500"
     with (REFERENCE.parent / "ppo" / "results.csv").open(newline="", encoding="utf-8") as file:
         returns = [float(row["deterministic_return"]) for row in csv.DictReader(file)]
-    readme = (HOME / "README.md").read_text(encoding="utf-8")
-    assert (
+    page = (HOME / "scripts" / "comparison" / "README.md").read_text(encoding="utf-8")
+    told = (
         f"{fmean(returns):,.1f} ({min(returns):,.1f} to {max(returns):,.1f}, {len(returns)} seeds"
-        in readme
     )
-
-
-def test_the_readme_tells_the_same():
-    readme = (HOME / "README.md").read_text(encoding="utf-8")
-    for env in GRIDS:
-        report = (REFERENCE / env / "report.md").read_text(encoding="utf-8")
-        rows = table_after(report, "## Methods")
-        for row in table_after(readme, f"**{env}**"):
-            (full,) = [each for each in rows if each["method"] == row["method"]]
-            assert row.items() <= full.items()
-    kept = sum(len(again.kl(again.keys("trpo"))) for again in map(Again, GRIDS))
-    assert f"{kept:,} of {kept:,} updates had KL ≤ δ" in readme
-    cheetah, pole = Again("HalfCheetah-v5"), Again("CartPole-v1")
-    for method, best, tenfold in (("trpo", 0.06, 0.6), ("ppo", 9e-4, 9e-3)):
-        assert cheetah.best(method) == best
-        assert f"{cheetah.middle(method, tenfold):,.0f}" in readme
-        assert f"{cheetah.middle(method, best):,.0f}" in readme
-    large = [key for key in pole.keys("trpo") if key[1] >= 0.2]
-    assert (
-        f"{sum(pole.outcome(key) == 'collapsed' for key in large)} of {len(large)} runs with δ ≥ 0.2"
-        in readme.replace("\n", " ")
-    )
-    assert all(pole.outcome(key) != "collapsed" for key in pole.keys("trpo") if key[1] < 0.2)
+    assert told in page

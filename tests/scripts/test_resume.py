@@ -5,20 +5,16 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-import tests.worlds  # noqa: F401 registers environments
-from tests import kill
-from tests.kill import SMALL, differences
+import tests.environments  # noqa: F401 registers environments
+from tests.processes import SMALL, differences, launch, rows, start, updates_of, wait_for_rows
 from trpo.agents.runs.checkpoint import load_checkpoint
 from trpo.scripts import __main__
 
-HOME = Path(__file__).resolve().parents[2]
 TRAIN = ["train", "CartPole-v1", *SMALL.split()]
 
 
@@ -34,29 +30,6 @@ def whole(tmp_path_factory) -> Path:
 def copy(whole: Path, tmp_path: Path) -> Path:
     """A copy of that run, to be damaged."""
     return Path(shutil.copytree(whole, tmp_path / "copy"))
-
-
-def start(words: list[str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "trpo.scripts", *words]
-    return subprocess.Popen(
-        command,
-        cwd=HOME,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for_rows(process: subprocess.Popen, run: Path, count: int) -> None:
-    while process.poll() is None and not (
-        (run / "metrics.csv").exists() and len(rows(run)) > count
-    ):
-        time.sleep(0.005)
-
-
-def rows(run: Path) -> list[bytes]:
-    return (run / "metrics.csv").read_bytes().splitlines(keepends=True)
 
 
 def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
@@ -157,7 +130,7 @@ def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_
         "x",
     ]
     run = tmp_path / "CartPole-v1" / "x"
-    process = start(words)
+    process = launch(words)
     wait_for_rows(process, run, 2)
     os.killpg(process.pid, number)  # as a terminal does: the environments' processes, too
     out, err = process.communicate(timeout=60)
@@ -182,7 +155,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
         "--name",
         "x",
     ]
-    process = start(words)
+    process = launch(words)
     while process.poll() is None and not (tmp_path / "CartPole-v1" / "x" / "metrics.csv").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
@@ -194,7 +167,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
 
 
 def test_a_second_process_on_the_same_run_is_refused(copy, capsys, request):
-    process = kill.start(f"resume {copy} --total-steps 100000000")
+    process = start(f"resume {copy} --total-steps 100000000")
     request.addfinalizer(process.kill)  # when an assertion fails, too
     count = len(rows(copy)) + 1
     while process.is_alive() and len(rows(copy)) < count:
@@ -205,9 +178,8 @@ def test_a_second_process_on_the_same_run_is_refused(copy, capsys, request):
     assert (copy / "config.json").read_bytes() == before
     process.kill()
     process.join()
-    assert (
-        __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2
-    )  # refused for another reason: the lock is gone
+    # refused for another reason: the lock is gone
+    assert __main__.main(["resume", str(copy), "--total-steps", "1000"]) == 2
     assert "is finished" in capsys.readouterr().err
 
 
@@ -215,8 +187,8 @@ def test_train_resume_begins_goes_on_and_ends_well(whole, tmp_path, capsys):
     words = [*TRAIN, "--runs", str(tmp_path), "--name", "x", "--resume"]
     run = tmp_path / "CartPole-v1" / "x"
     (run / "checkpoints").mkdir(parents=True)  # killed before it had begun
-    process = kill.start(" ".join(words))
-    while process.is_alive() and kill.updates_of(run) < 7:
+    process = start(" ".join(words))
+    while process.is_alive() and updates_of(run) < 7:
         time.sleep(0.001)
     process.kill()
     process.join()
@@ -247,7 +219,6 @@ def test_train_resume_goes_on_with_the_same_configuration_only(words, said, whol
         rf"trpo: run {whole} was started with {said}: choose another --name\n",
         capsys.readouterr().err,
     )
-    assert (
-        __main__.main([*again, "--threads", "0"]) == 0
-    )  # whatever this machine has: the run keeps its own
+    # whatever this machine has: the run keeps its own
+    assert __main__.main([*again, "--threads", "0"]) == 0
     assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before

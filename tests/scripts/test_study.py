@@ -1,18 +1,18 @@
-"""`trpo study`: what is printed and written agree, a verdict follows from its numbers, bad input is told in one line."""
+"""`trpo study`: print and files agree, verdicts follow from their numbers, bad input is told."""
 
 import csv
 import json
+import re
 import sys
-from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.helpers import HOME
 from trpo.scripts import __main__
 from trpo.scripts.studies.findings import judge, told
 from trpo.scripts.study import STUDIES
 
-HOME = Path(__file__).resolve().parents[2]
 QUICK = {
     "euclidean-vs-kl": "C1",
     "parameterisation": "C2",
@@ -35,9 +35,8 @@ def test_a_study_prints_its_verdict_and_leaves_its_numbers(name, tmp_path, capsy
     printed = capsys.readouterr().out
     (verdict,) = table(folder / "verdicts.csv")
     assert verdict["claim"] == QUICK[name]
-    assert (
-        verdict["holds"] == "holds"
-    )  # identities of mathematics: were one refuted, the code would be wrong
+    # identities of mathematics: were one refuted, the code would be wrong
+    assert verdict["holds"] == "holds"
     assert f"verdict: {verdict['holds']}" in printed
     assert verdict["measured"] in printed
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
@@ -116,3 +115,21 @@ def test_a_reference_result_is_kept_and_shown(name):
         "holds in part",
         "refuted",
     }
+
+
+def test_what_the_page_quotes_of_the_newest_studies_is_their_verdicts():
+    page = (HOME / "scripts" / "studies" / "README.md").read_text(encoding="utf-8")
+    quoted = [
+        " ".join(page.partition(f"\n## {title}")[2].partition("\n## ")[0].split())
+        for title in ("C9", "KL from samples")
+    ]
+    quoted.append(page.partition("| | to loss 1 |")[2].partition("![Eight")[0])
+    quoted.append(page.partition("**With minibatches and a test set**")[2].partition("**Limits")[0])
+    told = " ".join(
+        (HOME / "runs" / "reference" / "studies" / name / "verdicts.csv").read_text("utf-8")
+        for name in ("optimiser-race", "noise-and-curvature", "kl-estimators", "minibatches")
+    )
+    numbers = [n for part in quoted for n in re.findall(r"[-\d.]+ \([-\d.e]+ to [-\d.e]+\)", part)]
+    assert len(numbers) > 20
+    for number in numbers:
+        assert number in told, number

@@ -14,7 +14,7 @@ from torch.distributions import (
     Normal,
 )
 
-from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
 from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
 from trpo.fisher import fisher_vector_product

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.conftest import flat_parameters
+from tests.helpers import flat_parameters
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.line_search import SearchResult, backtracking_line_search
 from trpo.measurement import Measurement

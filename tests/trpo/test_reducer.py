@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.measurement import measure_from_here
 from trpo.reducer import SERIAL, ThreadReducer, Totals

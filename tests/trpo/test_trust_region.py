@@ -8,7 +8,7 @@ import torch
 from torch.distributions import kl_divergence
 
 from tests import sweep
-from tests.conftest import ACTION_SPACES, flat_parameters, make_problem
+from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.model import surrogate_gradient
 from trpo.reducer import SERIAL

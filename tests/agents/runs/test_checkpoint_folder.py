@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.test_trainer import make_trainer, run
+from tests.helpers import make_trainer, run
 from trpo.agents.rollout import Episode
 from trpo.agents.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from trpo.agents.runs.checkpoint_folder import CheckpointFolder

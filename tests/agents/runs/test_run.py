@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.agents.test_trainer import make_trainer
-from tests.kill import differences
+from tests.helpers import make_trainer
+from tests.processes import differences
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.trainer import Trainer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kill import SMALL
+from tests.processes import SMALL
 from trpo.scripts.cli.output import printable
 
 HOME = Path(__file__).resolve().parents[3]

@@ -12,8 +12,8 @@ import gymnasium as gym
 import numpy as np
 
 
-class Worlds(gym.Env):
-    """An environment of given spaces and reward, which ends after `length` steps, by termination or truncation in turn."""
+class RandomEnvironment(gym.Env):
+    """Random observations, a fixed reward; ends by termination and truncation in turn."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Worlds(gym.Env):
         )
 
 
-class NotFinite(Worlds):
+class NotFinite(RandomEnvironment):
     """Turns to NaN, or to infinity, in its third episode."""
 
     def __init__(self, what: str = "observation", value: float = np.nan) -> None:
@@ -73,8 +73,8 @@ class NotFinite(Worlds):
         return observation, reward, *rest
 
 
-class Failing(Worlds):
-    """Raises, ends its process, hangs, or changes the shape of its observation, in its third episode."""
+class Failing(RandomEnvironment):
+    """Raises, exits, hangs, or changes its observation's shape, in its third episode."""
 
     def __init__(self, what: str) -> None:
         super().__init__(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
@@ -94,13 +94,13 @@ class Failing(Worlds):
 
 
 def deadlock() -> None:
-    """Wait for ever in C, where no signal gets through; other threads run meanwhile, as in EnvPool."""
+    """Wait for ever in C, where no signal gets through; other threads run on, as in EnvPool."""
     mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
     library.pthread_mutex_lock(mutex)
     library.pthread_mutex_lock(mutex)
 
 
-class Mortal(Worlds):
+class Mortal(RandomEnvironment):
     """Ends its process, or hangs, at one step in `lifetime`, chosen by its seed."""
 
     def __init__(self, what: str, lifetime: int) -> None:
@@ -120,7 +120,7 @@ class Unmakeable(gym.Env):
         raise RuntimeError("no display\nDISPLAY is not set")
 
 
-class HangingReset(Worlds):
+class HangingReset(RandomEnvironment):
     """Hangs when it is reset."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class HangingReset(Worlds):
         return super().reset(seed=seed)
 
 
-class BrokenReset(Worlds):
+class BrokenReset(RandomEnvironment):
     """Raises when it is reset."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class BrokenReset(Worlds):
         raise RuntimeError("no licence")
 
 
-class Growing(Worlds):
+class Growing(RandomEnvironment):
     """Has one more number in its observation with every 8 environments that are made."""
 
     made = 0
@@ -155,7 +155,7 @@ class Growing(Worlds):
         Growing.made += 1
 
 
-class Exits(Worlds):
+class Exits(RandomEnvironment):
     """Ends as a script does, in its third episode, or when it is made."""
 
     def __init__(self, when: str = "step") -> None:
@@ -169,7 +169,7 @@ class Exits(Worlds):
         return super().step(action)
 
 
-class Unspeakable(Worlds):
+class Unspeakable(RandomEnvironment):
     """Raises an exception that cannot say what it is."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class Unspeakable(Worlds):
         raise MuteError
 
 
-class NeverCloses(Worlds):
+class NeverCloses(RandomEnvironment):
     """Raises when it is closed."""
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class DiesYoung(gym.Env):
             os._exit(1)
 
 
-class Worldly(Worlds):
+class SharedGenerators(RandomEnvironment):
     """Draws from what its process shares, and from its action space."""
 
     def __init__(self) -> None:
@@ -215,7 +215,7 @@ class Worldly(Worlds):
         return np.array(drawn, np.float32)
 
 
-class Spiking(Worlds):
+class Spiking(RandomEnvironment):
     """Rewards one step with a number that is finite, and whose square, or sum, is not."""
 
     def __init__(self, spike: float) -> None:
@@ -227,7 +227,7 @@ class Spiking(Worlds):
         return observation, self.spike if self.episode == 4 else reward, *rest
 
 
-class Constant(Worlds):
+class Constant(RandomEnvironment):
     """Always shows the same observation."""
 
     def _observation(self) -> Any:
@@ -256,20 +256,32 @@ def register() -> None:
         "camera": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8),
         "speed": gym.spaces.Box(-1, 1, (2,)),
     })
-    gym.register("TestCamera-v0", lambda: Worlds(camera, gym.spaces.Discrete(3)))
+    gym.register("TestCamera-v0", lambda: RandomEnvironment(camera, gym.spaces.Discrete(3)))
     for name, (observations, actions) in SPACES.items():
-        gym.register(f"Test{name.capitalize()}-v0", lambda o=observations, a=actions: Worlds(o, a))
+        gym.register(
+            f"Test{name.capitalize()}-v0", lambda o=observations, a=actions: RandomEnvironment(o, a)
+        )
     gym.register(
         "TestImage-v0",
-        lambda: Worlds(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(2)),
+        lambda: RandomEnvironment(
+            gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(2)
+        ),
     )
-    gym.register("TestText-v0", lambda: Worlds(gym.spaces.Text(3), gym.spaces.Discrete(2)))
-    gym.register("TestTextAction-v0", lambda: Worlds(BOX, gym.spaces.Text(3)))
-    gym.register("TestEndless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=10**9))
-    gym.register("TestWorthless-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=0.0))
-    gym.register("TestOneStep-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), length=1))
-    gym.register("TestRich-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=1e8))
-    gym.register("TestRicher-v0", lambda: Worlds(BOX, gym.spaces.Discrete(2), reward=1e300))
+    gym.register(
+        "TestText-v0", lambda: RandomEnvironment(gym.spaces.Text(3), gym.spaces.Discrete(2))
+    )
+    gym.register("TestTextAction-v0", lambda: RandomEnvironment(BOX, gym.spaces.Text(3)))
+    gym.register(
+        "TestEndless-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), length=10**9)
+    )
+    gym.register(
+        "TestWorthless-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=0.0)
+    )
+    gym.register("TestOneStep-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), length=1))
+    gym.register("TestRich-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e8))
+    gym.register(
+        "TestRicher-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e300)
+    )
     gym.register("TestConstant-v0", lambda: Constant(BOX, gym.spaces.Box(-1.0, 1.0, (2,))))
     gym.register("TestRaises-v0", lambda: Failing("raise"))
     gym.register("TestDies-v0", lambda: Failing("die"))
@@ -288,7 +300,7 @@ def register() -> None:
     gym.register("TestUnspeakable-v0", Unspeakable)
     gym.register("TestNeverCloses-v0", NeverCloses)
     gym.register("TestDiesYoung-v0", DiesYoung)
-    gym.register("TestWorldly-v0", Worldly)
+    gym.register("TestSharedGenerators-v0", SharedGenerators)
     gym.register("TestSpike-v0", lambda: Spiking(3e38))
     gym.register("TestLowerSpike-v0", lambda: Spiking(1e30))
     gym.register("TestNanReward-v0", lambda: NotFinite("reward"))

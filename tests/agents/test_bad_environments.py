@@ -1,4 +1,4 @@
-"""Worlds that behave badly: training does the right thing, or stops in one line that names environment, update and cause."""
+"""Environments that misbehave are trained on, or named in one line with update and cause."""
 
 import gc
 import math
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import tests.worlds  # noqa: F401 registers environments
-from tests.agents.test_trainer import make_trainer, parameters, run, untimed
+import tests.environments  # noqa: F401 registers environments
+from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.agents.trpo import Trpo, TrpoConfig
@@ -26,7 +26,7 @@ def is_sound(trainer: Trainer) -> bool:
 @pytest.mark.parametrize(
     "env_id", ["TestOneStep-v0", "TestRich-v0", "TestConstant-v0", "TestEndless-v0"]
 )
-def test_odd_worlds_are_trained_on(env_id):
+def test_odd_environments_are_trained_on(env_id):
     trainer = make_trainer(env_id, "gymnasium")
     records = run(trainer, 4)
     assert is_sound(trainer)
@@ -55,7 +55,7 @@ def test_episodes_of_one_step_are_counted_whole():
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
-def test_a_world_gone_wrong_stops_training_in_one_line(env_id, message):
+def test_an_environment_gone_wrong_stops_training_in_one_line(env_id, message):
     trainer = make_trainer(env_id, "gymnasium")
     before, _ = trainer.snapshot()
     before = {name: tensor.clone() for name, tensor in before.items()}
@@ -66,14 +66,14 @@ def test_a_world_gone_wrong_stops_training_in_one_line(env_id, message):
 
 
 @pytest.mark.parametrize("engine", ["gymnasium", "gymnasium-async"])
-def test_a_world_that_cannot_be_reset_is_named(engine):
+def test_an_environment_that_cannot_be_reset_is_named(engine):
     with pytest.raises(
         TrainingError, match=r"^TestBrokenReset-v0 raised RuntimeError: no licence, in update 1$"
     ):
         make_trainer("TestBrokenReset-v0", engine)
 
 
-def test_a_world_that_changes_its_spaces_when_it_is_made_anew_is_named():
+def test_an_environment_that_changes_its_spaces_when_it_is_made_anew_is_named():
     trainer = make_trainer("TestGrowing-v0", "gymnasium")
     with pytest.raises(
         TrainingError, match=r"^TestGrowing-v0 came with other spaces than before: .*, in update 3$"
@@ -110,13 +110,16 @@ def test_an_environment_process_that_fails_dies_or_hangs_is_named(env_id, said):
 
 
 def test_an_environment_process_that_hangs_in_its_reset_is_named():
-    said = r"^TestHangingReset-v0 raised ChildProcessError: an environment gave no answer within 0\.5 s, in update 1$"
+    said = (
+        r"^TestHangingReset-v0 raised ChildProcessError: "
+        r"an environment gave no answer within 0\.5 s, in update 1$"
+    )
     with pytest.raises(TrainingError, match=said):
         make_trainer("TestHangingReset-v0", "gymnasium-async", step_timeout=0.5)
 
 
 def mortal_trainer(max_restarts):
-    """Of a world in which deaths follow from the seed; with this one, two in the second update and one in the fourth."""
+    """Deaths follow from the seed: with this one, two in update 2 and one in update 4."""
     return make_trainer(
         "TestMortal-v0", "gymnasium-async", trainer={"max_restarts": max_restarts, "seed": 8}
     )
@@ -130,12 +133,8 @@ def test_environments_that_lose_a_process_start_afresh_and_a_resumed_run_does_th
         other.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
         last = [next(updates), next(updates)]
         assert [record.metrics["environment/restarts"] for record in first + last] == [0, 2, 2, 3]
-        assert [record.steps for record in first + last] == [
-            224,
-            448,
-            672,
-            896,
-        ]  # whole batches: one step in 8 is a reset step
+        # whole batches, in which one step in 8 is a reset step
+        assert [record.steps for record in first + last] == [224, 448, 672, 896]
         assert is_sound(whole)
         assert list(map(untimed, run(other, 2))) == list(map(untimed, last))
         assert torch.equal(parameters(whole), parameters(other))
@@ -202,22 +201,14 @@ def test_updates_that_are_not_finite_stop_the_run():
     )
     updates = trainer.updates()
     statuses = [next(updates).status for _ in range(6)]
-    assert [status is Status.NON_FINITE for status in statuses] == [
-        True,
-        True,
-        False,
-        True,
-        True,
-        True,
-    ]
+    assert [status is Status.NON_FINITE for status in statuses] == [1, 1, 0, 1, 1, 1]
     with pytest.raises(
         TrainingError,
         match=r"^CartPole-v1: the surrogate .* is not finite, in 3 updates in a row up to 6$",
     ):
         next(updates)
-    assert not all(
-        map(torch.equal, before, trainer.agent.policy.parameters())
-    )  # the third did move them
+    # the third did move them
+    assert not all(map(torch.equal, before, trainer.agent.policy.parameters()))
     assert is_sound(trainer)
 
 

@@ -1,0 +1,180 @@
+"""Training with a student's functions; what came of it is measured by the project."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.distributions import Distribution
+
+from trpo.agents.batch import Batch
+from trpo.agents.observations import Observation
+from trpo.agents.policies import Policy
+from trpo.agents.trainer import Trainer, TrainingError
+from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.parameters import flatten
+from trpo.report import Status, StepReport
+from trpo.scripts.exercises.play import FILE, load
+from trpo.scripts.exercises.probes import told
+from trpo.validation import ConfigError, require
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def use_exercise(trainer: Trainer, folder: Path) -> None:
+    """Let a trainer train with the functions of a folder's exercise.py.
+
+    Args:
+        trainer: of the algorithm "trpo".
+        folder: of the student.
+
+    Raises:
+        ConfigError: if exercise.py cannot be imported, or the algorithm is another one.
+    """
+    is_trpo = trainer.config.algorithm == "trpo"
+    require(trainer.config, "algorithm", is_trpo, "trpo, which is what the exercise is of")
+    folder = folder.resolve()
+    if not (folder / FILE).is_file():
+        raise ConfigError(f"{folder} has no {FILE}: trpo exercise new hands one out")
+    try:
+        exercise = load(folder)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"importing {folder / FILE}: {told(error, str(folder / FILE))}"
+        ) from error
+
+    gae = blaming(folder, exercise.gae)
+    trainer.estimate_advantages = lambda rewards, *rest: torch.as_tensor(
+        gae(rewards, *rest), dtype=rewards.dtype
+    )
+    trainer.update_policy = StudentStep(
+        trainer.agent.policy,
+        trainer.config.trpo,
+        trainer.config.trainer.microbatch_size,
+        exercise,
+        folder,
+    )
+
+
+def keep_exercise(folder: Path, run: Path) -> None:
+    """Copy exercise.py into a run's folder, where `trpo resume` finds the functions.
+
+    Args:
+        folder: of the student.
+        run: the run's.
+    """
+    shutil.copyfile(folder / FILE, run / FILE)
+
+
+def blaming(folder: Path, function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """Return the function, with its errors told in one line.
+
+    Args:
+        folder: of the student.
+        function: that calls the student's.
+
+    Returns:
+        A function that raises `TrainingError` where it raises anything.
+    """
+
+    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
+        try:
+            return function(*arguments, **named)
+        except (Exception, SystemExit) as error:
+            path = folder / FILE
+            raise TrainingError(f"{path} {told(error, str(path))}") from error
+
+    return called
+
+
+class ByDimension(nn.Module):
+    """A policy as the exercise has it: its distributions have batch shape (B, A).
+
+    Args:
+        policy: whose parameters these are.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, observations: Observation) -> Distribution:
+        """Return π(·|s), independent in each action dimension.
+
+        Args:
+            observations: (B, …).
+
+        Returns:
+            Of batch shape (B, A).
+        """
+        joint = self.policy.distribution(self.policy.network(observations))
+        return joint.base_dist  # type: ignore[attr-defined]  # of an Independent
+
+
+class StudentStep(Trpo):
+    """The trust-region step, made of a student's functions.
+
+    Args:
+        policy: updated in place.
+        config: limits and effort.
+        microbatch_size: for the measurement of what the step did.
+        exercise: the module.
+        folder: that it stands in.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: TrpoConfig,
+        microbatch_size: int,
+        exercise: ModuleType,
+        folder: Path,
+    ) -> None:
+        super().__init__(policy, config, microbatch_size)
+        self.exercise = exercise
+        self.folder = folder
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
+        return blaming(self.folder, self._step)(batch)
+
+    def _step(self, batch: Batch) -> StepReport:
+        exercise, config = self.exercise, self.config
+        policy = ByDimension(self.policy)
+        policy_old = copy.deepcopy(policy)
+        g = flatten(grad(exercise.surrogate(policy, policy, batch), list(policy.parameters())))
+
+        def product(v: Tensor, damping: float) -> Tensor:
+            Fv = exercise.fisher_vector_product(policy, batch, v, damping)
+            return torch.as_tensor(Fv, dtype=g.dtype)
+
+        taken = False
+
+        def update() -> None:
+            nonlocal taken
+            x = exercise.conjugate_gradient(
+                lambda v: product(v, config.damping), g, config.cg_iterations, config.cg_tolerance
+            )
+            step = exercise.full_step(product, g, x, config.damping, config.max_kl)
+            taken = bool(
+                exercise.line_search(
+                    policy,
+                    batch,
+                    lambda: exercise.surrogate(policy, policy_old, batch).detach(),
+                    step,
+                    config.max_kl,
+                    config.backtrack_ratio,
+                    config.max_backtracks,
+                )
+            )
+
+        report = self.measured_update(self.microbatches(batch), g, update)
+        if report.status is Status.ACCEPTED and not taken:
+            return replace(report, status=Status.LINE_SEARCH_FAILED)
+        return report
