@@ -21,7 +21,7 @@ from random import Random
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.kill import FORKS, SMALL, differences
+from tests.processes import FORKS, SMALL, differences
 from trpo.agents.runs import Run
 from trpo.agents.runs.files import AppendedFile
 from trpo.scripts import __main__
