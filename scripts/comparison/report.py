@@ -129,7 +129,10 @@ def _locked_words(results: Results) -> str:
 
 def _locked_rows(results: Results) -> list[dict[str, str]]:
     trpo = results.of("trpo")
-    reach = max(results.settling_kl("trpo", size) for size in results.step_sizes("trpo"))
+    reach = max(
+        (results.settling_kl("trpo", size) for size in results.step_sizes("trpo")),
+        default=math.inf,  # a grid without TRPO has no range of its own to compare with
+    )
     rows = []
     for method in results.methods:
         runs, sizes = results.of(method), results.step_sizes(method)

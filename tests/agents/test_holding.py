@@ -10,7 +10,7 @@ from trpo.agents.trainer import Trainer
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_a_solved_pendulum_stays_solved(seed):
     """Solved in a third of the steps; with a full δ at every update it is lost again."""
     learner = LearnerConfig()
