@@ -10,6 +10,7 @@ from trpo.agents.config import TrainerConfig
 from trpo.agents.observations import map_leaves, select
 from trpo.agents.policies import Policy
 from trpo.agents.rollout import Rollout
+from trpo.reducer import SERIAL, Reducer
 
 
 @torch.no_grad()
@@ -20,6 +21,7 @@ def make_batch(
     acting: Policy,
     config: TrainerConfig,
     estimate_advantages: AdvantageEstimator = generalized_advantages,
+    reducer: Reducer = SERIAL,
 ) -> tuple[Batch, Tensor]:
     """Estimate advantages and returns, and take the B valid steps.
 
@@ -30,6 +32,7 @@ def make_batch(
         acting: the policy that acted, where the rollout is: the agent's, or a copy.
         config: discounts, and how many observations to look at together.
         estimate_advantages: takes what `generalized_advantages` takes.
+        reducer: brings every process's samples together.
 
     Returns:
         The batch, on the agent's device, and V at its states, (B,), there too.
@@ -54,22 +57,24 @@ def make_batch(
         observations=select(rollout.observations, steps_taken),
         actions=actions,
         log_probs=old_policy.log_prob(actions),
-        advantages=normalized(advantages[steps_taken]),
+        advantages=normalized(advantages[steps_taken], reducer),
         returns=returns[steps_taken],
         times=times,
         environments=environments,
-        deviation=agent.advantage_scale.update(advantages[steps_taken]),
+        deviation=agent.advantage_scale.update(advantages[steps_taken], reducer),
     )
     return batch.to(agent.device), values[steps_taken].to(agent.device)
 
 
-def normalized(advantages: Tensor) -> Tensor:
+def normalized(advantages: Tensor, reducer: Reducer = SERIAL) -> Tensor:
     """Return advantages of zero mean and unit deviation (Engstrom et al. 2020, §3).
 
     Args:
         advantages: (B,), B ≥ 2.
+        reducer: brings every process's samples together.
 
     Returns:
         (B,).
     """
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    _, mean, variance = reducer.moments(advantages)
+    return (advantages - mean) / (variance.sqrt() + 1e-8)

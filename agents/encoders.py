@@ -21,6 +21,7 @@ from trpo.agents.observations import (
     leaves,
     map_leaves,
 )
+from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError
 
 IMAGE_RANK = 3  # height, width and channels; a Box of fewer dimensions is read as a vector
@@ -99,14 +100,15 @@ class LeafPreprocessor(nn.Module):
         flat = self.flat(observation)
         return flat if self.normalizer is None else self.normalizer.forward(flat)
 
-    def update(self, observation: Tensor) -> None:
+    def update(self, observation: Tensor, reducer: Reducer = SERIAL) -> None:
         """Merge a batch into the running statistics.
 
         Args:
             observation: (B, *shape), as the environment gave it.
+            reducer: brings every process's samples together.
         """
         if self.normalizer is not None:
-            self.normalizer.update(self.flat(observation))
+            self.normalizer.update(self.flat(observation), reducer)
 
 
 class Preprocessor(nn.Module):
@@ -142,14 +144,15 @@ class Preprocessor(nn.Module):
             lambda preprocessor, leaf: preprocessor.forward(leaf), self._nested, observation
         )
 
-    def update(self, observation: Observation) -> None:
+    def update(self, observation: Observation, reducer: Reducer = SERIAL) -> None:
         """Merge a batch into the running statistics, which hold from then on.
 
         Args:
             observation: tensors (B, *shape), as the environment gave them.
+            reducer: brings every process's samples together.
         """
         for preprocessor, leaf in zip(self._in_a_row, leaves(observation), strict=True):
-            preprocessor.update(leaf)
+            preprocessor.update(leaf, reducer)
 
 
 class Encoder(nn.Module, ABC):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trpo.reducer import SERIAL, Reducer
 from trpo.validation import require
 
 
@@ -45,18 +46,14 @@ class RunningMoments(nn.Module):
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
-    def update(self, samples: Tensor) -> None:
+    def update(self, samples: Tensor, reducer: Reducer = SERIAL) -> None:
         """Merge a batch; one that would leave them not finite changes nothing.
 
         Args:
             samples: (B, K), B ≥ 1.
+            reducer: brings every process's samples together.
         """
-        samples = samples.double()
-        batch_mean, batch_variance, batch_count = (
-            samples.mean(0),
-            samples.var(0, correction=0),
-            len(samples),
-        )
+        batch_count, batch_mean, batch_variance = reducer.moments(samples.double())
         total = self.count + batch_count
         shift = batch_mean - self.mean
         squares = (
@@ -89,13 +86,14 @@ class ObservationNormalizer(nn.Module):
         self.register_buffer("shift", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
 
-    def update(self, observations: Tensor) -> None:
+    def update(self, observations: Tensor, reducer: Reducer = SERIAL) -> None:
         """Merge a batch, and normalise by the new statistics from now on.
 
         Args:
             observations: (B, O), raw.
+            reducer: brings every process's samples together.
         """
-        self.moments.update(observations)
+        self.moments.update(observations, reducer)
         self.shift.copy_(self.moments.mean)
         self.scale.copy_((self.moments.variance + 1e-8).rsqrt())
 
@@ -124,7 +122,14 @@ class RewardScaler(nn.Module):
         self.gamma = gamma
         self.moments = RunningMoments(1)
 
-    def update(self, rewards: Tensor, done: Tensor, valid: Tensor, carried: Tensor) -> Tensor:
+    def update(
+        self,
+        rewards: Tensor,
+        done: Tensor,
+        valid: Tensor,
+        carried: Tensor,
+        reducer: Reducer = SERIAL,
+    ) -> Tensor:
         """Merge a rollout's discounted returns R_t = r_t + γ R_{t−1}, 0 before each episode.
 
         Args:
@@ -132,6 +137,7 @@ class RewardScaler(nn.Module):
             done: (T, N), whether the episode ended at this step.
             valid: (T, N), false for reset steps.
             carried: (N,), γR at the end of the rollout before.
+            reducer: brings every process's samples together.
 
         Returns:
             (N,), γR at the end of this rollout, 0 where an episode ended with it.
@@ -141,7 +147,7 @@ class RewardScaler(nn.Module):
         for reward_t, keep_t in zip(rewards.unbind(), keep.unbind(), strict=True):
             returns.append(reward_t + carried)
             carried = keep_t * returns[-1]
-        self.moments.update(torch.stack(returns)[valid].unsqueeze(-1))
+        self.moments.update(torch.stack(returns)[valid].unsqueeze(-1), reducer)
         return carried.where(carried.isfinite(), 0.0)  # or no later return of its episode is finite
 
     def forward(self, rewards: Tensor) -> Tensor:
@@ -166,14 +172,16 @@ class AdvantageScale(nn.Module):
         super().__init__()
         self.moments = RunningMoments(1)
 
-    def update(self, advantages: Tensor) -> float:
+    def update(self, advantages: Tensor, reducer: Reducer = SERIAL) -> float:
         """Merge a batch's advantages.
 
         Args:
             advantages: (B,), B ≥ 2, in scaled rewards.
+            reducer: brings every process's samples together.
 
         Returns:
             Their deviation as a multiple of the deviation of all advantages so far, these included.
         """
-        self.moments.update(advantages.unsqueeze(-1))
-        return (advantages.std() / (self.moments.variance + 1e-16).sqrt()).item()
+        self.moments.update(advantages.unsqueeze(-1), reducer)
+        _, _, variance = reducer.moments(advantages.double())
+        return (variance / (self.moments.variance + 1e-32)).sqrt().item()

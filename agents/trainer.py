@@ -25,7 +25,7 @@ from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_fit import make_fit
-from trpo.reducer import ThreadReducer
+from trpo.reducer import ThreadReducer, Totals
 from trpo.report import Status, StepReport
 from trpo.validation import ConfigError
 
@@ -188,7 +188,13 @@ class Trainer:
             episodes = self.environments.collect(acting, rollout, self.update)
         watch.lap("rollout")
         batch, values = make_batch(
-            rollout, self._rewards(), agent, acting, self.config.trainer, self.estimate_advantages
+            rollout,
+            self._rewards(),
+            agent,
+            acting,
+            self.config.trainer,
+            self.estimate_advantages,
+            self.reducer,
         )
         self._check_on_policy(batch)
         watch.lap("advantages")
@@ -196,15 +202,16 @@ class Trainer:
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
-        agent.preprocessor.update(batch.observations)
+        agent.preprocessor.update(batch.observations, self.reducer)
 
         self.update += 1
         self.non_finite = self.non_finite + 1 if report.status is Status.NON_FINITE else 0
-        self.steps += len(batch)
+        steps = self.reducer.combine(Totals(len(batch))).count
+        self.steps += steps
         metrics = policy_metrics | value_metrics | self.episodes.add(episodes)
         metrics["environment/restarts"] = float(self.environments.restarts)
         watch.lap("statistics")
-        metrics |= watch.metrics(self.environments.collector.environment_seconds, len(batch))
+        metrics |= watch.metrics(self.environments.collector.environment_seconds, steps)
         return UpdateRecord(self.update, self.steps, report.status, metrics)
 
     def _rewards(self) -> Tensor:
@@ -217,7 +224,11 @@ class Trainer:
         if not self.config.normalize.rewards:
             return rollout.rewards
         collector.discounted_returns = scaler.update(
-            rollout.rewards, rollout.done, rollout.valid, collector.discounted_returns
+            rollout.rewards,
+            rollout.done,
+            rollout.valid,
+            collector.discounted_returns,
+            self.reducer,
         )
         return scaler(rollout.rewards)
 
@@ -242,7 +253,10 @@ class Trainer:
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)
         report = self.fit_value(batch, generator)
-        metrics = self.agent.value_function.metrics(batch.observations, batch.returns, values)
+        _, value_reducer = self.reducer.halves()
+        metrics = self.agent.value_function.metrics(
+            batch.observations, batch.returns, values, value_reducer
+        )
         return report.metrics() | metrics
 
 

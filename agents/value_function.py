@@ -13,6 +13,7 @@ from trpo.agents.networks import Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
+from trpo.reducer import SERIAL, Reducer
 from trpo.validation import require
 
 
@@ -108,7 +109,11 @@ class ValueFunction(nn.Module):
 
     @torch.no_grad()
     def metrics(
-        self, observations: Observation, returns: Tensor, values: Tensor
+        self,
+        observations: Observation,
+        returns: Tensor,
+        values: Tensor,
+        reducer: Reducer = SERIAL,
     ) -> dict[str, float]:
         """Return how well V predicts returns, before a fit to them and after.
 
@@ -116,19 +121,23 @@ class ValueFunction(nn.Module):
             observations: tensors (B, *shape).
             returns: (B,), the targets of the fit.
             values: (B,), V before the fit.
+            reducer: brings every process's samples together.
 
         Returns:
             By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
             have none.
         """
-        fitted, variance = self(observations), returns.var()
+        fitted = self(observations)
+        columns = torch.stack(
+            [returns, returns - values, returns - fitted, (fitted - values).square()], dim=1
+        )
+        _, means, variances = reducer.moments(columns.double())
         metrics = {
-            "value/mean_return": returns.mean().item(),
-            "value/mean_squared_change": (fitted - values).square().mean().item(),
+            "value/mean_return": means[0].item(),
+            "value/mean_squared_change": means[3].item(),
         }
-        if variance > 0:
-            metrics["value/explained_variance"] = (1 - (returns - values).var() / variance).item()
-            metrics["value/explained_variance_after"] = (
-                1 - (returns - fitted).var() / variance
-            ).item()
+        if variances[0] > 0:
+            unexplained = variances[1:3] / variances[0]
+            metrics["value/explained_variance"] = 1 - unexplained[0].item()
+            metrics["value/explained_variance_after"] = 1 - unexplained[1].item()
         return metrics
