@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.helpers import HOME
+from trpo.scripts.benchmarks import holding
 from trpo.scripts.benchmarks.learning import summarize
 from trpo.scripts.cli.tables import read_rows
 
@@ -28,9 +29,16 @@ def test_the_mathematics_used_alone_fits_a_classifier():
     assert float(out.getvalue().split()[-1]) > 0.95
 
 
+def test_the_results_are_the_committed_trials():
+    rows = read_rows(HOME / "runs" / "reference" / "learning" / "holding.csv")
+    lines = holding.table(rows)
+    assert len(lines) > 4
+    assert "\n".join(lines) in (HOME / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_learning_table_is_the_committed_results():
     rows = read_rows(HOME / "runs" / "reference" / "learning" / "results.csv")
-    text = (HOME / "README.md").read_text(encoding="utf-8")
+    text = (HOME / "runs" / "reference" / "README.md").read_text(encoding="utf-8")
     for row in summarize(rows):
         sampled, _, _ = row["sampled actions"].partition(" (")
         pattern = (

@@ -91,6 +91,7 @@ def test_the_scale_of_advantages_is_that_of_all_batches_so_far():
     measured = [scale.update(batch) for batch in batches]
     seen = [torch.cat(batches[: i + 1]).std(correction=0) for i in range(len(batches))]
     assert measured == pytest.approx([
-        (batch.std(correction=0) / all_so_far).item() for batch, all_so_far in zip(batches, seen, strict=True)
+        (batch.std(correction=0) / all_so_far).item()
+        for batch, all_so_far in zip(batches, seen, strict=True)
     ])
     assert AdvantageScale().update(torch.zeros(5)) == 0
