@@ -1,8 +1,8 @@
 """Running statistics: of observations, of rewards' discounted return, and of advantages.
 
-Those of observations and rewards are frozen while a batch is collected and used, and updated
-between batches: a policy that saw one normalisation when it acted and another when it is updated is
-two policies.
+Those of observations are frozen while a batch is collected and used, and updated between batches:
+a policy that saw one normalisation when it acted and another when it is updated is two policies.
+Those of rewards and advantages take a batch in before they scale it.
 """
 
 from dataclasses import dataclass

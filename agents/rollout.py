@@ -80,7 +80,7 @@ class BrokenEnvironmentError(RuntimeError):
 
 @contextmanager
 def environment_errors() -> Iterator[None]:
-    """Turn whatever an environment raises into an `BrokenEnvironmentError` of one line.
+    """Turn whatever an environment raises into a `BrokenEnvironmentError` of one line.
 
     Raises:
         BrokenEnvironmentError: with the kind of the error, and the first line of its message.

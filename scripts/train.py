@@ -10,7 +10,7 @@ from pathlib import Path
 from trpo.agents.runs import Run
 from trpo.agents.runs.typed_json import first_difference, to_json
 from trpo.agents.trainer import Trainer
-from trpo.scripts.cli.command import UsageError, run_command
+from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
@@ -111,4 +111,6 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))
+    from trpo.scripts.__main__ import main as run_from_shell
+
+    sys.exit(run_from_shell(["train", *sys.argv[1:]]))

@@ -46,6 +46,7 @@ def copy_code(tree: Path) -> None:
             made(folder, names) | (aside & set(names) if Path(folder) == HOME else set())
         ),
     )
+    (tree / "runs").symlink_to(HOME / "runs")  # tests read the reference results
 
 
 def read_faults() -> list[Fault]:
@@ -128,6 +129,8 @@ def noticed_by(fault: Fault, clean: Path) -> str | None:
 def main(words: Sequence[str]) -> int:
     """Try the faults whose titles hold the words; first, that their tests pass without a fault."""
     faults = [fault for fault in read_faults() if " ".join(words) in fault.title]
+    if not faults:
+        raise SystemExit(f"no fault's title holds {' '.join(words)!r}")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         clean = Path(folder) / "clean"
         copy_code(clean)

@@ -32,7 +32,7 @@ class Run:
         run = Run.create(Path("runs/mine"), RunConfig("CartPole-v1", trainer.config, *spaces))
         with run.recording(trainer) as updates:
             for record in updates:
-                print(record.steps, record.metrics["episode/return"])
+                print(record.steps, record.metrics.get("episode/return"))
 
     Args:
         folder: where it is.

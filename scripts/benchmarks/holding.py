@@ -32,5 +32,9 @@ def table(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def _kind(row: dict[str, str]) -> tuple[str, str, str]:
     steps = f"{round(int(row['steps']), -5):,}"
-    options = f", {row['options'].strip()}" if "num-envs" in row["options"] else ""
+    options = (
+        f", {row['options'].strip()}"
+        if "--num-envs" in row["options"] or "--step-size" in row["options"]
+        else ""
+    )
     return row["environment"], steps, options

@@ -196,10 +196,19 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
     Returns:
         The options.
     """
-    env_id = next((word for word in arguments if word in PRESETS), None)
+    env_id = _environment_among(arguments, command)
     preset = None
-    if env_id is not None:
+    if env_id in PRESETS:
         preset = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
     options = parse(TrainOptions, arguments, command, default=preset)
     options.check()
     return options
+
+
+def _environment_among(arguments: Sequence[str], command: str) -> str:
+    """Return which of the words is the environment; nothing where they cannot be read."""
+    words = [word for word in arguments if word not in {"-h", "--help"}]
+    try:
+        return parse(TrainOptions, words, command).env
+    except UsageError:  # it is told where they are read with the preset
+        return ""
