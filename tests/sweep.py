@@ -70,7 +70,8 @@ def step(seed: int) -> tuple[StepReport, str]:
     """Solve a problem; return its report, and the promise that was broken, or nothing."""
     policy, batch, config = hard_problem(seed)
     before = flat_parameters(policy)
-    eta_old = [eta.detach().clone() for eta in policy.eta(policy.network(batch.observations))]
+    with torch.no_grad():  # as the policy acts: with gradients, tanh is rounded otherwise
+        eta_old = [eta.clone() for eta in policy.eta(policy.network(batch.observations))]
     report = trust_region_step(policy.model(), importance_weighted_advantage, [batch], config)
     after = flat_parameters(policy)
     if not after.isfinite().all():
@@ -78,7 +79,8 @@ def step(seed: int) -> tuple[StepReport, str]:
     if report.status is not Status.ACCEPTED:
         same = torch.equal(after.view(torch.int32), before.view(torch.int32))
         return report, "" if same else f"parameters moved, though {report.status.value}"
-    eta_new = [eta.detach() for eta in policy.eta(policy.network(batch.observations))]
+    with torch.no_grad():
+        eta_new = policy.eta(policy.network(batch.observations))
     # in float64, by torch's own formula, where no probability underflows
     old, new = (policy.family(*(e.double() for e in eta)) for eta in (eta_old, eta_new))
     kl = kl_divergence(old, new).mean().item()
