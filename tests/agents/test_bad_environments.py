@@ -141,6 +141,7 @@ def test_environments_that_lose_a_process_start_afresh_and_a_resumed_run_does_th
 
 
 def test_environments_start_afresh_only_as_often_as_is_allowed_and_leave_nothing_open():
+    mortal_trainer(0).close()  # Python's own helpers for processes are started once, and stay
     before, files = len(multiprocessing.active_children()), open_files()
     with (
         closing(mortal_trainer(1)) as trainer,
