@@ -1,5 +1,6 @@
 """The state-value function V(s)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -50,11 +51,11 @@ class ValueConfig:
     def __post_init__(self) -> None:
         require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
         require(self, "newton_steps", self.newton_steps >= 1, "an integer ≥ 1")
-        require(self, "damping", self.damping >= 0, "a number ≥ 0")
+        require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")
         require(self, "max_change", self.max_change > 0, "a number > 0")
         require(self, "cg_iterations", self.cg_iterations >= 1, "an integer ≥ 1")
         require(self, "fisher_stride", self.fisher_stride >= 1, "an integer ≥ 1")
-        require(self, "learning_rate", self.learning_rate > 0, "a number > 0")
+        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
         require(self, "epochs", self.epochs >= 1, "an integer ≥ 1")
         require(self, "minibatch_size", self.minibatch_size >= 1, "an integer ≥ 1")
 

@@ -1,5 +1,6 @@
 """The value fit: Gauss–Newton against least squares, Adam against its own loss."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from trpo.agents.metrics import METRICS
 from trpo.agents.value_fit import make_fit
 from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.reference import dense_fisher
+from trpo.validation import ConfigError
 
 
 def setup(config: ValueConfig, size=200):
@@ -161,3 +163,10 @@ def test_one_fall_among_nearly_identical_states_says_little_of_others():
         return error(value, batch) - before
 
     assert damage(ValueConfig()) < 0.15 < damage(ValueConfig(max_change=1e9))
+
+
+@pytest.mark.parametrize("field", ["learning_rate", "damping"])
+def test_a_setting_that_is_not_finite_is_refused(field):
+    for value in (math.inf, math.nan):
+        with pytest.raises(ConfigError, match=rf"^{field} = {value} is out of range"):
+            ValueConfig(**{field: value})
