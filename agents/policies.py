@@ -177,6 +177,7 @@ class GaussianPolicy(Policy):
         return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
 
     def linearize_eta(self, output: Linearization) -> Linearization:  # noqa: D102
+        # θ stands in the order of named_parameters, the network's own with log_std among them
         at = [name for name, _ in self.named_parameters()].index("log_std")
 
         def jvp(v: Tensors) -> Tensors:

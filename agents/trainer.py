@@ -80,10 +80,13 @@ class Trainer:
         )
         self.agent = Agent(agent_config, self.randomness, make_encoder)
         self.agent.move_networks(config.trainer.torch_device)
-        policy_reducer, value_reducer = self.reducer.halves()
+        policy_reducer, self.value_reducer = self.reducer.halves()
         self.update_policy = make_update_rule(self.agent.policy, config, policy_reducer)
         self.fit_value = make_fit(
-            self.agent.value_function, config.value, config.trainer.microbatch_size, value_reducer
+            self.agent.value_function,
+            config.value,
+            config.trainer.microbatch_size,
+            self.value_reducer,
         )
         self.estimate_advantages: AdvantageEstimator = generalized_advantages
         self.rollout = Rollout(batch_size // env.num_envs, env, self.agent.policy)
@@ -253,9 +256,8 @@ class Trainer:
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)
         report = self.fit_value(batch, generator)
-        _, value_reducer = self.reducer.halves()
         metrics = self.agent.value_function.metrics(
-            batch.observations, batch.returns, values, value_reducer
+            batch.observations, batch.returns, values, self.value_reducer
         )
         return report.metrics() | metrics
 

@@ -25,11 +25,10 @@ class TrpoConfig(TrustRegionConfig):
     """η: the step is ηx, x of advantages in units of their deviation over the run so far, or
     shorter, where δ says so: δ is a limit, not a goal."""
     memory: int = 16
-    """Updates that F remembers: it is averaged over the batch's states, and half as many of so many
-    updates before; 0 for none."""
+    """Earlier updates whose states F is averaged over, beside the batch's own: in all half as many
+    as the batch has; 0 for none."""
     fisher_stride: int = 1
-    """The Fisher matrix is averaged over every n-th of these states, the same ones for the whole
-    solve."""
+    """F is averaged over every n-th state, the same ones for the whole solve."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,14 +73,12 @@ class Trpo(UpdateRule):
             # in units that outlast the batch
             return batch.deviation * importance_weighted_advantage(distribution, microbatch)
 
-        states = select(self._states(batch), slice(None, None, self.config.fisher_stride))
-        rows = even_slices(count(states), self.microbatch_size, self.reducer)
         report = trust_region_step(
             self.model,
             surrogate,
             self.microbatches(batch),
             self.config,
-            [States(select(states, part)) for part in rows],
+            self._fisher_microbatches(batch),
             self.reducer,
         )
         if self.config.memory:
@@ -90,6 +87,14 @@ class Trpo(UpdateRule):
             some = leaves(select(batch.observations, sample))
             self.remembered = [*self.remembered, some][-self.config.memory :]
         return report
+
+    def _fisher_microbatches(self, batch: Batch) -> list[States] | None:
+        """Return the states that F is averaged over; `None` for the batch, linearized already."""
+        if not self.remembered and self.config.fisher_stride == 1:
+            return None
+        states = select(self._states(batch), slice(None, None, self.config.fisher_stride))
+        rows = even_slices(count(states), self.microbatch_size, self.reducer)
+        return [States(select(states, part)) for part in rows]
 
     def _states(self, batch: Batch) -> Observation:
         """Return the batch's states, and those remembered."""

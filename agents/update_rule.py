@@ -15,7 +15,7 @@ from trpo.agents.batch import Batch
 from trpo.agents.optimizer_state import Snapshot
 from trpo.agents.policies import Policy
 from trpo.conjugate_gradient import Solution
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.parameters import flatten
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, measured_report, norm
@@ -86,7 +86,7 @@ class UpdateRule(ABC):
             What was measured; θ and the optimizer are put back, bit for bit, where g, the new θ or
             a measurement at it is not a number, and where anything is raised on the way.
         """
-        measure = measure_from_here(
+        measure = measure_against_present(
             self.model, importance_weighted_advantage, microbatches, self.reducer
         )
         before = measure().surrogate

@@ -2,7 +2,7 @@
 
 import warnings
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -55,6 +55,34 @@ def join(results: list[tuple[Any, ...]]) -> Any:
         return results[0]
     *arrays, infos = zip(*results, strict=True)
     return *map(np.concatenate, arrays), infos[0]
+
+
+class InGroups(Protocol):
+    """Environments that are stepped group by group."""
+
+    groups: list[slice]
+
+    def send(self, number: int, actions: np.ndarray) -> None:
+        """Let a group begin its step."""
+
+    def receive(self, number: int) -> Step:
+        """Wait for a group to finish it."""
+
+
+def step_all(env: InGroups, actions: np.ndarray) -> Step:
+    """Step every group.
+
+    Args:
+        env: N environments.
+        actions: (N, …).
+
+    Returns:
+        Observations, rewards, terminated, truncated, each (N, …), and the first's information.
+    """
+    for number, group in enumerate(env.groups):
+        env.send(number, actions[group])
+    step: Step = join([env.receive(number) for number in range(len(env.groups))])
+    return step
 
 
 class EnvPoolVectorEnv(VectorEnv):
@@ -118,9 +146,7 @@ class EnvPoolVectorEnv(VectorEnv):
         Returns:
             Observations, rewards, terminated, truncated, and the first group's information.
         """
-        for number, group in enumerate(self.groups):
-            self.send(number, actions[group])
-        return join([self.receive(number) for number in range(len(self.groups))])
+        return step_all(self, actions)
 
     def send(self, number: int, actions: np.ndarray) -> None:
         """Let a group begin its step.

@@ -3,7 +3,7 @@
 import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from trpo.envs.envpool_engine import EnvPoolVectorEnv, Step, join
+from trpo.envs.envpool_engine import EnvPoolVectorEnv, Step, step_all
 
 
 class GroupedVectorEnv(VectorWrapper):
@@ -30,9 +30,7 @@ class GroupedVectorEnv(VectorWrapper):
         Returns:
             Observations, rewards, terminated, truncated, each (N, …), and information.
         """
-        for number, group in enumerate(self.groups):
-            self.send(number, actions[group])
-        return join([self.receive(number) for number in range(len(self.groups))])
+        return step_all(self, actions)
 
     def send(self, number: int, actions: np.ndarray) -> None:
         """Let a group step: at once if there are several; a single one steps when waited for.

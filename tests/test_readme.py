@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from tests import results_table
 from tests.helpers import HOME
-from trpo.scripts.benchmarks import holding
 from trpo.scripts.benchmarks.learning import summarize
 from trpo.scripts.cli.tables import read_rows
 
@@ -31,7 +31,7 @@ def test_the_mathematics_used_alone_fits_a_classifier():
 
 def test_the_results_are_the_committed_trials():
     rows = read_rows(HOME / "runs" / "reference" / "learning" / "holding.csv")
-    lines = sorted(holding.table(rows))
+    lines = sorted(results_table.table(rows))
     assert len(lines) > 4
     assert "\n".join(lines) in (HOME / "README.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from trpo.line_search import backtracking_line_search
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
@@ -68,7 +68,7 @@ def gauss_newton_step(
 
     max_kl = math.inf if max_change is None else max_change / 2
     full_step = min(1.0, math.sqrt(2 * max_kl / solution.quadratic_form)) * solution.x
-    measure = measure_from_here(at_old, log_likelihood, microbatches, reducer)
+    measure = measure_against_present(at_old, log_likelihood, microbatches, reducer)
     search = backtracking_line_search(
         model.parameters, full_step, measure, before, max_kl, backtrack_ratio, max_backtracks
     )

@@ -29,7 +29,7 @@ class Measurement:
     mean_reverse_kl: float
 
 
-def measure_from_here(
+def measure_against_present(
     model: Model[Microbatch],
     surrogate: Surrogate[Microbatch],
     microbatches: Sequence[Microbatch],

@@ -9,7 +9,7 @@ from torch import Tensor
 from trpo.conjugate_gradient import Solution, conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.line_search import backtracking_line_search
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
@@ -129,7 +129,7 @@ def trust_region_step(
     search = backtracking_line_search(
         model.parameters,
         full_step,
-        measure_from_here(at_old, surrogate, microbatches, reducer),
+        measure_against_present(at_old, surrogate, microbatches, reducer),
         surrogate_before,
         config.max_kl,
         config.backtrack_ratio,

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.distributions import Normal
 
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
@@ -86,7 +86,9 @@ def _spread_of(rows: list[dict[str, Any]]) -> float:
 def _kl_of_step(model: Model, chunk: Any, step: torch.Tensor) -> float:
     # KL(π_θ ‖ π_θ+step), and leave θ as it was
     theta = flatten(model.parameters).detach()
-    measure = measure_from_here(model, lambda distribution, _: distribution.entropy(), [chunk])
+    measure = measure_against_present(
+        model, lambda distribution, _: distribution.entropy(), [chunk]
+    )
     assign(model.parameters, theta + step)
     kl = measure().mean_kl
     assign(model.parameters, theta)

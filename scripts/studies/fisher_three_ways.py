@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from trpo.fisher import fisher_vector_product
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.parameters import assign, flatten
 from trpo.reference import dense_fisher, double_backward_product, materialize, score_moments
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
@@ -97,7 +97,7 @@ def _seed_rows(seed: int) -> list[dict[str, Any]]:
                 "length": 0.0,
                 "value": gap,
             })
-        measure = measure_from_here(model, log_likelihood, [digits])
+        measure = measure_against_present(model, log_likelihood, [digits])
         for length in LENGTHS:
             step = length * d / d.norm()
             assign(model.parameters, theta + step)

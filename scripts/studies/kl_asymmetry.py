@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.model import Model
 from trpo.parameters import assign
 from trpo.scripts.studies.findings import (
@@ -90,7 +90,7 @@ def _both_directions(
     # move Q away from P, and measure
     parameter = start.clone().requires_grad_()
     model: Model[None] = Model([parameter], lambda _: (parameter,), family)
-    measure = measure_from_here(model, lambda distribution, _: distribution.entropy(), [None])
+    measure = measure_against_present(model, lambda distribution, _: distribution.entropy(), [None])
     rows = []
     for d in DISTANCES:
         assign([parameter], (start + d * direction).flatten())

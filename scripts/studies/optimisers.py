@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from trpo.agents.vpg import OPTIMIZERS
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
 from trpo.reference import hessian_vector_product
@@ -199,7 +199,7 @@ def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
     rows = []
     for number in range(1, steps_within_budget(name) + 1):
         measure, theta = (
-            measure_from_here(model, log_likelihood, [digits]),
+            measure_against_present(model, log_likelihood, [digits]),
             flatten(model.parameters).detach(),
         )
         start = time.process_time()  # one thread: another process's share is not counted

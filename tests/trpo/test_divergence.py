@@ -16,7 +16,7 @@ from torch.distributions import (
 
 from trpo.divergence import kl_divergence
 from trpo.fisher import fisher_vector_product
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.model import Model
 from trpo.reference import dense_fisher, double_backward_product
 from trpo.report import Status
@@ -153,7 +153,7 @@ def test_gradient_at_theta_old_is_zero_and_the_hessian_is_f(name, scale):
 def test_a_leap_measures_what_it_is_in_float32(name):
     """From a certain policy to its opposite, in both directions."""
     model, states = classifier(EVENTS[name], 4, torch.float32, 100.0)
-    measure = measure_from_here(model, lambda p, _: p.entropy(), [states])
+    measure = measure_against_present(model, lambda p, _: p.entropy(), [states])
     eta_old = model.outputs(states)[0].detach().double()
     with torch.no_grad():
         for parameter in model.parameters[-2:]:

@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
 from trpo.agents.update_rule import importance_weighted_advantage
-from trpo.measurement import measure_from_here
+from trpo.measurement import measure_against_present
 from trpo.reducer import SERIAL, ThreadReducer, Totals
 from trpo.report import Status
 from trpo.trust_region import TrustRegionConfig, trust_region_step
@@ -74,8 +74,8 @@ def test_a_step_is_the_same_with_any_number_of_threads(action_space, size, threa
 def test_the_largest_kl_is_that_of_all_microbatches(problem, threads):
     model, batch = problem.policy.model(), problem.batch
     pieces = [batch.rows(slice(start, start + 10)) for start in range(0, 40, 10)]
-    whole = measure_from_here(model, importance_weighted_advantage, [batch])
-    cut = measure_from_here(model, importance_weighted_advantage, pieces, threads(2))
+    whole = measure_against_present(model, importance_weighted_advantage, [batch])
+    cut = measure_against_present(model, importance_weighted_advantage, pieces, threads(2))
     with torch.no_grad():
         for parameter in model.parameters:
             parameter += 0.1

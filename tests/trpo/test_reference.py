@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical
 
 from trpo.fisher import fisher_vector_product
-from trpo.measurement import mean_kl, measure_from_here
+from trpo.measurement import mean_kl, measure_against_present
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
 from trpo.reference import (
@@ -78,7 +78,7 @@ def test_half_the_quadratic_form_is_kl_to_first_order_in_d():
     """½dᵀFd / KL − 1 is linear in d: KL's third derivative does not vanish."""
     model, microbatch, theta = make_model(0)
     F, d = dense_fisher(model, [microbatch]), torch.randn(len(theta), dtype=torch.float64)
-    measure = measure_from_here(model, log_likelihood, [microbatch])
+    measure = measure_against_present(model, log_likelihood, [microbatch])
     errors = []
     for t in (1e-2, 1e-3, 1e-4):
         assign(model.parameters, theta + t * d)
@@ -173,7 +173,7 @@ def test_a_parameter_that_nothing_uses_has_no_curvature():
 def test_mean_kl_of_two_models_is_what_training_measures():
     model, microbatch, theta = make_model(0)
     other, _, _ = make_model(0)
-    measure = measure_from_here(model, log_likelihood, [microbatch])
+    measure = measure_against_present(model, log_likelihood, [microbatch])
     step = 0.1 * torch.randn(len(theta), dtype=torch.float64)
     assign(model.parameters, theta + step)
     assert mean_kl(other, model, [microbatch]) == pytest.approx(measure().mean_kl, rel=1e-12)
