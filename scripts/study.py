@@ -23,14 +23,12 @@ STUDIES = {
     "trust-region": "C1, C4: the trust region of a policy of two parameters, drawn, over a run",
     "two-state": "C10: a loop that closes, with exact values: which steps close it for ever",
     "one-update": "C10: one update of any rule, what is left, and the way back; hours, not in all",
+    "locked": "C10: locked runs of the grids go on ten times as long; an hour, not in all",
     "minibatches": "C7: minibatches, a test set and processor time",
     "noise-and-curvature": "C9: gradient noise, momentum and accumulators beside F",
     "kl-estimators": "KL from samples: k1, k2, k3 against the closed form",
     "definiteness": "C8: the ends of the spectra of F and of the loss Hessian over training",
 }
-
-
-LONG = "one-update"
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,22 @@ class StudyOptions:
 
 
 @dataclass(frozen=True)
-class OneUpdateOptions(StudyOptions):
+class LongStudyOptions(StudyOptions):
+    """Train, and add to the tables; the same command goes on where it was interrupted."""
+
+    tasks: tuple[str, ...] = ()
+    """Environments, of the study's."""
+    seeds: int = 5
+    """Runs of each, from seed 0."""
+
+    def __post_init__(self) -> None:
+        known = type(self).tasks
+        require(self, "tasks", set(self.tasks) <= set(known), f"of {', '.join(known)}")
+        require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
+
+
+@dataclass(frozen=True)
+class OneUpdateOptions(LongStudyOptions):
     """Make one update of each rule at many step sizes, and let TRPO find back.
 
     The same command goes on where it was interrupted.
@@ -56,13 +69,22 @@ class OneUpdateOptions(StudyOptions):
         "Walker2d-v5",
     )
     """Environments, of these five."""
-    seeds: int = 5
-    """Runs of each, from seed 0."""
 
-    def __post_init__(self) -> None:
-        known = OneUpdateOptions.tasks
-        require(self, "tasks", set(self.tasks) <= set(known), f"of {', '.join(known)}")
-        require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
+
+@dataclass(frozen=True)
+class LockedOptions(LongStudyOptions):
+    """Go on with the grids' locked runs, and with TRPO's, for ten times their length.
+
+    The same command goes on where it was interrupted.
+    """
+
+    tasks: tuple[str, ...] = ("CartPole-v1", "HalfCheetah-v5")
+    """Environments, of these two."""
+    seeds: int = 10
+    """Seeds of each grid, from 0, as far as it has them."""
+
+
+LONG: dict[str, type[LongStudyOptions]] = {"one-update": OneUpdateOptions, "locked": LockedOptions}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,14 +103,14 @@ def main(arguments: Sequence[str]) -> int:
         names = "\n".join(f"  {name:<18} {description}" for name, description in STUDIES.items())
         print(
             f"usage: trpo study NAME [--out FOLDER]\n\nstudies:\n{names}\n"
-            f"  {'all':<18} every one of them but {LONG}"
+            f"  {'all':<18} every one of them but {' and '.join(LONG)}"
         )
         return 0
     name, *words = arguments
     if name not in {*STUDIES, "all"}:
         raise UsageError(f"unknown study {name!r}: expected {', '.join(STUDIES)} or all")
-    options = parse(OneUpdateOptions if name == LONG else StudyOptions, words, f"study {name}")
-    for study in [each for each in STUDIES if each != LONG] if name == "all" else [name]:
+    options = parse(LONG.get(name, StudyOptions), words, f"study {name}")
+    for study in [each for each in STUDIES if each not in LONG] if name == "all" else [name]:
         run_study(study, options)
     return 0
 
@@ -110,7 +132,7 @@ def run_study(name: str, options: StudyOptions) -> None:
     torch.set_num_threads(1)
     try:
         module = importlib.import_module(f"trpo.scripts.studies.{name.replace('-', '_')}")
-        if isinstance(options, OneUpdateOptions):
+        if isinstance(options, LongStudyOptions):
             findings = module.study(folder, options.tasks, options.seeds)
         else:
             findings = module.study()

@@ -34,6 +34,18 @@ def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {name: value for name, value in names.items() if name not in PLACE}
 
 
+def resolved(options: TrainOptions) -> dict[str, Any]:
+    """Return options as JSON keeps them, by dotted names.
+
+    Args:
+        options: of a run.
+
+    Returns:
+        All of them, but for those that say where the run lies, and which it is.
+    """
+    return flat(json.loads(json.dumps(asdict(options), default=str)))
+
+
 def write_options(folder: Path, runs: Mapping[str, tuple[list[str], TrainOptions]]) -> None:
     """Write options.json beside a result.
 
@@ -42,10 +54,7 @@ def write_options(folder: Path, runs: Mapping[str, tuple[list[str], TrainOptions
         runs: by name, the words after `trpo train` and what they resolved to.
     """
     record = {
-        name: {
-            "words": words,
-            "resolved": flat(json.loads(json.dumps(asdict(options), default=str))),
-        }
+        name: {"words": words, "resolved": resolved(options)}
         for name, (words, options) in runs.items()
     }
     replace_file(folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
@@ -64,8 +73,7 @@ def differences(folder: Path) -> dict[str, dict[str, tuple[Any, Any]]]:
     record = json.loads((folder / FILE).read_text(encoding="utf-8"))
     changed = {}
     for name, run in record.items():
-        resolved = asdict(parse_train_options(run["words"]))
-        now = flat(json.loads(json.dumps(resolved, default=str)))
+        now = resolved(parse_train_options(run["words"]))
         then = run["resolved"]
         apart = {
             option: (then.get(option), now.get(option))

@@ -74,6 +74,19 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     replace_file(path, gzip.compress(text.getvalue().encode("utf-8"), mtime=0))
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a grid's table.
+
+    Args:
+        path: a .csv.gz file.
+
+    Returns:
+        Its rows, by column name.
+    """
+    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 class Results:
     """A grid's runs, and what became of them.
 
@@ -82,8 +95,7 @@ class Results:
     """
 
     def __init__(self, path: Path) -> None:
-        with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(path)
         self.untrained = next(
             float(row["episode_return"]) for row in rows if row["method"] == UNTRAINED
         )

@@ -1,0 +1,216 @@
+"""C10: locked runs, gone on with for ten times as long: is the loop closed for ever?
+
+A run of a grid of `trpo compare` is locked if it ended below the untrained policy's return and had
+been there for a third of its length. Each is trained again from its seed, by the grid's options,
+for ten times as many steps, and so is TRPO with its largest δ. What counts was written down before
+the runs: runs/reference/collapse/CRITERIA.md, section 4.
+
+The same command goes on where it was interrupted.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from trpo.scripts.cli.command import UsageError
+from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.comparison.collapse import is_locked, wilson_interval, window_means
+from trpo.scripts.comparison.grid import Cell, Grid, read_cell, run_cells
+from trpo.scripts.comparison.methods import METHODS
+from trpo.scripts.comparison.options_record import write_options
+from trpo.scripts.comparison.table import Results, Run, read_table, write_table
+from trpo.scripts.studies.findings import Findings, Verdict, panels
+
+GRIDS = Path(__file__).resolve().parents[2] / "runs" / "reference" / "collapse"
+STEPS = {"CartPole-v1": 100_000, "HalfCheetah-v5": 200_000}  # the grids' environment steps a run
+LONGER = 10
+CONTROL = "trpo"
+MOST_RETURN = 0.1  # of the locked runs, if the loop is to be called closed for ever
+PINNED = (  # the grids' options, whatever the defaults become
+    "--num-envs 16 --batch-size 2048 --gamma 0.99 --gae-lambda 0.95 --hidden 64 64 "
+    "--initial-log-std -0.5 --damping 0.1 --cg-iterations 10 --value.hidden 64 64 "
+    "--value.newton-steps 2 --value.damping 1e-3 --value.cg-iterations 10 --value.max-change inf"
+)
+
+
+def study(folder: Path, tasks: Sequence[str], seeds: int) -> Findings:
+    """Train the runs that are missing, and judge all there are.
+
+    Args:
+        folder: for a table of updates a task, options.json, and the runs while they last.
+        tasks: of `STEPS`.
+        seeds: of each grid, from 0.
+
+    Returns:
+        What was found.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        go_on(folder, task, seeds)
+    return findings(folder)
+
+
+def go_on(folder: Path, task: str, seeds: int) -> None:
+    """Train every run that the task's table does not have yet, and add it.
+
+    Args:
+        folder: of the tables.
+        task: of `STEPS`.
+        seeds: of its grid, from 0.
+    """
+    committed = grid_table(task)
+    wanted = cells(Results(committed), seeds)
+    grid = Grid(task, LONGER * STEPS[task], PINNED, folder / "runs" / task)
+    usual = {
+        f"{task} {method}": grid.options_of(Cell(method, METHODS[method].usual, 0))
+        for method in dict.fromkeys(cell.method for cell in wanted)
+    }
+    write_options(folder, {name: (w, parse_train_options(w)) for name, w in usual.items()})
+    path = folder / f"{task}.csv.gz"
+    rows = read_table(path) if path.exists() else read_table(committed)[:1]  # the untrained policy
+    done = {(row["method"], float(row["step_size"]), int(row["seed"])) for row in rows}
+    missing = [c for c in wanted if (c.method, c.step_size, c.seed) not in done]
+    grid.out.mkdir(parents=True, exist_ok=True)
+    failed = run_cells(grid, missing, workers=1)
+    rows += [row for cell in missing if cell not in failed for row in read_cell(grid, cell)]
+    write_table(path, rows)
+
+
+def grid_table(task: str) -> Path:
+    """Return where the committed grid's table is.
+
+    Args:
+        task: of `STEPS`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: if there is none, as where the package is installed without its repository.
+    """
+    path = GRIDS / task / "updates.csv.gz"
+    if not path.exists():
+        raise UsageError(f"{path} is not there: this study needs the repository's runs/reference")
+    return path
+
+
+def cells(results: Results, seeds: int) -> list[Cell]:
+    """Return the runs to go on with: those of each seed that are locked, and its control.
+
+    Args:
+        results: of a grid.
+        seeds: how many, from 0.
+
+    Returns:
+        Cells, seed by seed.
+    """
+    control = max(results.step_sizes(CONTROL))
+    return [
+        Cell(run.method, run.step_size, seed)
+        for seed in range(seeds)
+        for run in results.runs
+        if run.seed == seed
+        and (
+            (run.method, run.step_size) == (CONTROL, control)
+            or is_locked(run.returns, results.untrained)
+        )
+    ]
+
+
+def findings(folder: Path) -> Findings:
+    """Judge the runs of all tasks that there are.
+
+    Args:
+        folder: of the tables.
+
+    Returns:
+        What was found.
+    """
+    tables = {task: folder / f"{task}.csv.gz" for task in STEPS}
+    tasks = {task: Results(path) for task, path in tables.items() if path.exists()}
+    rows = [row for task, results in tasks.items() for row in _judged(task, results)]
+    verdicts = [_verdict(task, [row for row in rows if row["task"] == task]) for task in tasks]
+    figure, axes = panels(len(tasks))
+    for panel, (task, results) in zip(axes, tasks.items(), strict=True):
+        _draw(panel, task, results)
+    return Findings(rows, [_shown(row) for row in rows], verdicts, figure)
+
+
+def _judged(task: str, results: Results) -> list[dict[str, Any]]:
+    rows = []
+    for run in results.runs:
+        before = run.returns[: _grid_updates(task, run)]
+        tail = float(window_means(run.returns)[-1])
+        rows.append({
+            "task": task,
+            "method": run.method,
+            "step_size": run.step_size,
+            "seed": run.seed,
+            "untrained": results.untrained,
+            "locked_again": int(is_locked(before, results.untrained)),
+            "locked_at_the_end": int(is_locked(run.returns, results.untrained)),
+            "return_of_the_last_tenth": tail,
+            "returned": int(tail > results.untrained),
+        })
+    return rows
+
+
+def _grid_updates(task: str, run: Run) -> int:
+    # how many updates the grid's run had
+    return int(np.searchsorted(run.columns["steps"], STEPS[task])) + 1
+
+
+def _verdict(task: str, rows: Sequence[dict[str, Any]]) -> Verdict:
+    grid = [row for row in rows if row["method"] != CONTROL]
+    again = [row for row in grid if row["locked_again"]]
+    returned = sum(row["returned"] for row in again)
+    controls = [row for row in rows if row["method"] == CONTROL]
+    early, late = (sum(r[key] for r in controls) for key in ("locked_again", "locked_at_the_end"))
+    low, high = wilson_interval(returned, len(again)) if again else (0.0, 1.0)
+    return Verdict(
+        "C10",
+        f"a locked loop is closed for ever, on {task}",
+        f"of the runs locked again at the grid's length, at most {MOST_RETURN:.0%} have a mean "
+        f"return above the untrained policy's in the last tenth of {LONGER} times that length",
+        f"{len(again)} of {len(grid)} locked again; of these {returned} of {len(again)} returned "
+        f"(Wilson's 95 % interval {100 * low:.0f} to {100 * high:.0f} %); of {len(controls)} "
+        f"controls by TRPO {early} were locked at the grid's length, {late} at the end",
+        "holds" if again and returned <= MOST_RETURN * len(again) else "refuted",
+    )
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    told = {0: "no", 1: "yes"}
+    return {
+        "task": row["task"],
+        "run": str(Cell(row["method"], row["step_size"], row["seed"])),
+        "locked again": told[row["locked_again"]],
+        "locked at the end": told[row["locked_at_the_end"]],
+        "return, last tenth": f"{row['return_of_the_last_tenth']:,.1f}",
+        "returned": told[row["returned"]],
+    }
+
+
+def _draw(axes: Axes, task: str, results: Results) -> None:
+    # smoothed returns over the run, the controls grey; the grid's length and R₀ as lines
+    labelled = set()
+    for run in results.runs:
+        control = run.method == CONTROL
+        label = "TRPO, largest δ" if control else run.method
+        means = window_means(run.returns)
+        axes.plot(
+            run.columns["steps"][-len(means) :] / STEPS[task],
+            means,
+            color="0.7" if control else f"C{list(METHODS).index(run.method)}",
+            label=None if label in labelled else label,
+            linewidth=0.9,
+            zorder=1 if control else 2,
+        )
+        labelled.add(label)
+    axes.axhline(results.untrained, color="black", linestyle=":", label="untrained")
+    axes.axvline(1, color="0.5", linewidth=0.8)
+    axes.set(xlabel="times the grid's length", ylabel="return, mean of a tenth", title=task)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize="small")
