@@ -1,49 +1,119 @@
 """`trpo benchmark learning`: trains, evaluates, and keeps every result as a row."""
 
-import contextlib
-import io
 import shlex
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 import tyro
 
-from trpo.agents.runs import Run
-from trpo.scripts.cli.command import parse
+from trpo.scripts.benchmarks.learners import Outcome, learn, learn_sb3, train_words
+from trpo.scripts.benchmarks.learning_report import draw, summarize
+from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import parse_train_options
-from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
-from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
-from trpo.scripts.train import train
+from trpo.scripts.comparison.options_record import write_options
 from trpo.validation import require
+
+PANEL = (
+    "HalfCheetah-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "Ant-v5",
+    "Swimmer-v5",
+    "Humanoid-v5",
+    "InvertedDoublePendulum-v5",
+    "InvertedPendulum-v5",
+    "Reacher-v5",
+    "Pusher-v5",
+    "CartPole-v1",
+    "Acrobot-v1",
+    "Pendulum-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "LunarLander-v3",
+    "LunarLanderContinuous-v3",
+    "BipedalWalker-v3",
+)
+POINTS = 50  # of a learning curve
+Learner = Literal["trpo", "sb3-contrib"]
 
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Train with each preset, evaluate the final policy, add a row to OUT/results.csv."""
+    """Train by each task's preset, evaluate the final policy, add a row to OUT/results.csv.
 
-    envs: tyro.conf.Positional[tuple[str, ...]] = tuple(PRESETS)
+    What OUT has already is not run again, so that the command can be cut off and started anew.
+    """
+
+    envs: tyro.conf.Positional[tuple[str, ...]] = PANEL
     """Environments to train on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A run for each."""
-    episodes: int = 100
+    peer: Literal["none", "sb3"] = "none"
+    """sb3: beside it, sb3-contrib's TRPO by RL Baselines3 Zoo's settings, for as many steps."""
+    episodes: int = 50
     """Evaluation episodes of the final policy."""
     workers: int = 2
     """Runs at a time, of one thread each."""
     out: Path = Path("runs/learning")
-    """Folder for results.csv and runs/."""
+    """Folder for results.csv, curves.csv, options.json, the figures and runs/."""
     options: str = ""
     """More options of trpo train, in one string, for every run."""
 
     def __post_init__(self) -> None:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
         require(self, "workers", self.workers >= 1, "an integer ≥ 1")
+        require(self, "envs", len(self.envs) >= 1, "at least one environment")
+
+    def words(self, env: str, seed: int) -> list[str]:
+        """Return the words after `trpo train` of one run.
+
+        Args:
+            env: the environment.
+            seed: of the run.
+        """
+        return train_words(env, seed, shlex.split(self.options), self.out / "runs")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run.
+
+    Args:
+        env: the environment.
+        learner: who trains.
+        seed: of the run.
+        options: more options of `trpo train`; none for the peer.
+    """
+
+    env: str
+    learner: Learner
+    seed: int
+    options: str
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> "Cell":
+        """Return the cell that a row of results.csv is of.
+
+        Args:
+            row: as it was read.
+        """
+        return cls(row["environment"], row["learner"], int(row["seed"]), row["options"])
+
+    def columns(self) -> dict[str, Any]:
+        """Return what tells its rows from others'."""
+        return {
+            "environment": self.env,
+            "learner": self.learner,
+            "seed": self.seed,
+            "options": self.options,
+        }
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,128 +126,102 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run failed.
     """
     options = parse(LearningOptions, arguments, "benchmark learning")
+    cells = cells_of(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    results = options.out / "results.csv"
-    rows = read_rows(results)
-    done = {(row["environment"], int(row["seed"]), row["options"]) for row in rows}
-    cells = [
-        (env, seed)
-        for seed in options.seeds
-        for env in options.envs
-        if (env, seed, options.options) not in done
-    ]
+    results, curves = options.out / "results.csv", options.out / "curves.csv"
+    rows, points = read_rows(results), read_rows(curves)
+    done = {Cell.of_row(row) for row in rows}
+    left = [cell for cell in cells if cell not in done]
     write_provenance(options.out / "provenance.json")
     failures = 0
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        runs = {pool.submit(learn, env, seed, options): (env, seed) for env, seed in cells}
-        for number, run in enumerate(as_completed(runs), 1):
-            env, seed = runs[run]
+        runs = {pool.submit(run, cell, options): cell for cell in left}
+        for number, future in enumerate(as_completed(runs), 1):
+            cell = runs[future]
+            name = f"[{number}/{len(left)}] {cell.env} {cell.learner} seed {cell.seed}"
             try:
-                row = run.result()
+                outcome = future.result()
+            except UsageError:  # as it is for every run: the peer is not installed
+                pool.shutdown(cancel_futures=True)
+                raise
             except Exception as error:  # one run's failure leaves the others
                 failures += 1
-                print(f"[{number}/{len(cells)}] {env} seed {seed} failed: {error!r}")
+                print(f"{name} failed: {error!r}", flush=True)
                 continue
-            rows.append(row)
+            rows.append(cell.columns() | outcome.row())
+            points += curve(cell, outcome)
             write_rows(results, rows)
+            write_rows(curves, points)
             print(
-                f"[{number}/{len(cells)}] {env} seed {seed}: "
-                f"{row['deterministic_return']:,.1f} in {row['seconds']:.0f} s",
+                f"{name}: {outcome.deterministic.mean():,.1f} in {outcome.seconds[-1]:.0f} s",
                 flush=True,
             )
-    print_rows(summarize(read_rows(results)))
+    if rows := read_rows(results):
+        print_rows(summarize(rows))
+        for axis in ("steps", "seconds"):
+            draw(read_rows(curves), axis, options.out / f"{axis}.png")
     return 1 if failures else 0
 
 
-def learn(env: str, seed: int, options: LearningOptions) -> dict[str, Any]:
-    """Train and evaluate once.
+def cells_of(options: LearningOptions) -> list[Cell]:
+    """Return the runs that are asked for, seed by seed; and record what their options resolve to.
 
     Args:
-        env: the environment.
-        seed: of the run.
+        options: of the command.
+
+    Returns:
+        One a seed, environment and learner.
+    """
+    resolved = {env: parse_train_options(options.words(env, 0)) for env in options.envs}
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_options(
+        options.out,
+        {env: (options.words(env, 0), run_options) for env, run_options in resolved.items()},
+    )
+    peers: tuple[Learner, ...] = ("sb3-contrib",) if options.peer == "sb3" else ()
+    return [
+        Cell(env, learner, seed, options.options if learner == "trpo" else "")
+        for seed in options.seeds
+        for env in options.envs
+        for learner in ("trpo", *peers)
+    ]
+
+
+def run(cell: Cell, options: LearningOptions) -> Outcome:
+    """Train and evaluate once, on one thread.
+
+    Args:
+        cell: who trains on what.
         options: evaluation and folders.
 
     Returns:
-        A row of results.csv.
+        What came of it.
     """
-    words = [
-        env,
-        "--seed",
-        str(seed),
-        "--threads",
-        "1",
-        "--runs",
-        str(options.out / "runs"),
-        *shlex.split(options.options),
-    ]
-    start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        folder, _ = train(parse_train_options(words))
-    seconds = time.perf_counter() - start
-    metrics = Run.open(folder).metrics()
-    kl, max_kl, steps = (
-        metrics["update/mean_kl"],
-        metrics["trust_region/max_kl"],
-        int(metrics["steps"][-1]),
-    )
-    deterministic, stochastic = (
-        np.array([
-            e.undiscounted_return
-            for e in evaluate_run(
-                EvaluateOptions(run=folder, episodes=options.episodes, stochastic=sampled)
-            )
-        ])
-        for sampled in (False, True)
-    )
-    return {
-        "environment": env,
-        "seed": seed,
-        "options": options.options,
-        "steps": steps,
-        "deterministic_return": deterministic.mean(),
-        "deterministic_std": deterministic.std(),
-        "stochastic_return": stochastic.mean(),
-        "training_return_100": metrics["episode/return_100"][-1],
-        "updates": len(kl),
-        "updates_within_limit": "" if np.isnan(max_kl[-1]) else int((kl <= max_kl).sum()),
-        "largest_kl": kl.max(),
-        "max_kl": "" if np.isnan(max_kl[-1]) else max_kl[-1],
-        "updates_put_back": int((metrics["update/accepted"] == 0).sum()),
-        "seconds": round(seconds, 1),
-        "steps_per_second": round(steps / seconds),
-    }
+    words = options.words(cell.env, cell.seed)
+    if cell.learner == "trpo":
+        return learn(words, options.episodes)
+    torch.set_num_threads(1)
+    steps = parse_train_options(words).learner.trainer.total_steps
+    return learn_sb3(cell.env, cell.seed, steps, options.episodes)
 
 
-def summarize(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return one row an environment: means over seeds of each kind of return, with their range.
+def curve(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return a run's learning curve: rows of curves.csv.
 
     Args:
-        rows: of results.csv.
+        cell: the run.
+        outcome: of it.
 
     Returns:
-        Rows to print.
+        `POINTS` rows, or one an update if there are fewer.
     """
-    summary = []
-    for env, words in dict.fromkeys((row["environment"], row["options"]) for row in rows):
-        mine = [row for row in rows if (row["environment"], row["options"]) == (env, words)]
-
-        def spread(column: str, mine: list[dict[str, Any]] = mine) -> str:
-            values = [float(row[column]) for row in mine]
-            return f"{np.mean(values):,.1f} ({min(values):,.1f} to {max(values):,.1f})"
-
-        limited = all(row["max_kl"] for row in mine)
-        within, updates = (
-            sum(int(row[column] or 0) for row in mine)
-            for column in ("updates_within_limit", "updates")
-        )
-        summary.append({
-            "environment": env,
-            "steps": f"{int(mine[0]['steps']):,}",
-            "seeds": str(len(mine)),
-            "deterministic policy": spread("deterministic_return"),
-            "sampled actions": spread("stochastic_return"),
-            "last 100 in training": spread("training_return_100"),
-            "updates within δ": f"{within:,} of {updates:,}" if limited else "it has none",
-            "more options": words,
-        })
-    return summary
+    updates = len(outcome.steps)
+    return [
+        cell.columns()
+        | {
+            "steps": int(outcome.steps[update]),
+            "seconds": round(float(outcome.seconds[update]), 2),
+            "return_100": outcome.returns[update],
+        }
+        for update in np.linspace(0, updates - 1, min(POINTS, updates)).round().astype(int)
+    ]

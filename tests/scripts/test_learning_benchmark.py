@@ -1,6 +1,12 @@
-"""The learning benchmark: each return is what its name says, and finished cells are kept."""
+"""The learning benchmark: each number is what its name says, and finished cells are kept."""
 
+import numpy as np
+import pytest
+
+from trpo.agents.runs import Run
 from trpo.scripts import __main__
+from trpo.scripts.benchmarks.learners import learn_sb3, zoo_settings
+from trpo.scripts.benchmarks.learning_report import fell, interval, summarize
 from trpo.scripts.cli.tables import read_rows
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
 
@@ -26,6 +32,61 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):
         episodes = evaluate_run(EvaluateOptions(run=run, episodes=5, stochastic=sampled))
         assert float(row[name]) == sum(episode.undiscounted_return for episode in episodes) / 5
     assert int(row["updates_within_limit"]) == int(row["updates"]) > 0
+    metrics = Run.open(run).metrics()
+    returns = metrics["episode/return_100"]
+    assert float(row["fall"]) == pytest.approx(np.nanmax(returns) - returns[-1], abs=1e-3)
+    late = metrics["episode/return"][metrics["steps"] > metrics["steps"][-1] / 2]
+    assert float(row["worst_after_half"]) == pytest.approx(np.nanmin(late), rel=1e-5)
+    points = read_rows(tmp_path / "curves.csv")
+    assert [int(p["steps"]) for p in points] == metrics["steps"].tolist()
+    assert np.all(np.diff([float(p["seconds"]) for p in points]) > 0)
+
     assert __main__.main(words) == 0  # the cell is done: nothing runs again
     assert len(list((tmp_path / "runs" / "CartPole-v1").iterdir())) == 1
     assert "CartPole-v1" in capsys.readouterr().out
+    assert (tmp_path / "steps.png").stat().st_size > 0
+
+
+def test_the_peer_is_trained_by_its_zoo_settings():
+    pytest.importorskip("sb3_contrib")
+    outcome = learn_sb3("CartPole-v1", seed=0, steps=2048, episodes=3)
+    assert zoo_settings("CartPole-v1")["n_steps"] == 512
+    assert outcome.steps.tolist() == [1024, 2048]  # 2 environments
+    assert len(outcome.deterministic) == len(outcome.stochastic) == 3
+    row = outcome.row()
+    assert row["fall"] == outcome.returns.max() - outcome.returns[-1]
+    assert row["max_kl"] == row["largest_kl"] == ""
+
+
+def test_a_run_fell_if_it_lost_more_than_a_fifth_of_its_best_gain():
+    row = {"first_return_100": "20", "best_return_100": "120"}
+    assert not fell(row | {"fall": "20"})
+    assert fell(row | {"fall": "20.1"})
+
+
+def test_the_interval_is_the_bootstrap_of_the_mean():
+    values = np.arange(10.0)
+    low, high = (float(bound) for bound in interval(values).strip(" []").split(","))
+    generator = np.random.default_rng(1)
+    means = generator.choice(values, (20_000, 10)).mean(1)
+    assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.15)
+    assert interval(np.array([1.0, 2.0])) == ""
+
+
+def test_the_summary_keeps_learners_apart():
+    row = {
+        "environment": "CartPole-v1",
+        "learner": "trpo",
+        "options": "",
+        "steps": "100",
+        "deterministic_return": "500",
+        "first_return_100": "20",
+        "best_return_100": "500",
+        "fall": "0",
+        "updates": "3",
+        "updates_within_limit": "3",
+        "max_kl": "0.02",
+    }
+    peer = row | {"learner": "sb3-contrib", "max_kl": "", "updates_within_limit": ""}
+    ours, theirs = summarize([row, peer])
+    assert (ours["updates within δ"], theirs["updates within δ"]) == ("3 of 3", "not measured")

@@ -1,0 +1,121 @@
+"""What the rows of `trpo benchmark learning` come to: a table, and learning curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 10_000  # of the seeds
+LOST = 0.2  # share of its best gain, from which on a run counts as fallen
+
+
+def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return a row for each task and learner, over its seeds.
+
+    Args:
+        rows: of results.csv.
+
+    Returns:
+        Rows to print.
+    """
+    summary = []
+    for key in dict.fromkeys(map(_key, rows)):
+        mine = [row for row in rows if _key(row) == key]
+        env, learner, words = key
+        final = np.array([float(row["deterministic_return"]) for row in mine])
+        falls = [float(row["fall"]) for row in mine]
+        limited = all(row["max_kl"] for row in mine)
+        within, updates = (
+            sum(int(row[column] or 0) for row in mine)
+            for column in ("updates_within_limit", "updates")
+        )
+        summary.append({
+            "environment": env,
+            "learner": f"{learner} {words}".strip(),
+            "steps": f"{int(mine[0]['steps']):,}",
+            "seeds": str(len(mine)),
+            "mean": f"{final.mean():,.1f}{interval(final)}",
+            "median": f"{np.median(final):,.1f}",
+            "interquartile mean": f"{stats.trim_mean(final, 0.25):,.1f}",
+            "range": f"{final.min():,.1f} to {final.max():,.1f}",
+            "largest fall": f"{max(falls):,.1f}",
+            "fell": f"{sum(map(fell, mine))} of {len(mine)}",
+            "updates within δ": f"{within:,} of {updates:,}" if limited else "not measured",
+        })
+    return summary
+
+
+def fell(row: dict[str, Any]) -> bool:
+    """Return whether a run ended with more than a fifth of its best gain lost.
+
+    Args:
+        row: of results.csv.
+    """
+    best, first = float(row["best_return_100"]), float(row["first_return_100"])
+    return float(row["fall"]) > LOST * (best - first)
+
+
+def interval(values: np.ndarray) -> str:
+    """Return the mean's 95 % percentile bootstrap interval, from three values on.
+
+    Args:
+        values: (n,), one a seed.
+    """
+    if len(values) < 3 or np.ptp(values) == 0:
+        return ""
+    low, high = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0
+    ).confidence_interval
+    return f" [{low:,.1f}, {high:,.1f}]"
+
+
+def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
+    """Draw each task's learning curves: a line a seed, a colour a learner.
+
+    Args:
+        points: of curves.csv.
+        axis: its column to draw over: steps or seconds.
+        out: the file to write.
+    """
+    import matplotlib.pyplot as plt
+
+    envs = list(dict.fromkeys(point["environment"] for point in points))
+    columns = min(5, len(envs))
+    figure, panels = plt.subplots(
+        -(-len(envs) // columns),
+        columns,
+        figsize=(3.2 * columns, 2.4 * -(-len(envs) // columns)),
+        layout="constrained",
+        squeeze=False,
+    )
+    learners = list(dict.fromkeys((p["learner"], p["options"]) for p in points))
+    for axes, env in zip(panels.flat, envs, strict=False):
+        runs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+        for p in points:
+            if p["environment"] == env:
+                runs.setdefault((p["learner"], p["options"], p["seed"]), []).append((
+                    float(p[axis]),
+                    float(p["return_100"]),
+                ))
+        for (learner, words, _), curve in runs.items():
+            color = f"C{learners.index((learner, words))}"
+            axes.plot(*zip(*curve, strict=True), color=color, alpha=0.7, linewidth=0.9)
+        axes.set_title(env, fontsize="medium")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.ticklabel_format(axis="x", scilimits=(0, 5))
+    for axes in panels.flat[len(envs) :]:
+        axes.set_visible(False)
+    handles = [plt.Line2D([], [], color=f"C{number}") for number in range(len(learners))]
+    figure.legend(
+        handles, [" ".join(pair).strip() for pair in learners], loc="outside lower center", ncols=4
+    )
+    figure.supxlabel("environment steps" if axis == "steps" else "seconds, one thread")
+    figure.supylabel("return, last 100 episodes")
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["environment"], row["learner"], row["options"]
