@@ -211,8 +211,8 @@ def learn_sb3(env: str, seed: int, steps: int, episodes: int) -> Outcome:
 
         def _on_rollout_end(self) -> None:
             seconds = time.perf_counter() - self.start
-            means = (float(np.mean(r)) if r else math.nan for r in (self.last, self.ended))
-            self.points.append((self.num_timesteps, seconds, *means))
+            last, ended = (float(np.mean(r)) if r else math.nan for r in (self.last, self.ended))
+            self.points.append((self.num_timesteps, seconds, last, ended))
             self.ended = []
 
     settings = dict(zoo_settings(env))
@@ -225,17 +225,25 @@ def learn_sb3(env: str, seed: int, steps: int, episodes: int) -> Outcome:
         held_out.obs_rms = envs.obs_rms  # one object: what training sees last is what is judged
     model, curve = TRPO("MlpPolicy", envs, seed=seed, device="cpu", **settings), Curve()
     model.learn(steps, callback=curve)
-    final = [
+    deterministic, stochastic = (
         np.array(
             evaluate_policy(
                 model, held_out, episodes, deterministic=mode, return_episode_rewards=True
             )[0]
         )
         for mode in (True, False)
-    ]
+    )
     taken, seconds, returns, update_returns = np.array(curve.points).T
     return Outcome(
-        taken, seconds, returns, update_returns, *final, np.array([]), math.nan, put_back=0
+        taken,
+        seconds,
+        returns,
+        update_returns,
+        deterministic,
+        stochastic,
+        kl=np.array([]),
+        max_kl=math.nan,
+        put_back=0,
     )
 
 

@@ -80,6 +80,7 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
         out: the file to write.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     envs = list(dict.fromkeys(point["environment"] for point in points))
     columns = min(5, len(envs))
@@ -107,7 +108,7 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
         axes.ticklabel_format(axis="x", scilimits=(0, 5))
     for axes in panels.flat[len(envs) :]:
         axes.set_visible(False)
-    handles = [plt.Line2D([], [], color=f"C{number}") for number in range(len(learners))]
+    handles = [Line2D([], [], color=f"C{number}") for number in range(len(learners))]
     figure.legend(
         handles, [" ".join(pair).strip() for pair in learners], loc="outside lower center", ncols=4
     )
