@@ -12,7 +12,7 @@ from trpo.agents.ppo import PpoConfig
 from trpo.agents.trpo import TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import VpgConfig
-from trpo.validation import require
+from trpo.validation import ConfigError, require
 
 Device = Literal["cpu", "cuda", "auto"]
 Algorithm = Literal["trpo", "npg", "vpg", "ppo"]
@@ -90,3 +90,20 @@ class LearnerConfig:
     def max_kl(self) -> float | None:
         """δ in nats, if the update rule holds KL under one."""
         return self.trpo.max_kl if self.algorithm == "trpo" else None
+
+
+def check_batch_size(batch_size: int, num_envs: int) -> None:
+    """Refuse a batch that environments cannot fill with as many steps each.
+
+    Args:
+        batch_size: steps an update.
+        num_envs: N.
+
+    Raises:
+        ConfigError: with the batch sizes nearest to it that would do.
+    """
+    if batch_size % num_envs:
+        below = batch_size // num_envs * num_envs
+        near = " and ".join(str(size) for size in (below, below + num_envs) if size)
+        multiple = f"a multiple of num_envs = {num_envs}: the nearest are {near}"
+        raise ConfigError(f"batch_size = {batch_size} is not {multiple}")

@@ -14,7 +14,7 @@ from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.batch import Batch
 from trpo.agents.batching import make_batch
-from trpo.agents.config import LearnerConfig
+from trpo.agents.config import LearnerConfig, check_batch_size
 from trpo.agents.encoders import FlatEncoder, MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
 from trpo.agents.episodes import EpisodeStatistics
@@ -27,7 +27,6 @@ from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_fit import make_fit
 from trpo.reducer import ThreadReducer, Totals
 from trpo.report import Status, StepReport
-from trpo.validation import ConfigError
 
 
 class TrainingError(RuntimeError):
@@ -67,9 +66,7 @@ class Trainer:
         self._start_environments()
 
         env, batch_size = self.environments.env, config.trainer.batch_size
-        if batch_size % env.num_envs:
-            multiple = f"a multiple of num_envs = {env.num_envs}"
-            raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
+        check_batch_size(batch_size, env.num_envs)
         agent_config = AgentConfig(
             env.single_observation_space,
             env.single_action_space,

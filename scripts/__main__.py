@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 
 from trpo.scripts.cli.output import prepare_streams, say_error
 
@@ -18,9 +19,9 @@ COMMANDS = {
     "plot": "draw a run's learning curve, and its KL at every update",
     "exercise": "write TRPO yourself, in six functions: hand out, check, quiz",
     "presets": "list the environments with tuned settings",
-    "compare": "train update rules over step sizes and seeds, and see which collapse",
-    "study": "run a natural-gradient study: a claim, its experiment, its verdict",
-    "benchmark": "measure learning, speed and Fisher products, as the published numbers were",
+    "compare": "train update rules over step sizes and seeds: which collapse?",
+    "study": "run a natural-gradient study: claim, experiment, verdict",
+    "benchmark": "measure learning, speed, checkpoints and Fisher products",
 }
 
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"trpo {version('trpo')}")
         return 0
     command, *options = arguments
     if command not in COMMANDS:
@@ -64,13 +68,16 @@ def _ended_by_ctrl_c() -> Iterator[None]:
 def _help() -> str:
     commands = "\n".join(f"  {name:<10} {description}" for name, description in COMMANDS.items())
     return f"""usage: trpo COMMAND [OPTIONS]
+       trpo --version
 
-Trust Region Policy Optimization: every update's KL measured, logged and held under its limit.
+Trust Region Policy Optimization: every update's KL measured, logged and held
+under its limit.
 
 commands:
 {commands}
 
-trpo COMMAND --help lists a command's options; trpo train CartPole-v1 is a good first one."""
+trpo COMMAND --help lists a command's options.
+trpo train CartPole-v1 is a good first one."""
 
 
 if __name__ == "__main__":

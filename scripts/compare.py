@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: if a method is none of those there are, or the environment fails with the
             untrained policy.
     """
-    options = parse(CompareOptions, arguments, "compare")
+    options = parse(CompareOptions, _with_options_joined(arguments), "compare")
     for method in options.methods:
         if method not in METHODS:
             near = difflib.get_close_matches(method, METHODS, n=1)
@@ -105,6 +105,10 @@ def main(arguments: Sequence[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     grid.claim()
     started = time.perf_counter()
+    print(
+        f"{len(cells):,} runs of {options.steps:,} steps: {len(set(options.methods))} methods × "
+        f"{len(set(options.step_sizes))} step sizes × {options.seeds} seeds"
+    )
     failed = run_cells(grid, cells, options.workers or cpu_count())
     write_provenance(out / "provenance.json", time.perf_counter() - started)
     usual = {m: grid.options_of(Cell(m, METHODS[m].usual, 0)) for m in options.methods}
@@ -124,6 +128,12 @@ def main(arguments: Sequence[str]) -> int:
     for cell in failed:
         print(f"trpo: failed: {cell}; the same command tries it again", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _with_options_joined(arguments: Sequence[str]) -> list[str]:
+    """Return the words with --options=X for --options X, whose X begins as an option does."""
+    words = iter(arguments)
+    return [f"{word}={next(words, '')}" if word == "--options" else word for word in words]
 
 
 def publish(out: Path, env: str) -> None:

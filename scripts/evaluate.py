@@ -20,6 +20,7 @@ from trpo.agents.trainer import TrainingError
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
+from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
 from trpo.validation import require
 
@@ -78,17 +79,17 @@ def main(arguments: Sequence[str]) -> int:
         "mean_length": lengths.mean(),
         "cut_off": cut,
     }
+    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
+    mean, std, least, most = readable(returns.mean(), returns.std(), returns.min(), returns.max())
     print_facts(
         {
             "policy": f"{policy}, {len(episodes)} episodes",
-            "return": f"{returns.mean():,.1f} ± {returns.std():,.1f}, "
-            f"from {returns.min():,.1f} to {returns.max():,.1f}",
+            "return": f"{mean} ± {std}, from {least} to {most}",
             "length": f"{lengths.mean():,.1f} steps",
         }
         | ({"cut off": f"{cut} episodes, after {options.max_steps:,} steps"} if cut else {})
         | ({"video": str(options.video)} if options.video else {})
     )
-    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
     return 0
 
 

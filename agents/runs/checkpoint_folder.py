@@ -78,6 +78,9 @@ class CheckpointFolder:
         Raises:
             CheckpointError: if there is none, or it cannot be used.
         """
+        if not (self.path / BEST).exists():
+            when = "it is kept at resume points, once an episode has ended (checkpoint_interval)"
+            raise CheckpointError(f"{self.path} holds no {BEST} yet: {when}")
         return _load(self.path / BEST)
 
     def newest(self, warn: Callable[[str], None], resumable: bool = False) -> Checkpoint | None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
@@ -13,6 +14,7 @@ import tyro
 from trpo.agents.runs.errors import RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
+from trpo.scripts.cli.numbers import READERS
 from trpo.scripts.cli.output import say_error, silence_output
 from trpo.validation import ConfigError
 
@@ -45,7 +47,13 @@ def parse(
         with contextlib.redirect_stderr(said):
             return cast(
                 Options,
-                tyro.cli(options, args=list(arguments), prog=f"trpo {command}", default=default),
+                tyro.cli(
+                    options,
+                    args=list(arguments),
+                    prog=f"trpo {command}",
+                    default=default,
+                    registry=READERS,
+                ),
             )
     except SystemExit as end:
         if end.code in {0, None}:
@@ -56,9 +64,14 @@ def parse(
             raise UsageError(f"{refused} ({option})" if option else str(refused)) from end
         if isinstance(refused, UsageError | EnvError):
             raise refused from end
-        words = re.sub(r"[╭╮╰╯│─]+", " ", said.getvalue())
-        words = re.sub(r"For full helptext, (run|see):?.*", "", " ".join(words.split()))
-        raise UsageError(f"{words.strip()} (see trpo {command} --help)") from end
+        raise UsageError(f"{_one_line(said.getvalue())} (see trpo {command} --help)") from end
+
+
+def _one_line(boxes: str) -> str:
+    """Return what tyro says in a box, without the title, which says it before, and the frame."""
+    _, _, inside = boxes.strip().partition("\n")
+    words = " ".join(re.sub(r"[╰╯│─]+|-{3,}", " ", inside).split())
+    return re.sub(r"For full helptext, (run|see):?.*", "", words).strip()
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -110,7 +123,7 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
 
     Returns:
         Its exit code; 2 for input that no other try will make good, 1 for what another try may,
-        each after one line on stderr; 130 after Ctrl-C.
+        each after one line on stderr; 130 after Ctrl-C, 141 where nobody reads its output.
     """
     try:
         exit_code = command(arguments)
@@ -121,6 +134,9 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     except TrainingError as error:
         say_error(error)
         return 1
+    except BrokenPipeError:  # whoever read has seen enough, as head has
+        silence_output()
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.filename is None:  # no file of ours, which all are named
             silence_output()

@@ -19,6 +19,7 @@ from trpo.agents.runs.results import Results
 from trpo.agents.trainer import Trainer
 from trpo.report import Status
 from trpo.scripts.cli.command import warn
+from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.output import printable, silence_output
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -105,7 +106,7 @@ class Display:
 
     def _return(self, record: UpdateRecord) -> str:
         value = record.metrics.get("episode/return_100")
-        return "no episode has ended yet" if value is None else f"{value:,.1f}"
+        return "no episode has ended yet" if value is None else readable(value)[0]
 
     def _kl(self, record: UpdateRecord) -> str:
         limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"

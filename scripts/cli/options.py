@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 from gymnasium import Space
 
-from trpo.agents.config import LearnerConfig, TrainerConfig
+from trpo.agents.config import LearnerConfig, TrainerConfig, check_batch_size
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.config import CONFIG
@@ -23,7 +23,7 @@ from trpo.envs.time_limit import end_process
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.sizes import MOST_THREADS, check_integers, check_memory
-from trpo.validation import ConfigError, require
+from trpo.validation import require
 
 
 def cpu_count() -> int:
@@ -86,10 +86,7 @@ class TrainOptions:
         Raises:
             ConfigError: with what does not go together, or is larger than this machine.
         """
-        batch_size, num_envs = self.learner.trainer.batch_size, self.environment.num_envs
-        if batch_size % num_envs:
-            multiple = f"a multiple of num_envs = {num_envs}"
-            raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
+        check_batch_size(self.learner.trainer.batch_size, self.environment.num_envs)
         check_memory(self.learner)
 
     @property

@@ -14,6 +14,7 @@ import tests.environments  # noqa: F401 registers environments
 from tests.helpers import HOME
 from trpo.agents.metrics import METRICS
 from trpo.scripts import __main__
+from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.presets import PRESETS
 
@@ -155,7 +156,8 @@ def test_evaluate(run, capsys, stochastic):
     assert result["episodes"] == len(result["returns"]) == 5
     assert result["mean_return"] == pytest.approx(sum(result["returns"]) / 5)
     assert result["policy"] == ("stochastic" if stochastic else "deterministic")
-    assert f"{result['mean_return']:,.1f} ± " in capsys.readouterr().out
+    mean = readable(result["mean_return"], result["max_return"])[0]
+    assert f"return  {mean} ± " in capsys.readouterr().out
 
 
 def test_evaluate_writes_a_video(run, tmp_path, monkeypatch):

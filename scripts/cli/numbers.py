@@ -1,0 +1,58 @@
+"""Numbers as people write them, 1e5, and as they read them, with the digits that tell."""
+
+from decimal import Decimal, InvalidOperation
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+LONGEST = 30  # digits of an integer that is worth writing out: 1e999999999 is not
+
+READERS = ConstructorRegistry()
+"""How tyro reads numbers: integers by `whole_number`."""
+
+
+@READERS.primitive_rule
+def _integers(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    if kind.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda value: type(value) is int,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def whole_number(text: str) -> int:
+    """Return the integer that a text stands for.
+
+    Args:
+        text: 100000, 100_000 or 1e5.
+
+    Returns:
+        The integer.
+
+    Raises:
+        ValueError: if it stands for none.
+    """
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or number.adjusted() > LONGEST or number % 1:
+        raise ValueError(f"{text!r} is no integer, such as 100000 or 1e5")
+    return int(number)
+
+
+def readable(*values: float) -> list[str]:
+    """Write numbers of one kind alike, with as many decimals as the largest asks for.
+
+    Args:
+        values: returns, for instance.
+
+    Returns:
+        1,234.5 but 12.34, and 0.740 beside 1.000.
+    """
+    largest = max(map(abs, values))
+    decimals = 1 if largest >= 100 else 2 if largest >= 10 else 3
+    return [f"{value:,.{decimals}f}" for value in values]
