@@ -147,7 +147,7 @@ class Trainer:
             "steps": self.steps,
             "non_finite": self.non_finite,
             "restarts": self.environments.restarts,
-            "at_boundary": self.at_resume_point,
+            "at_resume_point": self.at_resume_point,
         }
         return tensors, counters | self.episodes.state() | self.agent.description()
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from trpo.agents.runs.errors import CheckpointError
 from trpo.agents.runs.files import read_file, replace_file
 
-FORMAT = 2  # since 2, policies act in [-1, 1], and checkpoints say what agent they are of
+# Since 2, policies act in [-1, 1], and checkpoints say what agent they are of; 3 renames a counter.
+FORMAT = 3
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
 
 
@@ -68,9 +69,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         metadata = _metadata(content)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    if metadata.get("format") != str(FORMAT):
+    if metadata.get("format") not in {"2", str(FORMAT)}:
         raise CheckpointError(
-            f"{path} has format {metadata.get('format')!r}: this version reads format {FORMAT}"
+            f"{path} has format {metadata.get('format')!r}: this version reads 2 and {FORMAT}"
         )
     checksum = str(metadata.get("sha256"))
     if (
@@ -79,11 +80,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     ):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
-        checkpoint = Checkpoint(load(content), json.loads(metadata["state"]))
+        state = json.loads(metadata["state"])
+        if metadata["format"] == "2" and isinstance(state, dict):
+            state = _from_2(state)
+        checkpoint = Checkpoint(load(content), state)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     _check_finite(path, checkpoint.tensors)
     return checkpoint
+
+
+def _from_2(state: dict[str, Any]) -> dict[str, Any]:
+    return {"at_resume_point" if key == "at_boundary" else key: x for key, x in state.items()}
 
 
 def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -32,7 +32,7 @@ class TrainingState(msgspec.Struct):
     steps: Count
     non_finite: Count
     restarts: Count
-    at_boundary: bool
+    at_resume_point: bool
     episodes: Count
     recent: list[tuple[float, int]]
     mean_return: float | None = None
@@ -104,7 +104,7 @@ class CheckpointFolder:
                 damaged = True
                 warn(f"{error}; trying the one before it")
                 continue
-            if checkpoint.state["at_boundary"] or not resumable:
+            if checkpoint.state["at_resume_point"] or not resumable:
                 return checkpoint
         if damaged:
             raise CheckpointError(f"{self.path} holds no checkpoint that can be used")

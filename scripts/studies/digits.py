@@ -73,12 +73,14 @@ def make_classifier(
         dtype: of the weights.
 
     Returns:
-        The model; its chunks are `Digits`.
+        The model; its microbatches are `Digits`.
     """
     network = mlp(features, hidden, CLASSES, "tanh", 1.0, torch.Generator().manual_seed(seed)).to(
         dtype
     )
-    return Model(list(network.parameters()), lambda chunk: (network(chunk.inputs),), categorical)
+    return Model(
+        list(network.parameters()), lambda digits: (network(digits.inputs),), categorical
+    )
 
 
 def categorical(logits: Tensor) -> Categorical:
@@ -93,14 +95,14 @@ def categorical(logits: Tensor) -> Categorical:
     return Categorical(logits=logits, validate_args=False)
 
 
-def log_likelihood(distribution: Distribution, chunk: Digits) -> Tensor:
+def log_likelihood(distribution: Distribution, digits: Digits) -> Tensor:
     """Return the objective's terms; the loss, the mean cross-entropy, is minus their mean.
 
     Args:
         distribution: of the labels, as the model has it.
-        chunk: the digits.
+        digits: the digits.
 
     Returns:
         (B,), log π(label | input) in nats.
     """
-    return distribution.log_prob(chunk.labels)
+    return distribution.log_prob(digits.labels)

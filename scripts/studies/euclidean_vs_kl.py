@@ -83,11 +83,11 @@ def _spread_of(rows: list[dict[str, Any]]) -> float:
     return max(row["kl"] for row in rows) / min(row["kl"] for row in rows)
 
 
-def _kl_of_step(model: Model, chunk: Any, step: torch.Tensor) -> float:
+def _kl_of_step(model: Model, microbatch: Any, step: torch.Tensor) -> float:
     # KL(π_θ ‖ π_θ+step), and leave θ as it was
     theta = flatten(model.parameters).detach()
     measure = measure_against_present(
-        model, lambda distribution, _: distribution.entropy(), [chunk]
+        model, lambda distribution, _: distribution.entropy(), [microbatch]
     )
     assign(model.parameters, theta + step)
     kl = measure().mean_kl

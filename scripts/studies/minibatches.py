@@ -162,18 +162,18 @@ def _make_step(
         optimiser = OPTIMIZERS[FIRST_ORDER[name]](list(model.parameters), step_size)
 
         def first_order() -> None:
-            chunk = minibatch(MINIBATCH)
+            batch = minibatch(MINIBATCH)
             optimiser.zero_grad()
-            (-log_likelihood(model.distribution(chunk), chunk).mean()).backward()
+            (-log_likelihood(model.distribution(batch), batch).mean()).backward()
             optimiser.step()
 
         return first_order
 
     def natural() -> None:
-        chunk = minibatch(MINIBATCH)
-        _, g = surrogate_gradient(model, log_likelihood, [chunk])
+        batch = minibatch(MINIBATCH)
+        _, g = surrogate_gradient(model, log_likelihood, [batch])
         size = NATURAL[name]
-        of_fisher = chunk if size == MINIBATCH else minibatch(size)
+        of_fisher = batch if size == MINIBATCH else minibatch(size)
         x = natural_direction(model, g, [of_fisher], damping, 5).x
         assign(model.parameters, flatten(model.parameters).detach() + step_size * x)
 

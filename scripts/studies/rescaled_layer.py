@@ -115,8 +115,8 @@ def _rescaled(digits: Digits, seed: int, scale: float) -> Model:
     parameters[0] /= scale
     W1, b1, W2, b2 = (p.requires_grad_() for p in parameters)
 
-    def logits(chunk: Digits) -> tuple[Tensor]:
-        return (torch.tanh(chunk.inputs @ (scale * W1).T + b1) @ W2.T + b2,)
+    def logits(digits: Digits) -> tuple[Tensor]:
+        return (torch.tanh(digits.inputs @ (scale * W1).T + b1) @ W2.T + b2,)
 
     return Model([W1, b1, W2, b2], logits, categorical)
 

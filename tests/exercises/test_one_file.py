@@ -42,11 +42,11 @@ def family_of(policy):
     """The package's view of the one file's policy: η and its family, apart."""
     if policy.discrete:
         return (
-            lambda chunk: (policy.network(chunk.states),),
+            lambda microbatch: (policy.network(microbatch.states),),
             lambda logits: torch.distributions.Categorical(logits=logits),
         )
     return (
-        lambda chunk: (policy.network(chunk.states), policy.log_std),
+        lambda microbatch: (policy.network(microbatch.states), policy.log_std),
         lambda mean, log_std: torch.distributions.Independent(
             torch.distributions.Normal(mean, log_std.exp()), 1
         ),
@@ -67,7 +67,7 @@ def test_its_step_is_the_packages(one_file, env_id, seed):
         pi_old = policy(states)
         actions = pi_old.sample()
         log_prob_old = pi_old.log_prob(actions)
-    chunk = SimpleNamespace(states=states)
+    microbatch = SimpleNamespace(states=states)
     advantages = torch.randn(200, dtype=torch.float64)
     theta_old = one_file.flatten(policy.parameters()).detach().clone()
 
@@ -78,7 +78,7 @@ def test_its_step_is_the_packages(one_file, env_id, seed):
     report = trust_region_step(
         Model(list(policy.parameters()), outputs, family),
         lambda pi, _: torch.exp(pi.log_prob(actions) - log_prob_old) * advantages,
-        [chunk],
+        [microbatch],
         TrustRegionConfig(
             max_kl=one_file.MAX_KL,
             damping=one_file.DAMPING,

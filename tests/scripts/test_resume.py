@@ -140,7 +140,7 @@ def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_
     updates = len(rows(run)) - 1
     state = load_checkpoint(run / "checkpoints" / f"update-{updates:06d}.safetensors").state
     assert state["update"] == updates
-    assert state["at_boundary"] == (updates % 3 == 0)
+    assert state["at_resume_point"] == (updates % 3 == 0)
 
 
 def test_a_second_signal_ends_at_once(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from trpo.agents.runs import checkpoint
 from trpo.agents.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 TENSORS = {
@@ -23,9 +24,9 @@ STATE = {"update": 3, "recent": [[0.1, 2]], "text": "δ"}
 
 def test_round_trip_is_exact(tmp_path: Path):
     save_checkpoint(tmp_path / "update-000003.safetensors", TENSORS, STATE)
-    checkpoint = load_checkpoint(tmp_path / "update-000003.safetensors")
-    assert checkpoint.state == STATE
-    tensors = checkpoint.tensors
+    read = load_checkpoint(tmp_path / "update-000003.safetensors")
+    assert read.state == STATE
+    tensors = read.tensors
     assert tensors.keys() == TENSORS.keys()
     assert all(
         torch.equal(tensors[name], TENSORS[name]) and tensors[name].dtype == TENSORS[name].dtype
@@ -120,10 +121,18 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_format_2_is_read(tmp_path: Path, monkeypatch):
+    path = tmp_path / "update-000001.safetensors"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, "FORMAT", 2)
+        save_checkpoint(path, TENSORS, STATE | {"at_boundary": True})
+    assert load_checkpoint(path).state == STATE | {"at_resume_point": True}
+
+
 def test_another_format_is_refused(tmp_path: Path):
     path = tmp_path / "update-000001.safetensors"
     save_file(TENSORS, path, metadata={"format": "1", "state": "{}"})
-    with pytest.raises(CheckpointError, match="has format '1': this version reads format 2"):
+    with pytest.raises(CheckpointError, match="has format '1': this version reads 2 and 3"):
         load_checkpoint(path)
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):

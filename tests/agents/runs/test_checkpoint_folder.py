@@ -89,14 +89,14 @@ def test_later_checkpoints_stay_until_training_has_come_to_them(tmp_path: Path):
 
 
 COUNTS = {"update": 3, "steps": 9, "non_finite": 0, "restarts": 0, "episodes": 1}
-STATE = COUNTS | {"at_boundary": True, "recent": [[0.1, 2]]}
+STATE = COUNTS | {"at_resume_point": True, "recent": [[0.1, 2]]}
 STATES = {
     "no object": [],
     "empty": {},
     "no number": STATE | {"update": "3"},
     "a negative number": STATE | {"steps": -1},
     "no episodes": STATE | {"recent": [[0.1]]},
-    "null": STATE | {"at_boundary": None},
+    "null": STATE | {"at_resume_point": None},
 }
 
 
