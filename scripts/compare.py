@@ -22,7 +22,7 @@ from trpo.scripts.cli.options import cpu_count, parse_train_options
 from trpo.scripts.cli.tables import write_provenance
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.comparison.options_record import write_options
+from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import UNTRAINED, Results, write_table
 from trpo.validation import require

@@ -20,7 +20,7 @@ from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.collapse import is_locked, wilson_interval, window_means
 from trpo.scripts.comparison.grid import Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.comparison.options_record import write_options
+from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.comparison.table import Results, Run, read_table, write_table
 from trpo.scripts.studies.findings import Findings, Verdict, panels
 

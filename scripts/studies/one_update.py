@@ -29,7 +29,7 @@ from trpo.agents.runs.provenance import git_commit
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.tables import read_rows
-from trpo.scripts.comparison.options_record import write_options
+from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.studies.findings import Findings
 from trpo.scripts.studies.one_update_findings import CONTROL, findings
 

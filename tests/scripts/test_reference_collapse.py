@@ -13,7 +13,7 @@ from scipy import stats
 
 from tests.helpers import HOME
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.comparison.options_record import provenance_sentence
+from trpo.scripts.cli.options_record import provenance_sentence
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import Results
 
