@@ -19,10 +19,10 @@ from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import cpu_count, parse_train_options
+from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.tables import write_provenance
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.comparison.report import write_report
 from trpo.scripts.comparison.table import UNTRAINED, Results, write_table
 from trpo.validation import require
@@ -104,6 +104,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"{options.env} {error}") from error
     out.mkdir(parents=True, exist_ok=True)
     grid.claim()
+    add_options(out, {m: grid.options_of(Cell(m, METHODS[m].usual, 0)) for m in options.methods})
     started = time.perf_counter()
     print(
         f"{len(cells):,} runs of {options.steps:,} steps: {len(set(options.methods))} methods × "
@@ -111,8 +112,6 @@ def main(arguments: Sequence[str]) -> int:
     )
     failed = run_cells(grid, cells, options.workers or cpu_count())
     write_provenance(out / "provenance.json", time.perf_counter() - started)
-    usual = {m: grid.options_of(Cell(m, METHODS[m].usual, 0)) for m in options.methods}
-    write_options(out, {m: (words, parse_train_options(words)) for m, words in usual.items()})
     rows: list[dict[str, Any]] = [
         row for cell in cells if cell not in failed for row in read_cell(grid, cell)
     ]

@@ -21,6 +21,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.cli.tables import write_provenance
 
 HOME = Path(__file__).resolve().parent.parent
@@ -111,8 +112,10 @@ def main(words: Sequence[str]) -> int:
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     (path / "provenance.json").unlink(missing_ok=True)
+    train = words[2:] or TRAIN
+    write_options(path, {train[0]: train})
     write_provenance(path / "provenance.json", program="python tests/soak.py")
-    summary = summarize(*soak(float(hours) * 3600, path, words[2:] or TRAIN))
+    summary = summarize(*soak(float(hours) * 3600, path, train))
     (path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     for name, value in summary.items():
         print(f"{name:<18}{value}")

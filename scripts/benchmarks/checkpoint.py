@@ -14,6 +14,7 @@ from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
@@ -47,11 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(CheckpointOptions, arguments, "benchmark checkpoint")
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = [
-        measure(replace(parse_train_options([env]), threads=options.threads), options.boundaries)
-        for env in options.envs
-    ]
+    runs = {env: [env, "--threads", str(options.threads)] for env in options.envs}
+    rows = [measure(parse_train_options(words), options.boundaries) for words in runs.values()]
     write_rows(options.out / "cost.csv", rows)
+    write_options(options.out, runs)
     write_provenance(options.out / "provenance.json")
     print_rows([
         {name: f"{v:.4g}" if isinstance(v, float) else str(v) for name, v in row.items()}

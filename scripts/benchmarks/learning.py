@@ -16,8 +16,8 @@ from trpo.scripts.benchmarks.learners import Outcome, learn, learn_sb3, train_wo
 from trpo.scripts.benchmarks.learning_report import draw, summarize
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
-from trpo.scripts.comparison.options_record import write_options
 from trpo.validation import require
 
 PANEL = (
@@ -172,12 +172,8 @@ def cells_of(options: LearningOptions) -> list[Cell]:
     Returns:
         One a seed, environment and learner.
     """
-    resolved = {env: parse_train_options(options.words(env, 0)) for env in options.envs}
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_options(
-        options.out,
-        {env: (options.words(env, 0), run_options) for env, run_options in resolved.items()},
-    )
+    runs = {f"{env} {options.options}".strip(): options.words(env, 0) for env in options.envs}
+    add_options(options.out, runs)
     peers: tuple[Learner, ...] = ("sb3-contrib",) if options.peer == "sb3" else ()
     return [
         Cell(env, learner, seed, options.options if learner == "trpo" else "")

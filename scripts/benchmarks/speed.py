@@ -19,6 +19,7 @@ from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
@@ -62,8 +63,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(SpeedOptions, arguments, "benchmark speed")
     options.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for env in options.envs:
-        run = replace(parse_train_options([env]), threads=options.threads)
+    runs = {env: [env, "--threads", str(options.threads)] for env in options.envs}
+    for env, words in runs.items():
+        run = parse_train_options(words)
         training = Training(run, options.updates)
         contenders: dict[str, Contender] = {
             "environment alone": environment_alone(run.make_env(seed=0)),
@@ -107,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
             for name, share in zip(SHARES, shares, strict=True)
         ]
     write_rows(options.out / "results.csv", rows)
+    write_options(options.out, runs)
     write_provenance(options.out / "provenance.json")
     print_rows(summarize(rows))
     draw(rows, options.out / "speed.png")

@@ -4,14 +4,17 @@ A command says what was asked for; what it meant depends on the defaults of its 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from trpo.agents.runs.files import replace_file
+from trpo.agents.runs.provenance import git_commit
+from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 
+Record: TypeAlias = dict[str, dict[str, Any]]
 FILE = "options.json"
 PLACE = {"name", "runs", "resume", "learner.trainer.seed"}  # say where a run lies, and which it is
 
@@ -46,64 +49,89 @@ def resolved(options: TrainOptions) -> dict[str, Any]:
     return flat(json.loads(json.dumps(asdict(options), default=str)))
 
 
-def write_options(folder: Path, runs: Mapping[str, tuple[list[str], TrainOptions]]) -> None:
-    """Write options.json beside a result.
+def record_of(runs: Mapping[str, Sequence[str]]) -> Record:
+    """Resolve the options of some runs.
+
+    Args:
+        runs: by name, the words after `trpo train`.
+
+    Returns:
+        By name, the words, what they resolve to, and this checkout's commit.
+    """
+    commit = git_commit()
+    return {
+        name: {
+            "words": list(words),
+            "git_commit": commit,
+            "resolved": resolved(parse_train_options(words)),
+        }
+        for name, words in runs.items()
+    }
+
+
+def write_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
+    """Write options.json beside a result, instead of the one that is there.
 
     Args:
         folder: the result's.
-        runs: by name, the words after `trpo train` and what they resolved to.
+        runs: by name, the words after `trpo train`.
     """
-    record = {
-        name: {"words": words, "resolved": resolved(options)}
-        for name, (words, options) in runs.items()
-    }
+    _write(folder, record_of(runs))
+
+
+def add_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
+    """Add runs to the options.json of a folder whose results are added to.
+
+    Args:
+        folder: the results'; made if it is not there.
+        runs: by name, the words after `trpo train`; what is there of that name stays.
+
+    Raises:
+        UsageError: if an option of a run that is there was another when its results were made.
+    """
+    record, now = read_options(folder), record_of(runs)
+    for name, run in now.items():
+        then = record.get(name, run)["resolved"]
+        for option, value in run["resolved"].items():
+            if then.get(option, value) != value:
+                raise UsageError(
+                    f"{folder} holds results of {name} with {option} = {then[option]!r}, "
+                    f"not {value!r}: choose another --out"
+                )
+    _write(folder, now | record)
+
+
+def read_options(folder: Path) -> Record:
+    """Read a folder's options.json.
+
+    Args:
+        folder: of results.
+
+    Returns:
+        By name, a run's words, commit and resolved options; nothing where there is no such file.
+    """
+    path = folder / FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _write(folder: Path, record: Record) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def differences(folder: Path) -> dict[str, dict[str, tuple[Any, Any]]]:
-    """Resolve a result's words again, by the defaults of today.
+def differences(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Resolve a recorded run's words again, by the defaults of today.
 
     Args:
-        folder: with options.json.
+        run: of a record.
 
     Returns:
-        For each run, the options that are now others: as recorded, and now; `None` where there is
-        none of that name. Empty if all are the same.
+        The options that are now others: as recorded, and now; `None` where there is none of that
+        name.
     """
-    record = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    changed = {}
-    for name, run in record.items():
-        now = resolved(parse_train_options(run["words"]))
-        then = run["resolved"]
-        apart = {
-            option: (then.get(option), now.get(option))
-            for option in [*then, *(option for option in now if option not in then)]
-            if then.get(option) != now.get(option)
-        }
-        if apart:
-            changed[name] = apart
-    return changed
-
-
-def provenance_sentence(folder: Path) -> str:
-    """Say whether a result's words still mean what they meant, or at which commit they did.
-
-    Args:
-        folder: with options.json and provenance.json.
-
-    Returns:
-        One sentence.
-    """
-    changed = differences(folder)
-    if not changed:
-        return f"{folder.name}: the command resolves to the recorded options today."
-    commits = [p["git_commit"] for p in json.loads((folder / "provenance.json").read_text("utf-8"))]
-    apart = {
-        f"{option} {then} → {now}"
-        for options in changed.values()
-        for option, (then, now) in options.items()
+    then, now = run["resolved"], resolved(parse_train_options(run["words"]))
+    return {
+        option: (then.get(option), now.get(option))
+        for option in dict.fromkeys([*then, *now])
+        if then.get(option) != now.get(option)
     }
-    return (
-        f"{folder.name}: the command resolves to the recorded options at commit "
-        f"{', '.join(dict.fromkeys(commits))}; today differ: {'; '.join(sorted(apart))}."
-    )

@@ -78,9 +78,7 @@ def make_classifier(
     network = mlp(features, hidden, CLASSES, "tanh", 1.0, torch.Generator().manual_seed(seed)).to(
         dtype
     )
-    return Model(
-        list(network.parameters()), lambda digits: (network(digits.inputs),), categorical
-    )
+    return Model(list(network.parameters()), lambda digits: (network(digits.inputs),), categorical)
 
 
 def categorical(logits: Tensor) -> Categorical:

@@ -16,11 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from trpo.scripts.cli.command import UsageError
-from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.comparison.collapse import is_locked, wilson_interval, window_means
 from trpo.scripts.comparison.grid import Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.comparison.table import Results, Run, read_table, write_table
 from trpo.scripts.studies.findings import Findings, Verdict, panels
 
@@ -68,7 +67,7 @@ def go_on(folder: Path, task: str, seeds: int) -> None:
         f"{task} {method}": grid.options_of(Cell(method, METHODS[method].usual, 0))
         for method in dict.fromkeys(cell.method for cell in wanted)
     }
-    write_options(folder, {name: (w, parse_train_options(w)) for name, w in usual.items()})
+    add_options(folder, usual)
     path = folder / f"{task}.csv.gz"
     rows = read_table(path) if path.exists() else read_table(committed)[:1]  # the untrained policy
     done = {(row["method"], float(row["step_size"]), int(row["seed"])) for row in rows}

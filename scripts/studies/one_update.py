@@ -28,8 +28,8 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.runs.provenance import git_commit
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.tables import read_rows
-from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.studies.findings import Findings
 from trpo.scripts.studies.one_update_findings import CONTROL, findings
 
@@ -254,7 +254,7 @@ def measure(folder: Path, tasks: Sequence[str], seeds: int) -> None:
         for task in UPDATES
         for name, rule in RULES.items()
     }
-    write_options(folder, {name: (w, parse_train_options(w)) for name, w in learners.items()})
+    add_options(folder, learners)
     done = {
         (row["task"], int(row["seed"]), row["rule"], float(row["asked"]))
         for row in read_rows(folder / "results.csv")

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.options_record import FILE, flat, resolved
 from trpo.scripts.comparison.collapse import is_locked
 from trpo.scripts.comparison.grid import Cell, Grid
 from trpo.scripts.comparison.methods import METHODS
-from trpo.scripts.cli.options_record import FILE, flat, resolved
 from trpo.scripts.comparison.table import Results, read_table
 from trpo.scripts.studies import locked
 

@@ -55,5 +55,6 @@ def test_a_short_soak_leaves_its_samples(tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {
         "samples.csv",
         "summary.json",
+        "options.json",
         "provenance.json",
     }
