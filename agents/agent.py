@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from trpo.agents.actions import ActionAdapter
-from trpo.agents.encoders import Features, FlatEncoder, MakeEncoder, Preprocessor
+from trpo.agents.encoders import Features, MakeEncoder, Preprocessor, encoder_for
 from trpo.agents.normalization import AdvantageScale, NormalizationConfig, RewardScaler
-from trpo.agents.observations import Observation, count, leaves, map_leaves, select, to_device
+from trpo.agents.observations import Observation, count, leaves, map_leaves, map_pieces, to_device
+from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.runs.checkpoint import Checkpoint, save_checkpoint
 from trpo.agents.runs.checkpoint_folder import read_checkpoint
 from trpo.agents.runs.errors import CheckpointError
+from trpo.agents.runs.migration import migrate_agent
 from trpo.agents.runs.typed_json import from_json, to_json
 from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_function import ValueConfig, ValueFunction
@@ -36,6 +38,7 @@ class AgentConfig:
         policy: its network.
         value: the value function's network, and its fit.
         normalize: running statistics.
+        pictures: how pictures are read, unless by an encoder of one's own.
         gamma: discount of the returns that rewards are scaled by.
     """
 
@@ -44,6 +47,7 @@ class AgentConfig:
     policy: PolicyConfig
     value: ValueConfig
     normalize: NormalizationConfig
+    pictures: PictureConfig
     gamma: float
 
 
@@ -54,7 +58,7 @@ class Agent(nn.Module):
         config: spaces, networks and statistics.
         randomness: source of the initial weights.
         make_encoder: from the observation space to an encoder, called for the policy and for the
-            value function; by default all numbers in a row.
+            value function; by default the one that fits the space.
 
     Raises:
         ConfigError: if a space is not supported.
@@ -64,18 +68,19 @@ class Agent(nn.Module):
         self,
         config: AgentConfig,
         randomness: Randomness,
-        make_encoder: MakeEncoder = FlatEncoder,
+        make_encoder: MakeEncoder | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.observation_space = observation_space = config.observation_space
         self.action_space = action_space = config.action_space
         self.adapt_actions = ActionAdapter(action_space)
-        self.preprocessor = Preprocessor(observation_space, config.normalize)
+        self.preprocessor = Preprocessor(observation_space, config.normalize, config.pictures)
+        make = make_encoder or encoder_for(observation_space, config.pictures)
         policy, value = (randomness.generator(part) for part in (Component.POLICY, Component.VALUE))
 
         def features(generator: torch.Generator) -> Features:
-            return Features(self.preprocessor, make_encoder(observation_space, generator))
+            return Features(self.preprocessor, make(observation_space, generator))
 
         self.policy = make_policy(features(policy), action_space, config.policy, policy)
         self.value_function = ValueFunction(features(value), config.value, value)
@@ -83,7 +88,7 @@ class Agent(nn.Module):
         self.advantage_scale = AdvantageScale()
 
     @classmethod
-    def load(cls, path: str | Path, make_encoder: MakeEncoder = FlatEncoder) -> "Agent":
+    def load(cls, path: str | Path, make_encoder: MakeEncoder | None = None) -> "Agent":
         """Read a trained agent; no environment is needed, and no code of the file's runs.
 
         Args:
@@ -101,7 +106,7 @@ class Agent(nn.Module):
 
     @classmethod
     def of_checkpoint(
-        cls, checkpoint: Checkpoint, make_encoder: MakeEncoder = FlatEncoder
+        cls, checkpoint: Checkpoint, make_encoder: MakeEncoder | None = None
     ) -> "Agent":
         """Make the agent that a checkpoint is of.
 
@@ -117,7 +122,7 @@ class Agent(nn.Module):
             ConfigError: if it was made with another encoder.
         """
         try:
-            config = from_json(AgentConfig, checkpoint.state.get("agent"))
+            config = from_json(AgentConfig, migrate_agent(checkpoint.state.get("agent")))
         except ValueError as error:
             raise CheckpointError(f"a checkpoint's agent cannot be read: {error}") from error
         agent = cls(config, Randomness(0), make_encoder)
@@ -177,10 +182,11 @@ class Agent(nn.Module):
         Returns:
             (B,), on the CPU.
         """
-        size = count(observations)
-        pieces = (slice(i, i + microbatch_size) for i in range(0, size, microbatch_size))
-        parts = (to_device(select(observations, piece), self.device) for piece in pieces)
-        return torch.cat([self.value_function(part).cpu() for part in parts])
+        return map_pieces(
+            lambda piece: self.value_function(to_device(piece, self.device)).cpu(),
+            observations,
+            microbatch_size,
+        )
 
     @property
     def device(self) -> torch.device:

@@ -1,18 +1,23 @@
 """All that defines learning, apart from the environment: the components' configurations."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import gymnasium as gym
 import torch
 
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.npg import NpgConfig
+from trpo.agents.observations import leaves
+from trpo.agents.pictures import PictureConfig, picture_of
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.ppo import PpoConfig
 from trpo.agents.trpo import TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import VpgConfig
 from trpo.validation import ConfigError, require
+
+PIXELS = 2**21  # in memory at a time, as floats, and some 20 to 50 times that in convolutions
 
 Device = Literal["cpu", "cuda", "auto"]
 Algorithm = Literal["trpo", "npg", "vpg", "ppo"]
@@ -47,7 +52,8 @@ class TrainerConfig:
     """Where networks, batches and updates are: cpu, cuda, or auto for cuda where there is one.
     Perceptrons act on the CPU all the same: rollouts are fastest there."""
     microbatch_size: int = 65_536
-    """Samples whose graphs are in memory at a time; it changes results only by rounding."""
+    """Samples whose graphs are in memory at a time, of pictures fewer, so that together they have
+    2²¹ pixels at most; it changes results only by rounding."""
 
     def __post_init__(self) -> None:
         require(self, "total_steps", self.total_steps >= 1, "an integer ≥ 1")
@@ -85,6 +91,7 @@ class LearnerConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     normalize: NormalizationConfig = field(default_factory=NormalizationConfig)
+    pictures: PictureConfig = field(default_factory=PictureConfig)
 
     @property
     def max_kl(self) -> float | None:
@@ -107,3 +114,22 @@ def check_batch_size(batch_size: int, num_envs: int) -> None:
         near = " and ".join(str(size) for size in (below, below + num_envs) if size)
         multiple = f"a multiple of num_envs = {num_envs}: the nearest are {near}"
         raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
+
+
+def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
+    """Return a configuration whose microbatches of pictures fit into memory.
+
+    Args:
+        config: the learner's.
+        space: of one observation.
+
+    Returns:
+        The same, with microbatches as they were or smaller.
+    """
+    pictures = [leaf for leaf in leaves(space) if picture_of(leaf, config.pictures)]
+    if not pictures:
+        return config
+    most = max(1, PIXELS // sum(map(gym.spaces.flatdim, pictures)))
+    trainer = config.trainer
+    smaller = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
+    return replace(config, trainer=smaller)

@@ -2,11 +2,13 @@
 
 `Features` = a `Preprocessor`, which turns every leaf of the observation into floats of an even
 scale, then an `Encoder`, which makes one vector of them. The preprocessor has statistics, and no
-parameters; the encoder may have parameters. To read images, or anything else, write an `Encoder`.
+parameters; the encoder may have parameters. Pictures are read by convolutions, one network a
+picture; to read them otherwise, or anything else, write an `Encoder`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import gymnasium as gym
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trpo.agents.convolutions import PictureEncoder
 from trpo.agents.normalization import NormalizationConfig, ObservationNormalizer
 from trpo.agents.observations import (
     Observation,
@@ -21,23 +24,13 @@ from trpo.agents.observations import (
     leaves,
     map_leaves,
 )
+from trpo.agents.pictures import AUTO, Picture, PictureConfig, bounds_of, picture_of
 from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError
 
-IMAGE_RANK = 3  # height, width and channels; a Box of fewer dimensions is read as a vector
 
-
-def is_image(leaf: gym.Space) -> bool:
-    """Return whether a leaf is an image: its shape means something.
-
-    Args:
-        leaf: of an observation space.
-    """
-    return isinstance(leaf, gym.spaces.Box) and len(leaf.shape) >= IMAGE_RANK
-
-
-class LeafPreprocessor(nn.Module):
-    """One leaf as floats: vectors flat and normalised, choices one-hot, images in [0, 1].
+class VectorPreprocessor(nn.Module):
+    """A leaf that is no picture as floats: flat, choices one-hot, normalised.
 
     Args:
         leaf: its space.
@@ -58,26 +51,20 @@ class LeafPreprocessor(nn.Module):
                 first = torch.as_tensor(start).flatten()
         self.rank = len(leaf.shape or ())
         self.register_buffer("start", first, persistent=False)
-        self.image = is_image(leaf)
-        self.largest = 255.0 if self.image and leaf.dtype == "uint8" else 1.0
         size = gym.spaces.flatdim(leaf)
         self.normalizer = (
-            ObservationNormalizer(size, config.observation_clip)
-            if config.observations and not self.image
-            else None
+            ObservationNormalizer(size, config.observation_clip) if config.observations else None
         )
 
     def flat(self, observation: Tensor) -> Tensor:
-        """Return one vector an observation, or the image as it is; not yet normalised.
+        """Return one vector an observation; not yet normalised.
 
         Args:
             observation: (…, *shape), as the environment gave it.
 
         Returns:
-            (…, K) float, or (…, *shape) float for an image.
+            (…, K) float.
         """
-        if self.image:
-            return observation.float() / self.largest
         if self.rank != 1:
             observation = observation.reshape(
                 *observation.shape[: observation.ndim - self.rank], -1
@@ -95,7 +82,7 @@ class LeafPreprocessor(nn.Module):
             observation: (…, *shape), as the environment gave it.
 
         Returns:
-            (…, K) float, normalised, or (…, *shape) float for an image.
+            (…, K) float, normalised.
         """
         flat = self.flat(observation)
         return flat if self.normalizer is None else self.normalizer.forward(flat)
@@ -111,22 +98,98 @@ class LeafPreprocessor(nn.Module):
             self.normalizer.update(self.flat(observation), reducer)
 
 
+class PicturePreprocessor(nn.Module):
+    """A picture as floats in [0, 1], by its bounds; a grid's codes are normalised, too.
+
+    Bytes stay bytes until here, where a network asks for them. Codes such as MiniGrid's fill a
+    hundredth of their bounds, and a code that is rare should weigh as much as one that is not: so a
+    grid has running statistics, of each channel over all cells.
+
+    Args:
+        leaf: its space.
+        picture: how it is read.
+        config: whether to normalise, and how far normalised numbers may go.
+    """
+
+    def __init__(self, leaf: gym.Space, picture: Picture, config: NormalizationConfig) -> None:
+        super().__init__()
+        low, high = bounds_of(leaf) or (0.0, 1.0)
+        self.low, self.range = low, high - low
+        self.picture = picture
+        self.normalizer = (
+            ObservationNormalizer(picture.channels, config.observation_clip)
+            if config.observations and picture.is_grid
+            else None
+        )
+
+    def scaled(self, observation: Tensor) -> Tensor:
+        """Return pictures in [0, 1]; not normalised.
+
+        Args:
+            observation: (…, *shape), as the environment gave it.
+
+        Returns:
+            (…, *shape) float.
+        """
+        floats = observation if observation.is_floating_point() else observation.float()
+        return (floats - self.low if self.low else floats) / self.range
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return the picture as a network takes it.
+
+        Args:
+            observation: (…, *shape), as the environment gave it.
+
+        Returns:
+            (…, *shape) float.
+        """
+        scaled = self.scaled(observation)
+        if self.normalizer is None:
+            return scaled
+        axis = self.picture.channel_axis
+        return self.normalizer.forward(scaled.movedim(axis, -1)).movedim(-1, axis)
+
+    def update(self, observation: Tensor, reducer: Reducer = SERIAL) -> None:
+        """Merge a batch into the running statistics, if there are any.
+
+        Args:
+            observation: (B, *shape), as the environment gave it.
+            reducer: brings every process's samples together.
+        """
+        if self.normalizer is not None:
+            cells = self.scaled(observation).movedim(self.picture.channel_axis, -1)
+            self.normalizer.update(cells.reshape(-1, self.picture.channels), reducer)
+
+
 class Preprocessor(nn.Module):
     """Every leaf of an observation as floats of an even scale; frozen but for `update`.
 
     Args:
         space: of one observation.
         config: whether to normalise, and how far normalised numbers may go.
+        pictures: which leaves are pictures.
 
     Raises:
         ConfigError: if the space cannot be read.
     """
 
-    def __init__(self, space: gym.Space, config: NormalizationConfig) -> None:
+    def __init__(
+        self,
+        space: gym.Space,
+        config: NormalizationConfig,
+        pictures: PictureConfig = AUTO,
+    ) -> None:
         super().__init__()
         check_observation_space(space)
-        self._nested = map_leaves(lambda leaf: LeafPreprocessor(leaf, config), space)
-        self._in_a_row: list[LeafPreprocessor] = leaves(self._nested)
+
+        def make(leaf: gym.Space) -> VectorPreprocessor | PicturePreprocessor:
+            picture = picture_of(leaf, pictures)
+            if picture is None:
+                return VectorPreprocessor(leaf, config)
+            return PicturePreprocessor(leaf, picture, config)
+
+        self._nested = map_leaves(make, space)
+        self._in_a_row: list[VectorPreprocessor | PicturePreprocessor] = leaves(self._nested)
         self.leaves = nn.ModuleList(self._in_a_row)
 
     def forward(self, observation: Observation) -> Observation:
@@ -136,7 +199,7 @@ class Preprocessor(nn.Module):
             observation: tensors (…, *shape), as the environment gave them.
 
         Returns:
-            Tensors (…, K), normalised, or (…, *shape) for images, nested alike.
+            Tensors (…, K), normalised, or (…, *shape) for pictures, nested alike.
         """
         if isinstance(observation, Tensor):  # the common case, in the fewest calls
             return self._in_a_row[0].forward(observation)
@@ -183,27 +246,70 @@ MakeEncoder: TypeAlias = Callable[[gym.Space, torch.Generator], Encoder]
 
 
 class FlatEncoder(Encoder):
-    """All leaves in a row, as gymnasium.spaces.flatten puts them; nothing is learned.
+    """Vectors in a row, as gymnasium.spaces.flatten puts them; nothing is learned.
 
     Args:
-        space: of one observation.
+        space: of one observation, without pictures.
         generator: not drawn from.
-
-    Raises:
-        ConfigError: if a leaf is an image.
     """
 
     def __init__(self, space: gym.Space, generator: torch.Generator) -> None:  # noqa: ARG002
         super().__init__(gym.spaces.flatdim(space))
-        for leaf in leaves(space):
-            if is_image(leaf):
-                expected = "expected vectors, or Dict and Tuple of them; or an encoder of your own"
-                raise ConfigError(f"observation space {leaf} is an image: {expected}")
 
     def forward(self, observation: Observation) -> Tensor:  # noqa: D102
         if isinstance(observation, Tensor):
             return observation
         return torch.cat(leaves(observation), dim=-1)
+
+
+class LeafEncoder(Encoder):
+    """A network for each picture, and vectors as they are, in a row.
+
+    Args:
+        space: of one observation.
+        generator: source of the initial weights.
+        config: which leaves are pictures, and what reads them.
+
+    Raises:
+        ConfigError: if a picture is too small for its network.
+    """
+
+    def __init__(self, space: gym.Space, generator: torch.Generator, config: PictureConfig) -> None:
+        def make(leaf: gym.Space) -> tuple[int, nn.Module]:
+            picture = picture_of(leaf, config)
+            if picture is None:
+                return gym.spaces.flatdim(leaf), nn.Identity()
+            encoder = PictureEncoder(picture, generator)
+            return encoder.size, encoder
+
+        sizes, parts = zip(*map(make, leaves(space)), strict=True)
+        super().__init__(sum(sizes))
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, observation: Observation) -> Tensor:  # noqa: D102
+        features = [part(leaf) for part, leaf in zip(self.parts, leaves(observation), strict=True)]
+        return torch.cat(features, dim=-1)
+
+
+def encoder_for(space: gym.Space, config: PictureConfig) -> MakeEncoder:
+    """Return what makes the encoder that fits a space.
+
+    Args:
+        space: of one observation.
+        config: which leaves are pictures, and what reads them.
+
+    Returns:
+        Of convolutions where there are pictures, else of nothing that learns.
+
+    Raises:
+        ConfigError: if an encoder was named, and there is no picture for it.
+    """
+    if any(picture_of(leaf, config) for leaf in leaves(space)):
+        return partial(LeafEncoder, config=config)
+    if config.encoder not in {"auto", "flat"}:
+        expected = "expected auto or flat, as nothing in the observation is a picture"
+        raise ConfigError(f"encoder = {config.encoder!r}: {expected} ({space})")
+    return FlatEncoder
 
 
 class Features(nn.Module):

@@ -63,6 +63,26 @@ def leaves(tree: Any) -> list[Any]:
     return found
 
 
+def named_leaves(space: gym.Space, name: str = "observation") -> dict[str, gym.Space]:
+    """Return a space's leaves by their place in it, in the order of `leaves`.
+
+    Args:
+        space: of one observation.
+        name: of the whole.
+
+    Returns:
+        Names such as observation.image, or observation[0].
+    """
+    parts: dict[str, gym.Space] = {}
+    if isinstance(space, gym.spaces.Dict):
+        parts = {f"{name}.{key}": part for key, part in space.spaces.items()}
+    elif isinstance(space, gym.spaces.Tuple):
+        parts = {f"{name}[{number}]": part for number, part in enumerate(space.spaces)}
+    else:
+        return {name: space}
+    return {k: leaf for key, part in parts.items() for k, leaf in named_leaves(part, key).items()}
+
+
 def nested_as(tree: Any, leaves: Iterable[Any]) -> Any:
     """Return leaves nested as a tree's are: the inverse of `leaves`.
 
@@ -148,3 +168,21 @@ def count(observation: Observation) -> int:
         observation: tensors (B, …).
     """
     return len(leaves(observation)[0])
+
+
+def map_pieces(
+    function: Callable[[Observation], Tensor], observation: Observation, size: int
+) -> Tensor:
+    """Apply a function to a batch piece by piece, so that no more is in memory at a time.
+
+    Args:
+        function: from b observations to a tensor (b, …).
+        observation: tensors (B, *shape).
+        size: observations in a piece at most.
+
+    Returns:
+        (B, …).
+    """
+    starts = range(0, count(observation), size)
+    pieces = (select(observation, slice(start, start + size)) for start in starts)
+    return torch.cat([function(piece) for piece in pieces])

@@ -16,7 +16,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 
 from trpo.agents.encoders import Features
 from trpo.agents.networks import Activation, Network, mlp
-from trpo.agents.observations import HasObservations, Observation
+from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.validation import ConfigError, require
@@ -143,16 +143,18 @@ class Policy(nn.Module, ABC):
         return Model(list(self.parameters()), outputs, self.family, by_hand, self.family_fisher)
 
     @torch.no_grad()
-    def metrics(self, observations: Observation) -> dict[str, float]:
+    def metrics(self, observations: Observation, microbatch_size: int) -> dict[str, float]:
         """Return how much the policy explores.
 
         Args:
             observations: tensors (B, *shape).
+            microbatch_size: observations to look at together, at most.
 
         Returns:
             By name, of `trpo.agents.metrics.METRICS`.
         """
-        entropy = self.distribution(self.network(observations)).entropy()  # (B,)
+        outputs = map_pieces(self.network, observations, microbatch_size)  # (B, E)
+        entropy = self.distribution(outputs).entropy()  # (B,)
         return {"policy/entropy": entropy.mean().item()}
 
 
@@ -208,9 +210,11 @@ class GaussianPolicy(Policy):
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         return output if noise is None else torch.addcmul(output, self.log_std.exp(), noise)
 
-    def metrics(self, observations: Observation) -> dict[str, float]:  # noqa: D102
+    def metrics(  # noqa: D102
+        self, observations: Observation, microbatch_size: int
+    ) -> dict[str, float]:
         std = self.log_std.detach().exp().mean().item()
-        return super().metrics(observations) | {"policy/std": std}
+        return super().metrics(observations, microbatch_size) | {"policy/std": std}
 
 
 class CategoricalPolicy(Policy):

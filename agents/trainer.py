@@ -14,8 +14,8 @@ from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.batch import Batch
 from trpo.agents.batching import make_batch
-from trpo.agents.config import LearnerConfig, check_batch_size
-from trpo.agents.encoders import FlatEncoder, MakeEncoder
+from trpo.agents.config import LearnerConfig, check_batch_size, with_bounded_memory
+from trpo.agents.encoders import MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
 from trpo.agents.episodes import EpisodeStatistics
 from trpo.agents.metrics import UpdateRecord
@@ -40,7 +40,7 @@ class Trainer:
         make_env: seed ↦ N environments, as `trpo.envs.make_vector_env` makes them.
         config: the learner.
         threads: of the CPU, for the updates.
-        make_encoder: from the observation space to an encoder; by default all numbers in a row.
+        make_encoder: from the observation space to an encoder; by default the one that fits.
 
     Raises:
         ConfigError: if the batch size is no multiple of the number of environments, or a space is
@@ -53,10 +53,9 @@ class Trainer:
         make_env: MakeEnvironments,
         config: LearnerConfig,
         threads: int = 1,
-        make_encoder: MakeEncoder = FlatEncoder,
+        make_encoder: MakeEncoder | None = None,
     ) -> None:
         self.reducer = ThreadReducer(threads)
-        self.config = config
         self.update = 0
         self.steps = 0
         self.non_finite = 0  # updates in a row, the last ones
@@ -67,12 +66,14 @@ class Trainer:
 
         env, batch_size = self.environments.env, config.trainer.batch_size
         check_batch_size(batch_size, env.num_envs)
+        self.config = config = with_bounded_memory(config, env.single_observation_space)
         agent_config = AgentConfig(
             env.single_observation_space,
             env.single_action_space,
             config.policy,
             config.value,
             config.normalize,
+            config.pictures,
             config.trainer.gamma,
         )
         self.agent = Agent(agent_config, self.randomness, make_encoder)
@@ -245,7 +246,9 @@ class Trainer:
     def _update_policy(self, batch: Batch, watch: Stopwatch) -> tuple[StepReport, dict[str, float]]:
         generator = self.randomness.generator(Component.POLICY, self.update + 1)
         report = self.update_policy(batch, generator)
-        metrics = self.update_policy.metrics(report) | self.agent.policy.metrics(batch.observations)
+        metrics = self.update_policy.metrics(report) | self.agent.policy.metrics(
+            batch.observations, self.config.trainer.microbatch_size
+        )
         metrics["policy/advantage_deviation"] = batch.deviation
         watch.lap("policy")
         return report, metrics
@@ -254,7 +257,11 @@ class Trainer:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)
         report = self.fit_value(batch, generator)
         metrics = self.agent.value_function.metrics(
-            batch.observations, batch.returns, values, self.value_reducer
+            batch.observations,
+            batch.returns,
+            values,
+            self.config.trainer.microbatch_size,
+            self.value_reducer,
         )
         return report.metrics() | metrics
 

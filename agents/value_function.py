@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Normal
 
 from trpo.agents.encoders import Features
 from trpo.agents.networks import Activation, Network, mlp
-from trpo.agents.observations import HasObservations, Observation
+from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.reducer import SERIAL, Reducer
@@ -114,6 +114,7 @@ class ValueFunction(nn.Module):
         observations: Observation,
         returns: Tensor,
         values: Tensor,
+        microbatch_size: int,
         reducer: Reducer = SERIAL,
     ) -> dict[str, float]:
         """Return how well V predicts returns, before a fit to them and after.
@@ -122,13 +123,14 @@ class ValueFunction(nn.Module):
             observations: tensors (B, *shape).
             returns: (B,), the targets of the fit.
             values: (B,), V before the fit.
+            microbatch_size: observations to look at together, at most.
             reducer: brings every process's samples together.
 
         Returns:
             By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
             have none.
         """
-        fitted = self(observations)
+        fitted = map_pieces(self, observations, microbatch_size)
         columns = torch.stack(
             [returns, returns - values, returns - fitted, (fitted - values).square()], dim=1
         )

@@ -25,6 +25,7 @@ ENVIRONMENTS = (
     "Pendulum-v1",
     "CartPole-v1 --engine gymnasium",
     "Pendulum-v1 --value.fit adam",
+    "MiniGrid-Empty-5x5-v0",
 )
 
 

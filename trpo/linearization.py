@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class Linearization:
 
 
 def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
-    """Linearize any network, from two graphs built once.
+    """Linearize any network, from two graphs built once; the second where a product Jv asks for it.
 
     Reverse mode gives Jᵀu, which is linear in u: its own reverse mode gives Jv.
 
@@ -41,11 +42,18 @@ def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
     eta = [
         e if e.requires_grad else e.detach().requires_grad_() for e in outputs
     ]  # constants join as leaves of their own
-    u_0 = [torch.zeros_like(e, requires_grad=True) for e in eta]
-    Jt_u = grad(eta, parameters, u_0, create_graph=True, allow_unused=True, materialize_grads=True)
-    reached = [i for i, g in enumerate(Jt_u) if g.requires_grad]  # the parameters that η depends on
+
+    @cache
+    def transposed() -> tuple[Tensors, Tensors, list[int]]:
+        u_0 = [torch.zeros_like(e, requires_grad=True) for e in eta]
+        Jt_u = grad(
+            eta, parameters, u_0, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+        # the parameters that η depends on
+        return u_0, Jt_u, [i for i, g in enumerate(Jt_u) if g.requires_grad]
 
     def jvp(v: Tensors) -> Tensors:
+        u_0, Jt_u, reached = transposed()
         return grad(
             [Jt_u[i] for i in reached],
             u_0,

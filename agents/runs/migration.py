@@ -67,7 +67,15 @@ def _filled(content: Content, lacked: Content) -> Content:
     return filled
 
 
-MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1,)
+# Before format 3 there were pictures for encoders of one's own only, which take no options.
+LACKED_BY_2: Content = {"pictures": {"encoder": "auto", "channels": "auto"}}
+
+
+def _from_2(content: Content) -> Content:
+    return _filled(content, {"learner": LACKED_BY_2})
+
+
+MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1, _from_2)
 FORMAT = len(MIGRATIONS) + 1
 
 
@@ -92,3 +100,15 @@ def migrate(content: object) -> Content:
     for migration in MIGRATIONS[number - 1 :]:
         content = migration(content)
     return content
+
+
+def migrate_agent(content: object) -> object:
+    """Return what a checkpoint says of its agent, as this version would have written it.
+
+    Args:
+        content: JSON, of any version since checkpoints say it.
+
+    Returns:
+        JSON.
+    """
+    return _filled(content, LACKED_BY_2) if isinstance(content, dict) else content

@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trpo.agents.metrics import UpdateRecord
+from trpo.agents.observations import named_leaves
+from trpo.agents.pictures import picture_of
 from trpo.agents.runs.results import Results
 from trpo.agents.trainer import Trainer
 from trpo.report import Status
@@ -37,6 +39,11 @@ class Display:
         learner = trainer.config
         self.console = Console()
         self.title = f"{learner.algorithm.upper()} on {printable(env_id)}"
+        self.pictures = {
+            name: picture
+            for name, leaf in named_leaves(trainer.agent.observation_space).items()
+            if (picture := picture_of(leaf, learner.pictures))
+        }
         self.total_steps = learner.trainer.total_steps
         self.max_kl = learner.max_kl
         self.started = time.perf_counter()
@@ -55,6 +62,8 @@ class Display:
 
     def __enter__(self) -> "Display":
         with self._never_fatal():
+            for name, picture in self.pictures.items():
+                print(printable(f"{name}: {picture}"))
             if self._live:
                 self._live.start()
         return self

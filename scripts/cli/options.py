@@ -12,6 +12,7 @@ import tyro
 from gymnasium import Space
 
 from trpo.agents.config import LearnerConfig, TrainerConfig, check_batch_size
+from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.config import CONFIG
@@ -38,6 +39,7 @@ class LearnerOptions(LearnerConfig):
     trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
     trpo: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
+    pictures: tyro.conf.OmitArgPrefixes[PictureConfig] = field(default_factory=PictureConfig)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Convolutions(Encoder):
         """Return features.
 
         Args:
-            observation: (B, height, width, channels) float, in [0, 1].
+            observation: (B, height, width, channels) float; small pictures are normalised.
 
         Returns:
             (B, 144).

@@ -7,17 +7,25 @@ import torch
 
 import tests.environments
 from tests.helpers import make_trainer
-from trpo.agents.agent import Agent, AgentConfig
+from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.encoders import Encoder, FlatEncoder
 from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
 from trpo.agents.runs import CheckpointError, Run, RunConfig
 from trpo.agents.runs.checkpoint import save_checkpoint
+from trpo.agents.tensor_names import with_prefix
 from trpo.agents.value_function import ValueConfig
 from trpo.validation import ConfigError
 
-NETWORKS = PolicyConfig(hidden=(8,)), ValueConfig(hidden=(8,)), NormalizationConfig(), 0.99
+NETWORKS = (
+    PolicyConfig(hidden=(8,)),
+    ValueConfig(hidden=(8,)),
+    NormalizationConfig(),
+    PictureConfig(),
+    0.99,
+)
 
 
 def make_agent(observations: gym.Space, actions: gym.Space, seed: int = 0) -> Agent:
@@ -141,6 +149,16 @@ def test_a_runs_folder_is_loaded_by_its_newest_checkpoint(tmp_path):
                 break
     loaded = Agent.load(tmp_path / "mine")
     assert all(map(torch.equal, loaded.tensors().values(), agent.tensors().values()))
+
+
+def test_an_agent_from_before_pictures_is_loaded(tmp_path):
+    agent = make_agent(gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(3))
+    description = agent.description()
+    del description["agent"]["pictures"]
+    save_checkpoint(
+        tmp_path / "old.safetensors", with_prefix(TENSORS, agent.tensors()), description
+    )
+    assert Agent.load(tmp_path / "old.safetensors").config == agent.config
 
 
 def test_what_is_no_agent_is_told(tmp_path):

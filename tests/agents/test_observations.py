@@ -8,7 +8,7 @@ import torch
 import tests.environments
 from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
 from trpo.agents.normalization import NormalizationConfig
-from trpo.agents.observations import allocate, leaves, map_leaves, select
+from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, select
 from trpo.validation import ConfigError
 
 RAW = NormalizationConfig(observations=False)
@@ -88,12 +88,11 @@ def test_spaces_that_cannot_be_read_are_named(space, message):
         Preprocessor(space, RAW)
 
 
-def test_an_image_needs_an_encoder():
-    space = gym.spaces.Dict({"camera": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)})
-    with pytest.raises(
-        ConfigError, match=r"is an image: expected vectors, .* an encoder of your own"
-    ):
-        FlatEncoder(space, torch.Generator())
+def test_leaves_have_names():
+    names = named_leaves(SPACES["nested"])
+    assert list(names) == ["observation.a", "observation.z[0]", "observation.z[1]"]
+    assert list(names.values()) == leaves(SPACES["nested"])
+    assert list(named_leaves(SPACES["bytes"])) == ["observation"]
 
 
 def test_selecting_selects_from_every_leaf():

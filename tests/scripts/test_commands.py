@@ -247,7 +247,14 @@ BAD_INPUT = {
         ["train", "CartPole-v1", "--num-envs", "7"],
         "batch_size = 2048 is not a multiple of num_envs = 7",
     ),
-    "image": (["train", "TestImage-v0"], "observation space .* is an image"),
+    "too small a picture": (
+        ["train", "TestImage-v0", "--encoder", "nature"],
+        r"^trpo: encoder = 'nature' cannot read pictures \(8, 8, 3\): expected 36 pixels",
+    ),
+    "no picture": (
+        ["train", "CartPole-v1", "--encoder", "impala"],
+        r"^trpo: encoder = 'impala': expected auto or flat, as nothing in the observation is",
+    ),
     "text": (["train", "TestText-v0"], "observation space Text.* is not supported"),
     "text action": (
         ["train", "TestTextAction-v0"],

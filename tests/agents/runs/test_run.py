@@ -128,7 +128,7 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
     content |= {"name": "x", "runs": "runs", "resume": False}
     learner = content["learner"]
     learner["trust_region"] = learner.pop("trpo") | {"max_kl": 0.07}
-    for name in ("algorithm", "npg", "vpg", "ppo"):
+    for name in ("algorithm", "npg", "vpg", "ppo", "pictures"):
         del learner[name]
     for name in ("keep_checkpoints", "max_non_finite", "max_restarts"):
         del learner["trainer"][name]
@@ -142,6 +142,13 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
     assert config.learner.trpo.memory == 0
     assert replace(config.learner.value, max_change=0.1) == whole.config.learner.value
     assert config.observation_space is None
+
+
+def test_a_run_of_format_2_is_read_by_what_was_done_then(whole, tmp_path):
+    content = json.loads((whole.folder / "config.json").read_text())
+    del content["learner"]["pictures"]
+    (tmp_path / "config.json").write_text(json.dumps(content | {"format": 2}))
+    assert Run.open(tmp_path).config == whole.config
 
 
 @pytest.mark.parametrize(

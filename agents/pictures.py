@@ -1,0 +1,162 @@
+"""Pictures among the observations: which leaves are some, and how they lie in their shape."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import gymnasium as gym
+import numpy as np
+from torch import Tensor
+
+from trpo.validation import ConfigError
+
+EncoderName = Literal["auto", "nature", "impala", "grid", "flat"]
+
+SMALLEST_GREY = 16  # pixels a side from which a matrix of bytes is a picture without channels
+LARGEST_RANGE = 1e6  # a Box that reaches farther says what a number can be, and holds no brightness
+SMALLEST = {"nature": 36, "impala": 5, "grid": 5}
+"""Pixels a side that each encoder needs."""
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How pictures among the observations are read."""
+
+    encoder: EncoderName = "auto"
+    """Network that reads pictures: Nature's convolutions (Mnih et al. 2015), IMPALA's residual ones
+    (Espeholt et al. 2018), a small one for grids (after Young & Tian 2019), or flat: all numbers in
+    a row; auto: nature from 36 pixels a side on, else grid."""
+    channels: Literal["auto", "first", "last"] = "auto"
+    """Where a picture's channels stand in its shape; auto: where the other two sides are equal,
+    beside them, else at the smaller end."""
+
+
+AUTO = PictureConfig()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A leaf that is read as a picture.
+
+    Args:
+        shape: as the environment gives it: (H, W), (C, H, W) or (H, W, C), or frames of those.
+        first: whether channels come before height and width.
+        encoder: which network reads it.
+    """
+
+    shape: tuple[int, ...]
+    first: bool
+    encoder: Literal["nature", "impala", "grid"]
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return _sides(self.shape, self.first)
+
+    @property
+    def planes(self) -> int:
+        """Channels, of all frames."""
+        height, width = self.sides
+        return int(np.prod(self.shape)) // (height * width)
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether its cells are codes rather than brightness: it is too small to show anything."""
+        return min(self.sides) < SMALLEST["nature"]
+
+    @property
+    def channel_axis(self) -> int:
+        """Where the channels stand, counted from the end."""
+        return -3 if self.first and len(self.shape) > 2 else -1
+
+    @property
+    def channels(self) -> int:
+        """Channels of a frame."""
+        return 1 if len(self.shape) == 2 else self.shape[self.channel_axis]
+
+    def channels_first(self, observation: Tensor) -> Tensor:
+        """Return pictures as convolutions take them.
+
+        Args:
+            observation: (B, *shape).
+
+        Returns:
+            (B, planes, H, W), a view where that is possible.
+        """
+        if not self.first:
+            observation = observation.movedim(-1, -3)
+        return observation.reshape(len(observation), self.planes, *self.sides)
+
+    def __str__(self) -> str:
+        """Return what was found out, in words."""
+        sizes = "×".join(map(str, self.shape))
+        place = "first" if self.first else "last"
+        channels = "without channels" if len(self.shape) == 2 else f"channels {place}"
+        return f"{sizes}, {channels}, read by {self.encoder}"
+
+
+def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
+    """Return how a leaf is read as a picture; `None` where it is read as a vector.
+
+    By itself, what has three or four dimensions and bounds is a picture, and a matrix of bytes; of
+    those without bounds, what an encoder is named for.
+
+    Args:
+        leaf: of an observation space.
+        config: what was asked for.
+
+    Raises:
+        ConfigError: if the picture is too small for the encoder that was named.
+    """
+    if config.encoder == "flat" or not isinstance(leaf, gym.spaces.Box | gym.spaces.MultiBinary):
+        return None
+    shape = leaf.shape
+    named = config.encoder != "auto"
+    if len(shape) == 2:
+        is_picture = leaf.dtype == np.uint8 and min(shape) >= SMALLEST_GREY
+        first = True
+    else:
+        is_picture = len(shape) in {3, 4} and (named or bounds_of(leaf) is not None)
+        first = is_picture and _channels_first(shape[-3:], config.channels)
+    if not is_picture:
+        return None
+    smallest = min(_sides(shape, first))
+    if config.encoder == "auto":
+        if smallest < SMALLEST["grid"]:
+            return None
+        return Picture(shape, first, "nature" if smallest >= SMALLEST["nature"] else "grid")
+    if smallest < SMALLEST[config.encoder]:
+        expected = f"expected {SMALLEST[config.encoder]} pixels a side or more, or --encoder auto"
+        raise ConfigError(f"encoder = {config.encoder!r} cannot read pictures {shape}: {expected}")
+    return Picture(shape, first, config.encoder)
+
+
+def bounds_of(leaf: gym.Space) -> tuple[float, float] | None:
+    """Return the least and the greatest number that a leaf can hold, if it says so.
+
+    Args:
+        leaf: a Box, or bits.
+
+    Returns:
+        Both, or `None`.
+    """
+    if isinstance(leaf, gym.spaces.MultiBinary):
+        return 0.0, 1.0
+    assert isinstance(leaf, gym.spaces.Box)
+    low, high = float(leaf.low.min()), float(leaf.high.max())
+    return (low, high) if 0 < high - low <= LARGEST_RANGE else None
+
+
+def _channels_first(shape: tuple[int, ...], channels: str) -> bool:
+    """Return where the channels of a shape of three dimensions are."""
+    one, two, three = shape
+    if channels != "auto":
+        return channels == "first"
+    if (one == two) != (two == three):
+        return two == three
+    return one < three
+
+
+def _sides(shape: tuple[int, ...], first: bool) -> tuple[int, int]:
+    """Return height and width."""
+    height, width = shape[-2:] if first else shape[-3:-1]
+    return height, width

@@ -1,0 +1,248 @@
+"""Pictures: found, laid out, scaled and read; products with F against dense twins in float64."""
+
+import copy
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from tests.environments import RandomEnvironment
+from tests.helpers import run, untimed
+from trpo.agents.config import PIXELS, LearnerConfig, TrainerConfig, with_bounded_memory
+from trpo.agents.encoders import Features, Preprocessor, encoder_for
+from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.observations import leaves, map_leaves
+from trpo.agents.pictures import PictureConfig, picture_of
+from trpo.agents.policies import Policy, PolicyConfig, make_policy
+from trpo.agents.trainer import Trainer
+from trpo.agents.trpo import States, TrpoConfig
+from trpo.agents.value_function import ValueConfig
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.fisher import fisher_vector_product
+from trpo.linearization import jacobian
+from trpo.parameters import flatten
+from trpo.reference import dense_fisher
+from trpo.scripts.__main__ import main
+from trpo.validation import ConfigError
+
+
+def bytes_of(*shape: int) -> gym.spaces.Box:
+    return gym.spaces.Box(0, 255, shape, np.uint8)
+
+
+ATARI, RGB, GRID = bytes_of(4, 84, 84), bytes_of(64, 64, 3), bytes_of(7, 7, 3)
+FOUND = {
+    "atari": (ATARI, "4×84×84, channels first, read by nature"),
+    "colours": (bytes_of(210, 160, 3), "210×160×3, channels last, read by nature"),
+    "grid": (GRID, "7×7×3, channels last, read by grid"),
+    "grid of many channels": (bytes_of(7, 7, 20), "7×7×20, channels last, read by grid"),
+    "many channels first": (bytes_of(20, 9, 9), "20×9×9, channels first, read by grid"),
+    "as many channels as cells": (gym.spaces.MultiBinary((10, 10, 10)), "channels last"),
+    "frames of colours": (bytes_of(4, 96, 96, 3), "4×96×96×3, channels last, read by nature"),
+    "grey": (bytes_of(84, 84), "84×84, without channels, read by nature"),
+    "floats": (gym.spaces.Box(0, 1, (3, 48, 40)), "3×48×40, channels first, read by nature"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_pictures_are_found_and_told(name):
+    leaf, told = FOUND[name]
+    assert told in str(picture_of(leaf, PictureConfig()))
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        gym.spaces.Box(-np.inf, np.inf, (8, 8, 3)),
+        gym.spaces.Box(-1, 1, (2, 3)),
+        gym.spaces.Box(-1, 1, (2, 3, 4)),
+        bytes_of(96),
+        bytes_of(8, 8),
+        gym.spaces.MultiDiscrete([3, 3]),
+    ],
+    ids=str,
+)
+def test_what_is_no_picture_is_a_vector(leaf):
+    assert picture_of(leaf, PictureConfig()) is None
+    assert picture_of(ATARI, PictureConfig("flat")) is None
+
+
+def test_what_was_asked_for_is_done_or_refused():
+    unbounded = gym.spaces.Box(-np.inf, np.inf, (8, 8, 3))
+    assert picture_of(unbounded, PictureConfig("grid")).encoder == "grid"
+    assert picture_of(RGB, PictureConfig("impala")).encoder == "impala"
+    assert picture_of(GRID, PictureConfig(channels="first")) is None  # 7 × 3 is too small
+    with pytest.raises(
+        ConfigError, match=r"^encoder = 'nature' cannot read pictures \(7, 7, 3\): expected 36"
+    ):
+        picture_of(GRID, PictureConfig("nature"))
+    with pytest.raises(ConfigError, match=r"^encoder = 'grid': expected auto or flat"):
+        encoder_for(gym.spaces.Box(-1, 1, (4,)), PictureConfig("grid"))
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_every_number_of_a_picture_gets_to_its_place(name):
+    leaf, _ = FOUND[name]
+    picture = picture_of(leaf, PictureConfig())
+    numbers = np.arange(2 * np.prod(leaf.shape)).reshape(2, *leaf.shape)
+    laid_out = picture.channels_first(torch.from_numpy(numbers)).numpy()
+    frames = numbers if len(leaf.shape) == 4 else numbers[:, None]  # (2, frames, …)
+    if len(leaf.shape) == 2:
+        frames = frames[..., None]
+    elif picture.first:
+        frames = np.moveaxis(frames, 2, -1)
+    expected = [  # one channel of one frame after the other
+        frames[:, frame, :, :, channel]
+        for frame in range(frames.shape[1])
+        for channel in range(frames.shape[-1])
+    ]
+    np.testing.assert_array_equal(laid_out, np.stack(expected, axis=1))
+
+
+def test_a_grids_channels_have_zero_mean_and_unit_deviation():
+    for leaf, axes in ((GRID, (0, 1, 2)), (bytes_of(3, 9, 9), (0, 2, 3))):
+        preprocessor = Preprocessor(leaf, NormalizationConfig())
+        codes = torch.randint(0, 5, (100, *leaf.shape), dtype=torch.uint8)
+        preprocessor.update(codes)
+        floats = preprocessor(codes)
+        assert floats.shape == codes.shape
+        assert floats.mean(axes).abs().max() < 1e-4
+        assert (floats.std(axes, correction=0) - 1).abs().max() < 1e-3
+
+
+MIXED = gym.spaces.Dict({
+    "camera": bytes_of(6, 6, 2),
+    "rest": gym.spaces.Tuple((gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))),
+    "map": gym.spaces.Box(0, 1, (1, 5, 5)),
+})
+READ = {
+    "nature": (bytes_of(1, 36, 36), "auto"),
+    "impala": (bytes_of(9, 9, 1), "impala"),
+    "grid": (bytes_of(6, 6, 2), "auto"),
+    "mixed": (MIXED, "auto"),
+}
+
+
+def make_reader(name: str, size: int = 5) -> tuple[Policy, States]:
+    """A policy over pictures, and states, in float64; biases and residual blocks away from 0."""
+    space, encoder = READ[name]
+    generator = torch.Generator().manual_seed(0)
+    pictures = PictureConfig(encoder)
+    preprocessor = Preprocessor(space, NormalizationConfig(observations=False), pictures)
+    features = Features(preprocessor, encoder_for(space, pictures)(space, generator))
+    actions = gym.spaces.Discrete(3)
+    policy = make_policy(features, actions, PolicyConfig(hidden=(4,)), generator).double()
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter += 0.5 * noise / max(1, parameter[0].numel()) ** 0.5
+    space.seed(0)
+
+    def batch(*samples):
+        return torch.from_numpy(np.stack(samples)).double()
+
+    return policy, States(map_leaves(batch, *(space.sample() for _ in range(size))))
+
+
+def random_theta(policy: Policy, seed: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    size = flatten(list(policy.parameters())).numel()
+    return torch.randn(size, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_product_with_f_equals_its_dense_twin(name):
+    """F v = Jᵀ M J v / B with J in full, and M of a softmax, diag(p) − p pᵀ, written out."""
+    policy, states = make_reader(name)
+    model = policy.model()
+    logits = policy.network(states.observations)  # (B, E)
+    J = jacobian(logits.flatten(), list(policy.parameters()))  # (B·E, P)
+    assert (J != 0).double().mean() > 0.05
+    p = logits.softmax(-1).detach()
+    v = random_theta(policy)
+    Jv = (J @ v).view_as(p)
+    MJv = p * Jv - p * (p * Jv).sum(-1, keepdim=True)
+    expected = J.T @ MJv.flatten() / len(p)
+    torch.testing.assert_close(
+        fisher_vector_product(model, [states])(v), expected, rtol=1e-9, atol=1e-12
+    )
+
+
+def test_product_with_f_equals_f_itself():
+    policy, states = make_reader("grid")
+    F, v = dense_fisher(policy.model(), [states]), random_theta(policy)
+    torch.testing.assert_close(
+        fisher_vector_product(policy.model(), [states])(v), F @ v, rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", READ)
+def test_microbatches_equal_one_batch(name):
+    policy, states = make_reader(name)
+    cut = [
+        States(map_leaves(lambda leaf, part=part: leaf[part], states.observations))
+        for part in (slice(0, 2), slice(2, 3), slice(3, 5))
+    ]
+    v = random_theta(policy)
+    whole, pieces = (fisher_vector_product(policy.model(), m)(v) for m in ([states], cut))
+    torch.testing.assert_close(pieces, whole, rtol=1e-11, atol=1e-13)
+
+
+def test_microbatches_of_pictures_are_small_and_of_vectors_as_they_were():
+    config = LearnerConfig()
+    assert with_bounded_memory(config, gym.spaces.Box(-1, 1, (400,))) == config
+    size = with_bounded_memory(config, gym.spaces.Dict({"a": ATARI})).trainer.microbatch_size
+    assert 0 < size * 4 * 84 * 84 <= PIXELS < (size + 1) * 4 * 84 * 84
+
+
+def make_trainer(space: gym.Space, pictures: PictureConfig, microbatch_size: int) -> Trainer:
+    learner = LearnerConfig(
+        trainer=TrainerConfig(
+            total_steps=10**9,
+            batch_size=40,
+            checkpoint_interval=2,
+            microbatch_size=microbatch_size,
+        ),
+        policy=PolicyConfig(hidden=(8,)),
+        value=ValueConfig(hidden=(8,), newton_steps=1, cg_iterations=3),
+        trpo=TrpoConfig(cg_iterations=3),
+        pictures=pictures,
+    )
+    config = EnvironmentConfig("gymnasium", num_envs=4)
+
+    def make_env() -> gym.Env:
+        # a space of its own: samples come from the space's generator
+        return RandomEnvironment(copy.deepcopy(space), gym.spaces.Discrete(2))
+
+    return Trainer(lambda seed: make_vector_env(make_env, config, seed), learner)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_runs_stay_within_the_limit_and_are_resumed_bit_for_bit(name):
+    space, encoder = READ[name]
+    whole, first, second = (make_trainer(space, PictureConfig(encoder), 15) for _ in range(3))
+    records = run(whole, 3)
+    assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
+    assert any(record.metrics["update/accepted"] for record in records)
+    for leaf, stored in zip(leaves(space), leaves(whole.rollout.observations), strict=True):
+        assert stored.numpy().dtype == leaf.dtype  # bytes stay bytes
+    run(first, 2)
+    tensors, state = first.snapshot()
+    second.restore({name: tensor.clone() for name, tensor in tensors.items()}, state)
+    assert list(map(untimed, run(second, 1))) == list(map(untimed, records[2:]))
+    for one, other in zip(*(t.agent.tensors().values() for t in (whole, second)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_update_in_microbatches_is_that_of_one_batch():
+    one, other = (make_trainer(MIXED, PictureConfig(), size) for size in (1000, 17))
+    assert other.config.trainer.microbatch_size == 17
+    kl = [run(trainer, 1)[0].metrics["update/mean_kl"] for trainer in (one, other)]
+    assert kl[0] == pytest.approx(kl[1], rel=1e-3)
+
+
+def test_training_tells_what_it_reads_and_by_what(tmp_path, capsys):
+    words = ["train", "MiniGrid-Empty-5x5-v0", "--total-steps", "64", "--batch-size", "64"]
+    assert main([*words, "--num-envs", "4", "--threads", "1", "--runs", str(tmp_path)]) == 0
+    assert "observation.image: 7×7×3, channels last, read by grid\n" in capsys.readouterr().out
