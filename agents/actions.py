@@ -6,6 +6,25 @@ import numpy as np
 LARGEST_BOUND = 1e6  # a Box that reaches farther says what a number can be, not what it should be
 
 
+def odd_scale(space: gym.Space) -> str | None:
+    """Say why a policy's actions are not scaled to the space, where they are not.
+
+    Args:
+        space: of one environment's actions.
+
+    Returns:
+        What a user has to know, in one line; `None` if there is nothing to know.
+    """
+    if not isinstance(space, gym.spaces.Box) or ActionAdapter(space).scaled:
+        return None
+    low, high = space.low.min(), space.high.max()
+    return (
+        f"actions in [{low:g}, {high:g}] have no scale to go by: the policy's are in the "
+        "environment's own units, with a standard deviation of exp(initial_log_std) at first; set "
+        "--initial-log-std to the logarithm of a sensible one"
+    )
+
+
 class ActionAdapter:
     """Turns a policy's flat actions (N, A) into an environment's.
 

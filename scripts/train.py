@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from trpo.agents.actions import odd_scale
 from trpo.agents.runs import Run
 from trpo.agents.runs.typed_json import first_difference, to_json
 from trpo.agents.trainer import Trainer
-from trpo.scripts.cli.command import UsageError
+from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
@@ -73,6 +74,8 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
     # before the folder: a bad environment leaves nothing behind
     make_env = partial(options.make_env, on_hang=hang)
     hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    if unscaled := odd_scale(trainer.agent.action_space):
+        warn(unscaled)
     if options.exercise:
         use_exercise(trainer, options.exercise)
     config = options.config(trainer.agent.observation_space, trainer.agent.action_space)

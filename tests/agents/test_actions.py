@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from trpo.agents.actions import ActionAdapter
+from trpo.agents.actions import ActionAdapter, odd_scale
 
 SPACES = {
     "unit": gym.spaces.Box(-1, 1, (3,)),
@@ -73,3 +73,10 @@ def test_choices_count_from_the_spaces_start():
     assert ActionAdapter(SPACES["discrete"])(np.array([[0], [3]])).tolist() == [-2, 1]
     shifted = ActionAdapter(SPACES["multidiscrete"])(np.array([[0, 1, 2]]))
     assert shifted.tolist() == [[1, 1, -3]]
+
+
+def test_a_box_without_a_scale_is_told_and_no_other_space():
+    told = {name for name, space in SPACES.items() if odd_scale(space)}
+    assert told == {"unbounded", "half", "huge"}
+    assert "[0, inf]" in odd_scale(SPACES["half"])
+    assert "--initial-log-std" in odd_scale(SPACES["half"])
