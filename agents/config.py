@@ -1,5 +1,6 @@
 """All that defines learning, apart from the environment: the components' configurations."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -54,6 +55,12 @@ class TrainerConfig:
     microbatch_size: int = 65_536
     """Samples whose graphs are in memory at a time, of pictures fewer, so that together they have
     2²¹ pixels at most; it changes results only by rounding."""
+    eval_every: int = 0
+    """Environment steps from one evaluation to the next, 0 for none: the deterministic policy plays
+    an episode in each of num_envs environments of its own. The best checkpoint is then the best
+    by evaluation. Training is the same with it as without."""
+    stop_return: float = math.inf
+    """Mean return of an evaluation at which training ends; inf for never."""
 
     def __post_init__(self) -> None:
         require(self, "total_steps", self.total_steps >= 1, "an integer ≥ 1")
@@ -68,6 +75,27 @@ class TrainerConfig:
         available = self.device != "cuda" or torch.cuda.is_available()
         require(self, "device", available, "cpu or auto, as this torch sees no CUDA device")
         require(self, "microbatch_size", self.microbatch_size >= 1, "an integer ≥ 1")
+        require(self, "eval_every", self.eval_every >= 0, "an integer ≥ 0")
+        judged = self.eval_every > 0 and not math.isnan(self.stop_return)
+        require(
+            self,
+            "stop_return",
+            judged or self.stop_return == math.inf,
+            "a return, with eval_every ≥ 1: an evaluation's",
+        )
+
+    def finished(self, steps: int, evaluation_return: float | None) -> bool:
+        """Return whether a run ends here.
+
+        Args:
+            steps: environment steps that it has taken.
+            evaluation_return: mean return of its last evaluation; `None` before the first.
+
+        Returns:
+            Whether it took its `total_steps`, or reached its `stop_return`.
+        """
+        reached = evaluation_return is not None and evaluation_return >= self.stop_return
+        return reached or steps >= self.total_steps
 
     @property
     def torch_device(self) -> torch.device:

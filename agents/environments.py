@@ -5,8 +5,10 @@ from contextlib import suppress
 
 from gymnasium import Space
 
+from trpo.agents.agent import Agent
+from trpo.agents.evaluation import evaluate
 from trpo.agents.policies import Policy
-from trpo.agents.randomness import Component, Randomness
+from trpo.agents.randomness import Component, Randomness, shared_generators_kept
 from trpo.agents.rollout import (
     BrokenEnvironmentError,
     Collector,
@@ -72,10 +74,36 @@ class Environments:
                 rollout.check()
                 return episodes
 
+    def evaluate(self, agent: Agent, update: int) -> list[Episode]:
+        """Play an episode of the deterministic policy in each of N environments made for it.
+
+        Training's environments, and all that is random in them, stay as they are.
+
+        Args:
+            agent: left as it is.
+            update: the update before; the environments' seed follows from it.
+
+        Returns:
+            N episodes.
+
+        Raises:
+            BrokenEnvironmentError: if environments fail, or are lost once too often.
+        """
+        seed = self.randomness.integer(Component.EVALUATION, update)
+        with shared_generators_kept():
+            while True:
+                try:
+                    env = self._make(seed)
+                    try:
+                        return evaluate(env, agent, seed, generator=None)
+                    finally:
+                        close(env)
+                except BrokenEnvironmentError as failure:
+                    seed = self._seed_after(failure)
+
     def close(self) -> None:
-        """Close the environments; what they did is done, so that their failure to close is none."""
-        with suppress(BrokenEnvironmentError), environment_errors():
-            self.env.close()
+        """Close the environments."""
+        close(self.env)
 
     def _start(self, seed: int) -> None:
         try:
@@ -98,9 +126,22 @@ class Environments:
         return env
 
     def _restart(self, failure: BrokenEnvironmentError) -> None:
-        """Start afresh from another seed, if a process was lost and that is allowed."""
+        self._start(self._seed_after(failure))
+
+    def _seed_after(self, failure: BrokenEnvironmentError) -> int:
+        """Return another seed to start afresh from, if a process was lost and that is allowed."""
         lost = isinstance(failure.__cause__, ChildProcessError)
         if not lost or self.restarts >= self.max_restarts:
             raise failure
         self.restarts += 1
-        self._start(self.randomness.integer(Component.RESTART, self.restarts))
+        return self.randomness.integer(Component.RESTART, self.restarts)
+
+
+def close(env: VectorEnvironment) -> None:
+    """Close environments; what they did is done, so that their failure to close is none.
+
+    Args:
+        env: not used any more.
+    """
+    with suppress(BrokenEnvironmentError), environment_errors():
+        env.close()

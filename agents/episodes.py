@@ -28,8 +28,7 @@ class EpisodeStatistics:
         self.recent.extend(episodes)
         metrics = {"episode/count": float(self.count)}
         if episodes:
-            metrics["episode/return"] = mean([e.undiscounted_return for e in episodes])
-            metrics["episode/length"] = mean([e.length for e in episodes])
+            metrics |= means("episode", episodes)
         if self.mean_return is not None:
             metrics["episode/return_100"] = self.mean_return
         return metrics
@@ -54,6 +53,20 @@ class EpisodeStatistics:
         self.count = count
         self.recent.clear()
         self.recent.extend(Episode(*episode) for episode in recent)
+
+
+def means(group: str, episodes: Sequence[Episode]) -> dict[str, float]:
+    """Return the mean return and length of episodes.
+
+    Args:
+        group: of `trpo.agents.metrics.METRICS`.
+        episodes: at least one.
+
+    Returns:
+        By name, GROUP/return and GROUP/length.
+    """
+    returns = mean([episode.undiscounted_return for episode in episodes])
+    return {f"{group}/return": returns, f"{group}/length": mean([e.length for e in episodes])}
 
 
 def mean(numbers: Sequence[float]) -> float:

@@ -4,18 +4,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 
 from trpo.agents.agent import Agent
 from trpo.agents.observations import leaves
-from trpo.agents.rollout import BrokenEnvironmentError, Episode, environment_errors
+from trpo.agents.rollout import (
+    BrokenEnvironmentError,
+    Episode,
+    VectorEnvironment,
+    environment_errors,
+)
 
 MAX_STEPS = 100_000
 """Steps of an episode, unless told otherwise: far more than those of any environment that ends."""
 
 
 def evaluate(
-    env: VectorEnv,
+    env: VectorEnvironment,
     agent: Agent,
     seed: int,
     generator: torch.Generator | None,

@@ -55,6 +55,8 @@ METRICS: dict[str, str] = {
     "episode/length": "mean length of the episodes that ended in this batch, steps",
     "episode/return_100": "mean raw return of the last 100 episodes",
     "episode/count": "episodes ended since the run began",
+    "evaluation/return": "mean raw return of the deterministic policy, an episode an environment",
+    "evaluation/length": "mean length of the evaluation's episodes, steps",
     "environment/restarts": "restarts of all environments so far, after the loss of a process",
     "time/steps_per_second": "environment steps per second of this update, everything included",
     "time/seconds": "wall time of this update, logging aside",
@@ -64,4 +66,5 @@ METRICS: dict[str, str] = {
     "time/statistics": "share of the update's time spent on normalisation statistics and the rest",
     "time/policy": "share of the update's time spent on the policy's update and its metrics",
     "time/value": "share of the update's time that the value fit takes longer than the policy's",
+    "time/evaluation": "seconds that the evaluation took, beside time/seconds",
 }

@@ -1,5 +1,8 @@
 """Every random number of a run, as a function of (run seed, component, update)."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -53,3 +56,17 @@ class Randomness:
             A CPU generator, seeded by `integer`.
         """
         return torch.Generator().manual_seed(self.integer(component, update))
+
+
+@contextmanager
+def shared_generators_kept() -> Iterator[None]:
+    """Leave the generators that all code of this process shares as they are found.
+
+    Environments may draw from them, whoever made these: `random`'s, and NumPy's legacy one.
+    """
+    state, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 that one is meant
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(legacy)  # noqa: NPY002

@@ -70,6 +70,11 @@ class VectorEnvironment(Protocol):
     ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Wait for a group; return observations (n, *shape), rewards, terminated, truncated."""
 
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step all groups, with actions (N, *shape)."""
+
     def close(self) -> None:
         """End."""
 

@@ -17,7 +17,7 @@ from trpo.agents.batching import make_batch
 from trpo.agents.config import LearnerConfig, check_batch_size, with_bounded_memory
 from trpo.agents.encoders import MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
-from trpo.agents.episodes import EpisodeStatistics
+from trpo.agents.episodes import EpisodeStatistics, means
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.policies import Policy
 from trpo.agents.randomness import Component, Randomness
@@ -59,6 +59,7 @@ class Trainer:
         self.update = 0
         self.steps = 0
         self.non_finite = 0  # updates in a row, the last ones
+        self.evaluation_return: float | None = None  # mean, of the last evaluation
         self.episodes = EpisodeStatistics()
         self.randomness = Randomness(config.trainer.seed)
         self.environments = Environments(make_env, self.randomness, config.trainer.max_restarts)
@@ -90,7 +91,7 @@ class Trainer:
         self.rollout = Rollout(batch_size // env.num_envs, env, self.agent.policy)
 
     def updates(self) -> Iterator[UpdateRecord]:
-        """Train until `total_steps`; between records everything is at rest and may be saved.
+        """Train until it is finished; between records everything is at rest and may be saved.
 
         Yields:
             One record an update.
@@ -123,8 +124,8 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has taken its `total_steps`."""
-        return self.steps >= self.config.trainer.total_steps
+        """Whether the run has taken its `total_steps`, or reached its `stop_return`."""
+        return self.config.trainer.finished(self.steps, self.evaluation_return)
 
     @property
     def at_resume_point(self) -> bool:
@@ -149,6 +150,7 @@ class Trainer:
             "non_finite": self.non_finite,
             "restarts": self.environments.restarts,
             "at_resume_point": self.at_resume_point,
+            "evaluation_return": self.evaluation_return,
         }
         return tensors, counters | self.episodes.state() | self.agent.description()
 
@@ -167,24 +169,26 @@ class Trainer:
         self.fit_value.load_state_tensors(without_prefix("value_fit.", tensors))
         self.update, self.steps = state["update"], state["steps"]
         self.non_finite, self.environments.restarts = state["non_finite"], state["restarts"]
+        self.evaluation_return = state.get("evaluation_return")  # earlier versions had none
         self.episodes.restore(state["episodes"], state["recent"])
 
     def _start_environments(self) -> None:
-        with self._failures_told():
+        with self._failures_told(f"in update {self.update + 1}"):
             self.environments.start(self.update)
 
     @contextmanager
-    def _failures_told(self) -> Iterator[None]:
+    def _failures_told(self, where: str) -> Iterator[None]:
         try:
             yield
         except BrokenEnvironmentError as failure:
-            where = f"in update {self.update + 1}"
             raise TrainingError(f"{self.environments.env_id} {failure}, {where}") from failure
 
     def _next_update(self) -> UpdateRecord:
         agent, rollout, watch = self.agent, self.rollout, Stopwatch()
 
-        with self._failures_told():  # before that, nothing has changed
+        with self._failures_told(
+            f"in update {self.update + 1}"
+        ):  # before that, nothing has changed
             acting = on_cpu(agent.policy)
             episodes = self.environments.collect(acting, rollout, self.update)
         watch.lap("rollout")
@@ -208,12 +212,28 @@ class Trainer:
         self.update += 1
         self.non_finite = self.non_finite + 1 if report.status is Status.NON_FINITE else 0
         steps = self.reducer.combine(Totals(len(batch))).count
+        due = self._evaluation_due(steps)
         self.steps += steps
         metrics = policy_metrics | value_metrics | self.episodes.add(episodes)
-        metrics["environment/restarts"] = float(self.environments.restarts)
         watch.lap("statistics")
         metrics |= watch.metrics(self.environments.collector.environment_seconds, steps)
+        if due:
+            metrics |= self._evaluate()
+        metrics["environment/restarts"] = float(self.environments.restarts)
         return UpdateRecord(self.update, self.steps, report.status, metrics)
+
+    def _evaluation_due(self, steps: int) -> bool:
+        """Return whether an update of so many steps passes a multiple of `eval_every`."""
+        every = self.config.trainer.eval_every
+        return every > 0 and (self.steps + steps) // every > self.steps // every
+
+    def _evaluate(self) -> dict[str, float]:
+        watch = Stopwatch()
+        with self._failures_told(f"in the evaluation after update {self.update}"):
+            metrics = means("evaluation", self.environments.evaluate(self.agent, self.update))
+        self.evaluation_return = metrics["evaluation/return"]
+        watch.lap("evaluation")
+        return metrics | {"time/evaluation": watch.total}
 
     def _rewards(self) -> Tensor:
         """Return the rollout's rewards (T, N) as they are learned from, by statistics up to now."""

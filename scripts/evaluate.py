@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import tyro
 from gymnasium.spaces import flatdim
-from gymnasium.vector import VectorEnv
 
 from trpo.agents.agent import Agent
 from trpo.agents.evaluation import MAX_STEPS, evaluate
@@ -18,6 +17,7 @@ from trpo.agents.runs import CheckpointError, Run, RunError
 from trpo.agents.runs.checkpoint import Checkpoint
 from trpo.agents.trainer import TrainingError
 from trpo.envs.factory import make_recording_env
+from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.numbers import readable
@@ -34,8 +34,8 @@ class EvaluateOptions:
     episodes: int = 100
     """Episodes to play, each in an environment of its own."""
     best: bool = False
-    """Play the checkpoint with the best mean return of 100 training episodes, instead of the
-    newest."""
+    """Play the best checkpoint, not the newest: by evaluation in training, or else by the mean of
+    100 training episodes."""
     stochastic: bool = False
     """Sample actions as training does, instead of taking the distribution's mode."""
     seed: int = 0
@@ -109,7 +109,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
-    def play(env: VectorEnv) -> list[Episode]:
+    def play(env: GroupedVectorEnv) -> list[Episode]:
         pairs = (
             (agent.observation_space, env.single_observation_space),
             (agent.action_space, env.single_action_space),

@@ -1,7 +1,7 @@
 """`trpo resume RUN`: goes on with a run, as if it had never stopped."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -22,7 +22,11 @@ class ResumeOptions:
     total_steps: int | None = None
     """Environment steps to train for, counted from the run's beginning; by default what the run was
     started with."""
-
+    stop_return: float | None = None
+    """Mean return of an evaluation at which training ends, inf for never; by default what the run
+    was started with."""
+    quiet: bool = False
+    """Show nothing but the run's folder, at the end."""
     trust: bool = False
     """Import the module that the run's environment is registered by: it runs that module's code."""
 
@@ -44,5 +48,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(ResumeOptions, arguments, "resume")
     run = Run.open(options.run)
     with Interrupt() as interrupt, run.lock:
-        continue_run(run, options.total_steps, interrupt, options.trust)
+        loop = run.config.learner.trainer
+        loop = replace(
+            loop,
+            total_steps=options.total_steps or loop.total_steps,
+            stop_return=loop.stop_return if options.stop_return is None else options.stop_return,
+        )
+        continue_run(run, loop, interrupt, options.trust, options.quiet)
     return interrupt.exit_code

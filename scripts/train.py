@@ -15,8 +15,7 @@ from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
-from trpo.scripts.cli.output import printable
-from trpo.scripts.cli.training import continue_run, steps_taken, train_into
+from trpo.scripts.cli.training import continue_run, finished, train_into
 from trpo.scripts.exercises.student import keep_exercise, use_exercise
 
 
@@ -82,7 +81,7 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
     run = Run.create(folder, config, exist_ok=options.resume)
     if options.exercise:
         keep_exercise(options.exercise, folder)
-    train_into(run, trainer, interrupt)
+    train_into(run, trainer, interrupt, options.quiet)
 
 
 def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:
@@ -107,10 +106,11 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:
             "choose another --name"
         )
     with run.lock:
-        if (steps := steps_taken(run)) >= options.learner.trainer.total_steps:
-            print(f"run {printable(run.folder)} is finished: it took {steps:,} steps")
+        if said := finished(run, options.learner.trainer):
+            print(said)
         else:
-            continue_run(run, None, interrupt, trust=True)  # the environment was named
+            # trusted: the environment was named
+            continue_run(run, options.learner.trainer, interrupt, True, options.quiet)
 
 
 if __name__ == "__main__":

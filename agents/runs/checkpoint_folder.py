@@ -36,6 +36,7 @@ class TrainingState(msgspec.Struct):
     episodes: Count
     recent: list[tuple[float, int]]
     mean_return: float | None = None
+    evaluation_return: float | None = None
 
 
 class CheckpointFolder:
@@ -56,21 +57,32 @@ class CheckpointFolder:
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint of the run as it is now, and delete what is too many.
 
-        At a resume point, also write it as the best, if it is.
+        At a resume point, first as the best, if it is by training's returns: killed between the
+        two, a run goes on from a checkpoint before both. A run that is evaluated has its best from
+        `save_best`.
 
         Args:
             trainer: at rest between updates.
         """
+        if trainer.at_resume_point and not trainer.config.trainer.eval_every:
+            self.save_best(trainer, trainer.mean_return)
         tensors, state = trainer.snapshot()
-        best = trainer.mean_return is not None and trainer.mean_return > self._best_return()
-        # first: killed between the two, a run goes on from a checkpoint before both
-        if trainer.at_resume_point and best:
-            save_checkpoint(self.path / BEST, tensors, state | {"mean_return": trainer.mean_return})
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
         self._delete_superseded(trainer)
 
+    def save_best(self, trainer: Trainer, mean_return: float | None) -> None:
+        """Write a checkpoint of the run as it is now as the best, if it is.
+
+        Args:
+            trainer: at rest between updates.
+            mean_return: what the policy is judged by; `None` for no judgement yet.
+        """
+        if mean_return is not None and mean_return > self._best_return():
+            tensors, state = trainer.snapshot()
+            save_checkpoint(self.path / BEST, tensors, state | {"mean_return": mean_return})
+
     def best(self) -> Checkpoint:
-        """Read the checkpoint with the best mean return of 100 training episodes.
+        """Read the checkpoint with the best evaluation; without, of the last 100 episodes.
 
         Returns:
             The checkpoint.

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import gymnasium as gym
 
-from trpo.agents.config import LearnerConfig
+from trpo.agents.config import LearnerConfig, TrainerConfig
 from trpo.agents.runs.errors import RunError
 from trpo.agents.runs.files import read_file, replace_file
 from trpo.agents.runs.migration import FORMAT, migrate
@@ -43,17 +43,16 @@ class RunConfig:
     versions: dict[str, str] = field(default_factory=versions)
     git_commit: str | None = field(default_factory=git_commit)
 
-    def for_steps(self, total_steps: int) -> "RunConfig":
-        """Return the configuration of a longer or shorter run.
+    def with_loop(self, loop: TrainerConfig) -> "RunConfig":
+        """Return the configuration of a run with another training loop.
 
         Args:
-            total_steps: environment steps, counted from the run's beginning.
+            loop: which ends later or earlier, for instance.
 
         Returns:
             The same otherwise.
         """
-        trainer = replace(self.learner.trainer, total_steps=total_steps)
-        return replace(self, learner=replace(self.learner, trainer=trainer))
+        return replace(self, learner=replace(self.learner, trainer=loop))
 
 
 def write_config(folder: Path, config: RunConfig) -> None:

@@ -75,7 +75,15 @@ def _from_2(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_2})
 
 
-MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1, _from_2)
+# Before format 4, runs were not evaluated as they trained.
+LACKED_BY_3: Content = {"learner": {"trainer": {"eval_every": 0, "stop_return": math.inf}}}
+
+
+def _from_3(content: Content) -> Content:
+    return _filled(content, LACKED_BY_3)
+
+
+MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1, _from_2, _from_3)
 FORMAT = len(MIGRATIONS) + 1
 
 

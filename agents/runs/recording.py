@@ -69,12 +69,15 @@ class Recording:
         Yields:
             One record an update.
         """
-        for record in self._trainer.updates():
+        trainer = self._trainer
+        for record in trainer.updates():
             self._telemetry.write(record)
             self.results.count(record)
-            if self._trainer.finished:
+            if "evaluation/return" in record.metrics:
+                self._run.checkpoints.save_best(trainer, trainer.evaluation_return)
+            if trainer.finished:
                 self._finish()
-            elif self._trainer.at_resume_point:
+            elif trainer.at_resume_point:
                 self._save()
             yield record
 

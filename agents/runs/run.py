@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from trpo.agents.config import TrainerConfig
     from trpo.agents.metrics import UpdateRecord
     from trpo.agents.trainer import Trainer
 
@@ -101,13 +102,13 @@ class Run:
         """
         return cls(folder, read_config(folder))
 
-    def extend(self, total_steps: int) -> None:
-        """Let the run take more or fewer steps than it was started with.
+    def extend(self, loop: TrainerConfig) -> None:
+        """Let the run end later or earlier than it was started to.
 
         Args:
-            total_steps: environment steps, counted from the run's beginning.
+            loop: the run's own, but for what it ends by.
         """
-        self.config = self.config.for_steps(total_steps)
+        self.config = self.config.with_loop(loop)
         with self.lock:
             write_config(self.folder, self.config)
 

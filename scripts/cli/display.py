@@ -1,9 +1,10 @@
-"""What `trpo train` shows: a live panel on a terminal, lines elsewhere, a summary at the end."""
+"""What `trpo train` shows: a live panel on a terminal, a table's lines elsewhere, a summary."""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +25,9 @@ from trpo.scripts.cli.command import warn
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.output import printable, silence_output
 
-SECONDS_BETWEEN_LINES = 5.0
+LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0  # from one line to the next: a twentieth of the time so far
+TITLES = ("steps", "return", "evaluation", "KL", "update", "steps/s", "left")
+WIDTH = 10  # of a column: seven fit in a line of 80
 
 
 class Display:
@@ -33,9 +36,10 @@ class Display:
     Args:
         env_id: what is trained on.
         trainer: at rest, before the first update that is to be shown.
+        quiet: whether to show nothing but the run's folder, at the end.
     """
 
-    def __init__(self, env_id: str, trainer: Trainer) -> None:
+    def __init__(self, env_id: str, trainer: Trainer, quiet: bool) -> None:
         learner = trainer.config
         self.console = Console()
         self.title = f"{learner.algorithm.upper()} on {printable(env_id)}"
@@ -48,6 +52,9 @@ class Display:
         self.max_kl = learner.max_kl
         self.started = time.perf_counter()
         self.steps_before = trainer.steps
+        self.quiet = quiet
+        self._evaluated = learner.trainer.eval_every > 0
+        self._evaluation = ""  # the last one's return
         self._last_line = 0.0
         self._progress = Progress(
             TextColumn("{task.completed:,.0f} / {task.total:,.0f} steps"),
@@ -58,7 +65,9 @@ class Display:
         self._task = self._progress.add_task("", total=self.total_steps)
         # no thread of its own, in which a terminal that is gone would raise
         live = Live(console=self.console, auto_refresh=False)
-        self._live = live if self.console.is_terminal else None
+        # interactive: no dumb terminal; isatty: no log file, whatever FORCE_COLOR says
+        panel = self.console.is_interactive and self.console.file.isatty() and not quiet
+        self._live = live if panel else None
 
     def __enter__(self) -> "Display":
         with self._never_fatal():
@@ -98,7 +107,8 @@ class Display:
             self._show(record)
 
     def _show(self, record: UpdateRecord) -> None:
-        now = time.perf_counter()
+        if "evaluation/return" in record.metrics:
+            self._evaluation = f"{record.metrics['evaluation/return']:,.1f}"
         if self._live:
             self._progress.update(self._task, completed=min(record.steps, self.total_steps))
             self._live.update(
@@ -109,9 +119,46 @@ class Display:
                 ),
                 refresh=True,
             )
-        elif not self._last_line or now - self._last_line > SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            self.console.print(self._line(record), highlight=False, soft_wrap=True)
+        elif not self.quiet:
+            self._show_line(record)
+
+    def _show_line(self, record: UpdateRecord) -> None:
+        """Add a line to the table, if it is time for one."""
+        now = time.perf_counter()
+        if not self._last_line:
+            print(f"{self.title}: {self.total_steps:,} steps{self._limit()}\n{self._row(TITLES)}")
+        elif now - self._last_line < min(
+            max((now - self.started) / 20, LEAST_SECONDS), MOST_SECONDS
+        ):
+            return
+        self._last_line = now
+        metrics = record.metrics
+        value = metrics.get("episode/return_100")
+        left = (self.total_steps - record.steps) * self._seconds_a_step(record)
+        print(
+            self._row((
+                f"{record.steps:,}",
+                "-" if value is None else f"{value:,.1f}",
+                self._evaluation or "-",
+                f"{metrics['update/mean_kl']:.5f}",
+                "accepted" if record.status is Status.ACCEPTED else "put back",
+                f"{metrics['time/steps_per_second']:,.0f}",
+                str(timedelta(seconds=max(round(left), 0))),
+            ))
+        )
+
+    def _row(self, cells: Sequence[str]) -> str:
+        shown = zip(cells, TITLES, strict=True)
+        return " ".join(
+            f"{cell:>{WIDTH}}" for cell, title in shown if title != "evaluation" or self._evaluated
+        )
+
+    def _seconds_a_step(self, record: UpdateRecord) -> float:
+        """Return wall time a step since this process began, everything included."""
+        return (time.perf_counter() - self.started) / (record.steps - self.steps_before)
+
+    def _limit(self) -> str:
+        return "" if self.max_kl is None else f", KL(old ‖ new) ≤ {self.max_kl:g} nats"
 
     def _return(self, record: UpdateRecord) -> str:
         value = record.metrics.get("episode/return_100")
@@ -125,6 +172,8 @@ class Display:
         metrics = record.metrics
         table = Table.grid(padding=(0, 2))
         table.add_row("return, last 100 episodes", self._return(record))
+        if self._evaluated:
+            table.add_row("return, last evaluation", self._evaluation or "none yet")
         table.add_row("KL(old ‖ new)", f"{self._kl(record)} nats")
         backtracks = metrics.get("trust_region/backtracks")
         table.add_row(
@@ -135,23 +184,18 @@ class Display:
         table.add_row("steps/s", f"{metrics['time/steps_per_second']:,.0f}")
         return table
 
-    def _line(self, record: UpdateRecord) -> str:
-        metrics = record.metrics
-        return (
-            f"step {record.steps:>10,}  return {self._return(record)}"
-            f"  KL {self._kl(record)}  {record.status.value}"
-            f"  {metrics['time/steps_per_second']:,.0f} steps/s"
-        )
-
     def summarize(self, folder: Path, results: Results, finished: bool) -> None:
         """Print what the run came to, and how to go on with it.
 
         Args:
             folder: the run's.
             results: of all its updates.
-            finished: whether it took all of its steps.
+            finished: whether it came to its end.
         """
         with self._never_fatal():
+            if self.quiet:
+                print(printable(folder))
+                return
             self._summarize(folder, results)
             if not finished:
                 print(f"interrupted, and saved; to go on: trpo resume {printable(folder)}")
@@ -160,9 +204,8 @@ class Display:
         last = results.last
         if last is None:
             return
-        steps_per_second = (last.steps - self.steps_before) / (time.perf_counter() - self.started)
         within = (
-            f"{results.within_limit:,} of {results.updates:,}, KL(old ‖ new) ≤ {self.max_kl:g} nats"
+            f"{results.within_limit:,} of {results.updates:,}{self._limit()}"
             if self.max_kl
             else "this algorithm has none: trpo audit holds it against one"
         )
@@ -171,7 +214,8 @@ class Display:
             for status, count in results.outcomes.items()
             if status is not Status.ACCEPTED
         ]
-        facts = {
+        facts = {"return, last evaluation": self._evaluation} if self._evaluation else {}
+        facts |= {
             "return, last 100 episodes": self._return(last),
             "updates within the limit": within,
             "largest KL": f"{results.largest_kl:.5f}",
@@ -182,7 +226,7 @@ class Display:
         print_facts(
             facts
             | {
-                "steps/s": f"{steps_per_second:,.0f}, everything included",
+                "steps/s": f"{1 / self._seconds_a_step(last):,.0f}, everything included",
                 "run": str(folder),
                 "see it": f"tensorboard --logdir {folder}",
                 "evaluate it": f"trpo evaluate {folder}",

@@ -58,6 +58,8 @@ class TrainOptions:
     failed job again."""
     runs: Path = Path("runs")
     """Folder of all runs."""
+    quiet: bool = False
+    """Show nothing but the run's folder, at the end."""
     exercise: Path | None = None
     """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0

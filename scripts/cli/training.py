@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+from trpo.agents.config import TrainerConfig
 from trpo.agents.runs import Run
 from trpo.agents.runs.provenance import versions
 from trpo.agents.trainer import Trainer
@@ -12,19 +13,21 @@ from trpo.scripts.cli.display import Display
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import options_of
+from trpo.scripts.cli.output import printable
 from trpo.scripts.exercises.play import FILE
 from trpo.scripts.exercises.student import use_exercise
 
 
-def train_into(run: Run, trainer: Trainer, interrupt: Interrupt) -> None:
+def train_into(run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool) -> None:
     """Train, and show how it goes, until the run is finished or interrupted.
 
     Args:
         run: the folder that everything is written into.
         trainer: new, or restored from one of the run's checkpoints.
         interrupt: ends training after the update in which it comes.
+        quiet: whether to show nothing but the run's folder, at the end.
     """
-    display = Display(run.config.env, trainer)
+    display = Display(run.config.env, trainer, quiet)
     with closing(trainer), run.recording(trainer) as updates, display:
         for record in updates:
             display.show(record)
@@ -33,24 +36,23 @@ def train_into(run: Run, trainer: Trainer, interrupt: Interrupt) -> None:
     display.summarize(run.folder, updates.results, trainer.finished)
 
 
-def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt, trust: bool) -> None:
+def continue_run(
+    run: Run, loop: TrainerConfig, interrupt: Interrupt, trust: bool, quiet: bool
+) -> None:
     """Go on with a run from its last resume point.
 
     Args:
         run: this process holds its lock.
-        total_steps: environment steps to train for; `None` for what the run was started with.
+        loop: as the run was started with, or with another end.
         interrupt: ends training after the update in which it comes.
         trust: whether to import the module that its environment is registered by.
+        quiet: whether to show nothing but the run's folder, at the end.
 
     Raises:
         UsageError: if the run is finished.
     """
-    total_steps = total_steps or run.config.learner.trainer.total_steps
-    if (steps := steps_taken(run)) >= total_steps:
-        raise UsageError(
-            f"run {run.folder} is finished: it took {steps:,} steps; "
-            "to go on, give a larger --total-steps"
-        )
+    if said := finished(run, loop):
+        raise UsageError(f"{said}; to go on, give a larger --total-steps or --stop-return")
     if run.config.versions != versions():
         warn(
             f"the run was started with {run.config.versions}: "
@@ -58,8 +60,7 @@ def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt, trust:
         )
     checkpoint = run.checkpoints.newest(warn, resumable=True)
     options = options_of(run, trust)
-    trainer_config = replace(options.learner.trainer, total_steps=total_steps)
-    options = replace(options, learner=replace(options.learner, trainer=trainer_config))
+    options = replace(options, learner=replace(options.learner, trainer=loop))
     hang = Hang()
     make_env = partial(options.make_env, on_hang=hang)
     hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
@@ -67,19 +68,29 @@ def continue_run(run: Run, total_steps: int | None, interrupt: Interrupt, trust:
         use_exercise(trainer, run.folder)
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
-    run.extend(total_steps)
-    print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
-    train_into(run, trainer, interrupt)
+    run.extend(loop)
+    if not quiet:
+        print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
+    train_into(run, trainer, interrupt, quiet)
 
 
-def steps_taken(run: Run) -> int:
-    """Return how far a run has come.
+def finished(run: Run, loop: TrainerConfig) -> str:
+    """Return how a run came to its end, as a sentence; nothing if it has not.
 
     Args:
         run: any.
+        loop: says what it ends by.
 
     Returns:
-        Environment steps at its newest checkpoint that can be read.
+        Judged by its newest checkpoint that can be read.
     """
     newest = run.checkpoints.newest(lambda _: None)
-    return newest.state["steps"] if newest else 0
+    if newest is None:
+        return ""
+    steps, reached = newest.state["steps"], newest.state.get("evaluation_return")
+    if not loop.finished(steps, reached):
+        return ""
+    said = f"run {printable(run.folder)} is finished: it took {steps:,} steps"
+    return (
+        said if reached is None else f"{said}, and its last evaluation's return was {reached:,.2f}"
+    )

@@ -85,7 +85,8 @@ def test_metrics_are_registered_and_absent_without_a_value():
     assert not {"episode/return", "episode/length", "episode/return_100", "policy/std"} & set(
         endless
     )
-    ended = run(make_trainer("Pendulum-v1", trainer={"batch_size": 2048}), 1)[-1].metrics
+    loop = {"batch_size": 2048, "eval_every": 1}
+    ended = run(make_trainer("Pendulum-v1", trainer=loop), 1)[-1].metrics
     assert set(ended) == set(METRICS)
     assert all(value == value for metrics in (endless, ended) for value in metrics.values())
 

@@ -115,10 +115,11 @@ def test_a_run_that_has_not_begun_has_no_metrics(whole, tmp_path):
 
 def test_a_longer_run_is_written_down(whole, tmp_path):
     run = Run.create(tmp_path / "run", whole.config)
-    run.extend(77)
+    loop = whole.config.learner.trainer
+    run.extend(replace(loop, total_steps=77))
     again = Run.open(run.folder).config
     assert again.learner.trainer.total_steps == 77
-    assert again.for_steps(whole.config.learner.trainer.total_steps) == whole.config
+    assert again.with_loop(loop) == whole.config
 
 
 def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
@@ -130,7 +131,7 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
     learner["trust_region"] = learner.pop("trpo") | {"max_kl": 0.07}
     for name in ("algorithm", "npg", "vpg", "ppo", "pictures"):
         del learner[name]
-    for name in ("keep_checkpoints", "max_non_finite", "max_restarts"):
+    for name in ("keep_checkpoints", "max_non_finite", "max_restarts", "eval_every"):
         del learner["trainer"][name]
     del learner["value"]["fisher_stride"], learner["value"]["max_change"]
     del learner["trust_region"]["step_size"], learner["trust_region"]["memory"]
