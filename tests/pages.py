@@ -1,6 +1,7 @@
 """What the documentation's pages say in numbers, and whether a number is one of some computed ones.
 
-A page's numbers are those of its prose and tables: not of code, links, options and environments' ids.
+A page's numbers are those of its prose and tables: not of code, links, options, and
+environments' ids.
 """
 
 import re

@@ -16,8 +16,13 @@ from tests.pages import is_among, numbers, prose, sections, value
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.options_record import resolved
 from trpo.scripts.cli.tables import read_rows
+from trpo.scripts.studies import one_update_findings
 
+QUESTION = "Does a bound on KL avoid collapse?"
 STUDIES = HOME / "scripts" / "studies" / "README.md"
+COLLAPSE = HOME / "scripts" / "comparison" / "README.md"
+DERIVATION = HOME / "trpo" / "README.md"
+COMMANDS = HOME / "scripts" / "README.md"
 REFERENCE = HOME / "runs" / "reference"
 
 
@@ -112,7 +117,7 @@ def prices():
 
 
 def spectra():
-    """C8: the least eigenvalue of H and the largest, at the start, of the middle seed by the least."""
+    """C8: H's least and largest eigenvalue at the start, of the middle seed by the least."""
     least = column("smallest", "definiteness", matrix="H", step=0)
     largest = column("largest", "definiteness", matrix="H", step=0)
     return sorted(zip(least, largest, strict=True))[len(least) // 2]
@@ -120,8 +125,7 @@ def spectra():
 
 def collapse():
     """C10: what test_collapse_page.py computes of the page on collapse."""
-    page = sections(HOME / "scripts" / "comparison" / "README.md")
-    return [value(n) for n in numbers(page["Does a bound on KL avoid collapse?"])]
+    return [value(n) for n in numbers(sections(COLLAPSE)[QUESTION])]
 
 
 COMPUTED = {  # by the beginning of a section's title: studies whose verdicts it quotes, and more
@@ -179,3 +183,72 @@ def test_a_studys_numbers_are_computed(start):
     missing = [n for n in written if n not in settings and not is_among(n, quoted + computed)]
     assert missing == []
     assert set(settings) <= set(written), "a setting that the page does not name any more"
+
+
+def test_the_readmes_numbers_are_computed():
+    holding = read_rows(REFERENCE / "learning" / "holding.csv")
+    computed = {
+        "What it reaches": [
+            n for line in results_table.table(holding) for n in numbers(prose(line))
+        ],
+        QUESTION: numbers(sections(COLLAPSE)[QUESTION]),  # see test_collapse_page.py
+    }
+    settings = {"What it reaches": ["100"], "Quick start": ["3.10"]}
+    for title, text in sections(HOME / "README.md").items():
+        known = {*computed.get(title, []), *settings.get(title, [])}
+        assert [n for n in numbers(text) if n not in known] == [], title
+
+
+def test_the_numbers_of_the_page_on_collapse():
+    """In its tables; test_collapse_page.py composes its sentences."""
+    composed = ["135", "374", "6,926", "5,336.6", "4,842.9", "6,047.2"]
+    settings = ["64", "300", "1,443", "5,784"]  # the last two are others', as published
+    pool = [1.96 * 0.5 / 64**0.5]  # half of 64 rewards of 0 or 1: the half of a 95 % interval
+    pool += verdict_numbers("one-update") + verdict_numbers("two-state")
+    harmless = [  # large, and yet nothing lost
+        row["kl"]
+        for seed in one_update_findings.read(REFERENCE / "studies" / "one-update")
+        for row in seed.rows
+        if row["kl"] >= one_update_findings.LARGE and row["share_left"] >= 0.9
+    ]
+    pool += harmless
+    shown = one_update_findings.findings(REFERENCE / "studies" / "one-update").shown
+    pool += [value(n) for row in shown for text in row.values() for n in numbers(text)]
+    for env in ("CartPole-v1", "HalfCheetah-v5"):
+        report = (REFERENCE / "collapse" / env / "report.md").read_text(encoding="utf-8")
+        pool += [value(n) for n in numbers(report)]
+    written = [n for text in sections(COLLAPSE).values() for n in numbers(text)]
+    assert [n for n in written if n not in composed + settings and not is_among(n, pool)] == []
+
+
+def test_the_derivation_measures_nothing():
+    settings = {
+        *["1", "2", "3", "4", "5", "6", "0", "0.8", "0.64", "20", "0.1"],
+        "104",  # tests/trpo/test_divergence.py
+        "14",  # an equation of
+        *["1952", "1994", "1998", "2001", "2006", "2013", "2015", "2019", "2020"],
+    }
+    assert {n for text in sections(DERIVATION).values() for n in numbers(text)} <= settings
+
+
+def test_the_options_defaults_are_those_of_the_command_line():
+    options = resolved(parse_train_options(["SomeEnv-v0"])) | {
+        "learner.trainer.seed": 0,
+        "resume": "off",
+    }
+    text = COMMANDS.read_text(encoding="utf-8").partition("## Options")[2].partition("\n## ")[0]
+    shown: dict[str, str] = {}
+    for words, defaults in re.findall(r"(?m)^\| (`--.*?`) \| (.*?) \|", text):
+        names = re.findall(r"`--([\w.-]+)`", words)
+        for name, default in zip(names, re.split(r", (?=[\d.])", defaults), strict=False):
+            shown[name.replace("-", "_")] = default
+    assert len(shown) > 15
+    for name, default in shown.items():
+        (found, *_) = [x for option, x in options.items() if f".{option}".endswith(f".{name}")]
+        written = " ".join(map(str, found)) if isinstance(found, list) else str(found)
+        if numbers(default):
+            assert [value(n) for n in numbers(default)] == [value(n) for n in numbers(written)], (
+                name
+            )
+        elif name != "threads":
+            assert default == written, name

@@ -52,6 +52,13 @@ def test_right_in_float32_at_every_logit_gap(name):
     assert registered.isinf().any()  # why this function is there
 
 
+def test_torchs_own_is_infinite_from_a_logit_gap_of_104():
+    near, far = (categorical(torch.tensor(gap)) for gap in (103.0, 104.0))
+    even = categorical(torch.tensor(0.0))
+    assert kl.kl_divergence(even, near).isfinite()
+    assert kl.kl_divergence(even, far).isinf()
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_equals_torchs_in_float64_where_that_is_finite(name):
     p, q = (gap.double() for gap in PAIRS)

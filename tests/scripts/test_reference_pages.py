@@ -1,0 +1,178 @@
+"""The tables of the learners' page and of the reference results, from the committed tables."""
+
+from statistics import fmean, median
+
+import pytest
+
+from tests.helpers import HOME
+from trpo.scripts.cli.tables import read_rows
+
+REFERENCE = HOME / "runs" / "reference"
+LEARNERS = " ".join((HOME / "agents" / "README.md").read_text(encoding="utf-8").split())
+RESULTS = " ".join((REFERENCE / "README.md").read_text(encoding="utf-8").split())
+ENVS = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
+LEVERS = {  # a line of the learners' page: the trials' name for it
+    "full δ, V without limit": [""],
+    "V's trust region alone, ε 0.1": ["ε = 0.1"],
+    "full δ where gradients' halves agree, less where not": [
+        "δ × (split-half reliability)², halves by = time"
+    ],
+    "step ηx alone, η 1 · 3": ["η = 1", "η = 3"],
+    "δ scaled by the advantages' variance alone": ["δ × min(1, variance ratio ** p), p = 1"],
+    "earlier states in F alone (as many as the batch; KL 0.01 on average)": [
+        "F += κ·F(earlier states), κ = 1"
+    ],
+    "earlier states in V's Gauss–Newton matrix alone": ["JᵀJ += κ·JᵀJ(earlier states), κ = 1"],
+    "η 1, ε 0.1": ["η = 1; ε = 0.1"],
+    "earlier states in F, ε 0.1, full δ": ["F += κ·F(earlier states), κ = 1; ε = 0.1"],
+    "earlier states in F, ε 0.1, η 3": ["F += κ·F(earlier states), κ = 1; η = 3; ε = 0.1"],
+}
+
+
+def rates(env, contender):
+    return [
+        float(row["steps_per_second"])
+        for row in read_rows(REFERENCE / "speed" / "results.csv")
+        if (row["environment"], row["contender"]) == (env, contender)
+    ]
+
+
+def ratio(env, contender):
+    """Training over a contender, round by round."""
+    pairs = zip(rates(env, "training"), rates(env, contender), strict=True)
+    return median(mine / theirs for mine, theirs in pairs)
+
+
+def returns(file, env, options, seeds=range(100)):
+    return [
+        float(row["deterministic_return"])
+        for row in read_rows(REFERENCE / file)
+        if (row["environment"], row["options"]) == (env, options) and int(row["seed"]) in seeds
+    ]
+
+
+def told(values):
+    return f"{fmean(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_speed(env):
+    cells = [f"{median(rates(env, name)):,.0f}" for name in ("environment alone", "training")]
+    for number, peer in enumerate(("defaults", "8 environments", "32 environments")):
+        name = f"sb3-contrib, {peer}"
+        this_is = "this is " if (env, number) == ("CartPole-v1", 0) else ""
+        cells.append(f"{median(rates(env, name)):,.0f} ({this_is}{ratio(env, name):.1f} ×)")
+    assert f"| {env} | {' | '.join(cells)} |" in RESULTS
+
+
+def test_speed_in_words():
+    own = [f"{ratio(env, 'environment alone'):.2f}" for env in ("Hopper-v5", "HalfCheetah-v5")]
+    assert (
+        f"Hopper-v5 trains at {own[0]} of its environment's own rate, HalfCheetah-v5 at {own[1]}"
+        in RESULTS
+    )
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_where_the_time_goes(env):
+    shares = {
+        name: rates(env, f"share of training: {name}")[0]
+        for name in (
+            "environment",
+            "inference",
+            "advantages",
+            "policy",
+            "value",
+            "statistics",
+            "logging",
+        )
+    }
+    logging = shares.pop("logging")
+    cells = [f"{share:.0%}".replace("%", " %") for share in shares.values()]
+    assert f"| {env} | {' | '.join(cells)} | {100 * logging:.1f} % |" in LEARNERS
+
+
+def test_what_speed_cost_in_learning():
+    both = "--num-envs 32 --value.cg-iterations 6"
+    alone = "--num-envs 32 --value.cg-iterations 10"
+    for env in ("HalfCheetah-v5", "Hopper-v5"):
+        after = returns("trials/candidates.csv", env, both)
+        now, tried = (
+            returns("trials/learning.csv", env, ""),
+            returns("trials/after.csv", env, alone),
+        )
+        before = returns("trials/before.csv", env, "")
+        assert (
+            f"| {env} | {told(before)} | {told(after)} | {told(now)} | {told(tried)} |" in LEARNERS
+        )
+        if env == "Hopper-v5":
+            assert min(after + now + tried) > 3000
+            assert f"none of {len(after + now + tried)} runs with 32 is below 3,000" in LEARNERS
+        else:
+            assert len(after + now) == 8
+            assert f"on all eight seeds is at {fmean(after + now):,.0f}" in LEARNERS
+    pole = returns("trials/after.csv", "CartPole-v1", both)
+    assert f"reaches 500 on {sum(r == 500 for r in pole)} of {len(pole)} seeds" in LEARNERS
+    fewer = alone.replace("32", "16")
+    swing = [fmean(returns("trials/after.csv", "Pendulum-v1", o)) for o in (alone, fewer)]
+    assert f"({swing[0]:.0f} instead of {swing[1]:.0f}, six seeds)" in LEARNERS
+    moon = [fmean(returns("trials/after.csv", "LunarLander-v3", o)) for o in (alone, fewer)]
+    assert f"({moon[0]:.0f} and {moon[1]:.0f}, three seeds)" in LEARNERS
+    more = returns("trials/after.csv", "Acrobot-v1", alone.replace("32", "64"))
+    assert f"({fmean(more):.0f}, five seeds" in LEARNERS
+    assert f"{fmean(returns('trials/before.csv', 'Acrobot-v1', '')):.0f}" == f"{fmean(more):.0f}"
+
+
+def test_what_a_checkpoint_costs():
+    for row in read_rows(REFERENCE / "checkpoint" / "cost.csv"):
+        cells = [f"{float(row[f'{name}_ms']):.0f} ms" for name in ("saving", "fresh_environments")]
+        cells.append(f"{100 * float(row['share_of_time']):.1f} %")
+        cells.append(f"{100 * float(row['share_of_steps_in_cut_episodes']):.0f} %")
+        assert f"| {row['environment']} | {' | '.join(cells)} |" in LEARNERS
+    never = returns("checkpoint/results.csv", "HalfCheetah-v5", "--checkpoint-interval 100000")
+    default = returns("trials/before.csv", "HalfCheetah-v5", "")
+    assert f"{told(never)[:-1]}, {len(never)} seeds) if environments never start" in LEARNERS
+    assert f"{told(default)[:-1]}, {len(default)} other seeds) by the default" in LEARNERS
+    for interval in (5, 100_000):
+        pole = returns("checkpoint/results.csv", "CartPole-v1", f"--checkpoint-interval {interval}")
+        assert pole == [500] * 5
+
+
+def test_the_price_of_a_fisher_product():
+    times = {
+        (int(row["batch"]), int(row["width"]), row["product"]): float(row["milliseconds"])
+        for row in read_rows(REFERENCE / "fisher" / "results.csv")
+        if row["threads"] == "1"
+    }
+    narrow, wide, double = [], [], []
+    for (batch, width, product), time in times.items():
+        if product == "F·v":
+            gradient = time / times[batch, width, "surrogate gradient"]
+            (wide if width == 256 else narrow).append(gradient)
+            double.append(time / times[batch, width, "F·v by double backward"])
+    words = [f"{min(some):.1f} to {max(some):.1f}" for some in (narrow, wide, double)]
+    told = (
+        f"costs {words[0]} surrogate gradients up to 64 units, {words[1]} at 256, and {words[2]} "
+        "of a double-backward product"
+    )
+    assert told in LEARNERS
+
+
+@pytest.mark.parametrize("line", LEVERS)
+def test_what_holds_a_solved_pendulum(line):
+    ends, holds = [], []
+    for levers in LEVERS[line]:
+        runs = [
+            row
+            for row in read_rows(REFERENCE / "learning" / "holding.csv")
+            if (row["environment"], row["options"].strip(), row["levers"], row["recipe"])
+            == (
+                "InvertedPendulum-v5",
+                "--total-steps 300000",
+                levers,
+                "trial code, before the action scale",
+            )
+        ]
+        for counts, column, least in ((ends, "last100", 990), (holds, "worst_after_half", 950)):
+            counts.append(f"{sum(float(run[column]) >= least for run in runs)} of {len(runs)}")
+    assert f"| {line} | {' · '.join(ends)} | {' · '.join(holds)} |" in LEARNERS
