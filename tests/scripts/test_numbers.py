@@ -234,7 +234,7 @@ def test_the_derivation_measures_nothing():
 def test_the_options_defaults_are_those_of_the_command_line():
     options = resolved(parse_train_options(["SomeEnv-v0"])) | {
         "learner.trainer.seed": 0,
-        "resume": "off",
+        "resume": False,
     }
     text = COMMANDS.read_text(encoding="utf-8").partition("## Options")[2].partition("\n## ")[0]
     shown: dict[str, str] = {}
@@ -246,6 +246,7 @@ def test_the_options_defaults_are_those_of_the_command_line():
     for name, default in shown.items():
         (found, *_) = [x for option, x in options.items() if f".{option}".endswith(f".{name}")]
         written = " ".join(map(str, found)) if isinstance(found, list) else str(found)
+        written = {"False": "off", "True": "on"}.get(written, written)
         if numbers(default):
             assert [value(n) for n in numbers(default)] == [value(n) for n in numbers(written)], (
                 name
