@@ -95,10 +95,17 @@ class EnvPoolVectorEnv(VectorEnv):
         threads: to step environments with; 0 for one a core.
         groups: how many pools, each of as many environments and threads; what they do does not
             depend on it.
+        render_mode: "rgb_array" for environments that draw themselves.
     """
 
     def __init__(
-        self, env_id: str, num_envs: int, seed: int, threads: int, groups: int = 1
+        self,
+        env_id: str,
+        num_envs: int,
+        seed: int,
+        threads: int,
+        groups: int = 1,
+        render_mode: str | None = None,
     ) -> None:
         import envpool
 
@@ -106,7 +113,11 @@ class EnvPoolVectorEnv(VectorEnv):
         self.groups = [slice(start, start + size) for start in range(0, num_envs, size)]
         self._pools: list[Any] = [
             envpool.make_gymnasium(
-                env_id, num_envs=size, seed=seed + group.start, num_threads=threads // groups
+                env_id,
+                num_envs=size,
+                seed=seed + group.start,
+                num_threads=threads // groups,
+                render_mode=render_mode,
             )
             for group in self.groups
         ]
@@ -169,6 +180,13 @@ class EnvPoolVectorEnv(VectorEnv):
             Its observations, rewards, terminated, truncated, information.
         """
         return self._pools[number].recv()
+
+    def draw(self) -> np.ndarray:
+        """Return the first environment's picture, (H, W, 3) uint8."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pictures: np.ndarray = self._pools[0].render()
+        return pictures[0]
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002, D102
         for pool in self._pools:

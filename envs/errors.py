@@ -1,9 +1,11 @@
 """What can be wrong with a wish for an environment, in one line that says what to do."""
 
 import difflib
+import re
 import traceback
 from collections.abc import Iterable
 
+VERSION = re.compile(r"-v(\d+)$")
 INSTALL = "pip install -e '.[{extra}]'"
 
 
@@ -34,7 +36,7 @@ def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:
         The error, to be raised.
     """
     by_lower = {name.lower(): name for name in sorted(known)}
-    near = [
+    near = versions_of(env_id, known)[-1:] or [
         by_lower[name]
         for name in difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
     ]
@@ -44,6 +46,21 @@ def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:
         else "expected an id of Gymnasium or EnvPool, or module:Env-v0"
     )
     return EnvError(f"unknown environment {env_id!r}: {hint}")
+
+
+def versions_of(env_id: str, known: Iterable[str]) -> list[str]:
+    """Return all versions of an environment, the newest last.
+
+    Args:
+        env_id: Name-v0, of any version, or Name.
+        known: every registered id.
+
+    Returns:
+        Those of `known`.
+    """
+    name = VERSION.sub("", env_id)
+    numbers = {other: VERSION.search(other) for other in known if VERSION.sub("", other) == name}
+    return sorted(numbers, key=lambda other: int(found[1]) if (found := numbers[other]) else -1)
 
 
 def missing_extra(env_id: str, extra: str) -> EnvError:

@@ -12,12 +12,8 @@ from gymnasium.vector import VectorEnv
 from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids, worthwhile_groups
 from trpo.envs.errors import EnvError, missing_extra, unknown_id
 from trpo.envs.grouped import GroupedVectorEnv
-from trpo.envs.gymnasium_engine import (
-    find_spec,
-    make_gymnasium,
-    make_parallel,
-    make_recorded,
-)
+from trpo.envs.gymnasium_engine import find_spec, make_gymnasium, make_parallel
+from trpo.envs.recording import make_filmed
 from trpo.envs.seeding import seed_process
 from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
 
@@ -92,22 +88,23 @@ def _uses_envpool(env_id: str, engine: Engine) -> bool:
     return engine == "envpool" or (engine == "auto" and env_id in envpool_ids())
 
 
-def make_recording_env(env_id: str, folder: Path) -> GroupedVectorEnv:
-    """Make one environment that writes a video of its first episode.
+def make_recording_env(env_id: str, files: list[Path], seed: int) -> GroupedVectorEnv:
+    """Make environments that film their first episodes.
 
     Args:
-        env_id: an id of Gymnasium: EnvPool's own cannot be recorded.
-        folder: for the video; made if need be.
+        env_id: an id of Gymnasium, or of EnvPool.
+        files: a video each, *.mp4.
+        seed: of the first environment.
 
     Returns:
-        N = 1.
+        N = len(files).
 
     Raises:
-        EnvError: if the id is unknown to Gymnasium, or what records or draws it is not installed.
+        EnvError: if the id is unknown, or what films or draws it is not installed.
     """
     if importlib.util.find_spec("moviepy") is None:
         raise missing_extra("a video", "video")
-    return GroupedVectorEnv(make_recorded(env_id, folder))
+    return GroupedVectorEnv(make_filmed(env_id, files, seed))
 
 
 def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:

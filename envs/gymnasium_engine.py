@@ -2,11 +2,10 @@
 
 import importlib
 import multiprocessing
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -18,10 +17,13 @@ from gymnasium.vector import (
     VectorEnv,
     VectorWrapper,
 )
-from gymnasium.wrappers import RecordVideo
 
-from trpo.envs.errors import EnvError, missing_extra, told, unknown_id
+from trpo.envs.errors import EnvError, missing_extra, told, unknown_id, versions_of
+from trpo.envs.interface import CheckedEnv
 from trpo.envs.seeding import SeededEnv
+
+LACKED_ARGUMENTS = re.compile(r"missing \d+ required .*arguments?: (.*?)( was raised|$)")
+GIVE_THEM = "register an id with kwargs, or train from Python with a function that makes one"
 
 
 def find_spec(env_id: str) -> EnvSpec | None:
@@ -151,35 +153,19 @@ def make_gymnasium(env: str | gym.Env | MakeEnv, num_envs: int) -> VectorEnv:
     """
     if not isinstance(env, str):
         make = _maker(env, num_envs)
-        with _making(_name(env)):
+        with making(_name(env)):
             return SyncVectorEnv(
-                [lambda: SeededEnv(make())] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
+                [_checked(make)] * num_envs,
+                autoreset_mode=AutoresetMode.NEXT_STEP,
             )
     spec = _registered(env)
-    with _making(env, spec.entry_point):
+    with making(env, spec.entry_point):
         if spec.vector_entry_point is not None:
             vector = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
                 return vector
             vector.close()
         return _make_vec(env, num_envs, "sync")
-
-
-def make_recorded(env_id: str, folder: Path) -> VectorEnv:
-    """Make one environment that writes a video of its first episode.
-
-    Args:
-        env_id: a registered id.
-        folder: for the video.
-
-    Returns:
-        N = 1, autoreset NEXT_STEP.
-    """
-    record = partial(
-        RecordVideo, video_folder=str(folder), episode_trigger=lambda episode: episode == 0
-    )
-    with _making(env_id, _registered(env_id).entry_point):
-        return _make_vec(env_id, 1, "sync", wrappers=[record], render_mode="rgb_array")
 
 
 def make_parallel(
@@ -200,13 +186,18 @@ def make_parallel(
     """
     if not isinstance(env, str):
         make = _maker(env, num_envs)
-        with _making(_name(env)):
+        with making(_name(env)):
             vector = AsyncVectorEnv(
-                [lambda: SeededEnv(make())] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
+                [_checked(make)] * num_envs,
+                autoreset_mode=AutoresetMode.NEXT_STEP,
             )
             return ProcessVectorEnv(vector, timeout)
-    with _making(env, _registered(env).entry_point):
+    with making(env, _registered(env).entry_point):
         return ProcessVectorEnv(_make_vec(env, num_envs, "async"), timeout)
+
+
+def _checked(make: MakeEnv) -> MakeEnv:
+    return lambda: CheckedEnv(SeededEnv(make()))
 
 
 def _maker(env: gym.Env | MakeEnv, num_envs: int) -> MakeEnv:
@@ -226,18 +217,14 @@ def _make_vec(
     env_id: str,
     num_envs: int,
     mode: str,
-    wrappers: Sequence[Callable[[gym.Env], gym.Wrapper]] = (),
-    **options: Any,
 ) -> Any:
-    autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-    wrappers = [SeededEnv, *wrappers]
     return gym.make_vec(
         env_id,
         num_envs,
         vectorization_mode=mode,
-        vector_kwargs=autoreset,
-        wrappers=wrappers,
-        **options,
+        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+        wrappers=[SeededEnv, CheckedEnv],
+        disable_env_checker=True,
     )
 
 
@@ -249,8 +236,17 @@ def _registered(env_id: str) -> EnvSpec:
 
 
 @contextmanager
-def _making(name: str, entry_point: object = None) -> Iterator[None]:
-    """Turn whatever goes wrong while an environment is made into an `EnvError`."""
+def making(name: str, entry_point: object = None) -> Iterator[None]:
+    """Turn whatever goes wrong while an environment is made into an `EnvError`.
+
+    Args:
+        name: the environment's.
+        entry_point: what makes it, which tells the extra that it may lack.
+
+    Raises:
+        EnvError: with what went wrong, in one line.
+        ChildProcessError: if its process died.
+    """
     try:
         yield
     except gym.error.DependencyNotInstalled as error:
@@ -260,7 +256,11 @@ def _making(name: str, entry_point: object = None) -> Iterator[None]:
         raise EnvError(f"environment {name!r}: {error}") from error
     except (EOFError, ConnectionError) as error:  # of a process that may live another time
         raise ChildProcessError("the process of an environment died as it was made") from error
-    except (KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit, EnvError):
         raise
     except BaseException as error:
-        raise EnvError(f"environment {name!r} cannot be made: {told(error)}") from error
+        if lacks := LACKED_ARGUMENTS.search(str(error)):
+            raise EnvError(f"environment {name!r} needs {lacks[1]}: {GIVE_THEM}") from error
+        newest = versions_of(env_id := name.rpartition(":")[2], gym.registry)[-1:]
+        hint = f"; there is {newest[0]}" if newest not in ([], [env_id]) else ""
+        raise EnvError(f"environment {name!r} cannot be made: {told(error)}{hint}") from error

@@ -43,7 +43,9 @@ class EvaluateOptions:
     max_steps: int = MAX_STEPS
     """Steps after which an episode is cut off, and counted as far as it went."""
     video: Path | None = None
-    """Folder for a video of the first episode."""
+    """Folder for videos."""
+    video_episodes: int = 1
+    """Episodes to film, a file each."""
     trust: bool = False
     """Import the module that the run's environment is registered by: it runs that module's code."""
 
@@ -51,6 +53,15 @@ class EvaluateOptions:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
         require(self, "seed", self.seed >= 0, "an integer ≥ 0")
         require(self, "max_steps", self.max_steps >= 1, "an integer ≥ 1")
+        require(self, "video_episodes", 1 <= self.video_episodes <= 100, "an integer in [1, 100]")
+
+    @property
+    def video_files(self) -> list[Path]:
+        """Of the episodes to film."""
+        if self.video is None:
+            return []
+        name = "-".join(self.run.resolve().parts[-2:])
+        return [self.video / f"{name}-episode-{n + 1}.mp4" for n in range(self.video_episodes)]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -88,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
             "length": f"{lengths.mean():,.1f} steps",
         }
         | ({"cut off": f"{cut} episodes, after {options.max_steps:,} steps"} if cut else {})
-        | ({"video": str(options.video)} if options.video else {})
+        | ({"videos": ", ".join(map(str, options.video_files))} if options.video else {})
     )
     return 0
 
@@ -127,7 +138,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
                 env.close()
 
     if options.video:
-        play(make_recording_env(run.env, options.video))
+        play(make_recording_env(run.env, options.video_files, seed))
     return play(
         replace(run, environment=replace(run.environment, num_envs=options.episodes)).make_env(seed)
     )

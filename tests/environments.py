@@ -250,6 +250,57 @@ SPACES = {
 }
 
 
+class OldGym(gym.Env):
+    """Has the interface that Gym had before Gymnasium, in part or in whole.
+
+    Args:
+        part: "seed", "reset" or "step".
+    """
+
+    observation_space = BOX
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        if part == "seed":
+            self.reset = lambda: np.zeros(BOX.shape, np.float32)  # type: ignore[method-assign]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        observation = np.zeros(BOX.shape, np.float32)
+        return observation if self.part == "reset" else (observation, {})
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(BOX.shape, np.float32), 1.0, False, {}
+
+
+class OtherShape(RandomEnvironment):
+    """Its observations have five numbers, its space three."""
+
+    def __init__(self) -> None:
+        super().__init__(BOX, gym.spaces.Discrete(2))
+
+    def _observation(self) -> Any:
+        return np.zeros(5, np.float32)
+
+
+class Undrawn(RandomEnvironment):
+    """Takes a render_mode, and keeps none.
+
+    Args:
+        render_mode: not used.
+    """
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(BOX, gym.spaces.Discrete(2))
+
+
+class NeedsArguments(RandomEnvironment):
+    """Cannot be made without its size and its path."""
+
+    def __init__(self, size: int, path: str) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (size,)), gym.spaces.Discrete(2))
+
+
 def register() -> None:
     """Make the environments known to Gymnasium; called when the module is imported."""
     camera = gym.spaces.Dict({
@@ -295,6 +346,11 @@ def register() -> None:
     gym.register("TestGrowing-v0", Growing)
     gym.register("TestBrokenReset-v0", BrokenReset)
     gym.register("TestNan-v0", NotFinite)
+    for part in ("seed", "reset", "step"):
+        gym.register(f"TestOldGym{part}-v0", lambda part=part: OldGym(part))
+    gym.register("TestOtherShape-v0", OtherShape)
+    gym.register("TestUndrawn-v0", Undrawn)
+    gym.register("TestNeedsArguments-v0", NeedsArguments)
     gym.register("TestExits-v0", Exits)
     gym.register("TestExitsMade-v0", lambda: Exits("made"))
     gym.register("TestUnspeakable-v0", Unspeakable)

@@ -15,7 +15,7 @@ from trpo.agents.runs.errors import RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.scripts.cli.numbers import READERS
-from trpo.scripts.cli.output import say_error, silence_output
+from trpo.scripts.cli.output import say_error, silence_output, warnings_told
 from trpo.validation import ConfigError
 
 Options = TypeVar("Options")
@@ -126,7 +126,8 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         each after one line on stderr; 130 after Ctrl-C, 141 where nobody reads its output.
     """
     try:
-        exit_code = command(arguments)
+        with warnings_told():
+            exit_code = command(arguments)
         sys.stdout.flush()
     except (UsageError, ConfigError, EnvError, RunError) as error:
         say_error(error)

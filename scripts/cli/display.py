@@ -28,6 +28,7 @@ from trpo.scripts.cli.output import printable, silence_output
 LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0  # from one line to the next: a twentieth of the time so far
 TITLES = ("steps", "return", "evaluation", "KL", "update", "steps/s", "left")
 WIDTH = 10  # of a column: seven fit in a line of 80
+PANEL_WIDTH = 76  # of the panel, where the terminal is as wide
 
 
 class Display:
@@ -56,6 +57,8 @@ class Display:
         self._evaluated = learner.trainer.eval_every > 0
         self._evaluation = ""  # the last one's return
         self._last_line = 0.0
+        self._last_episodes = trainer.update  # the last update in which episodes ended
+        self._length = "no episode has ended yet"  # of those episodes, mean
         self._progress = Progress(
             TextColumn("{task.completed:,.0f} / {task.total:,.0f} steps"),
             BarColumn(),
@@ -108,17 +111,13 @@ class Display:
 
     def _show(self, record: UpdateRecord) -> None:
         if "evaluation/return" in record.metrics:
-            self._evaluation = f"{record.metrics['evaluation/return']:,.1f}"
+            self._evaluation = readable(record.metrics["evaluation/return"])[0]
+        if "episode/length" in record.metrics:
+            self._last_episodes = record.update
+            self._length = readable(record.metrics["episode/length"])[0]
         if self._live:
             self._progress.update(self._task, completed=min(record.steps, self.total_steps))
-            self._live.update(
-                Panel(
-                    Group(self._progress, self._figures(record)),
-                    title=Text(self.title),
-                    title_align="left",
-                ),
-                refresh=True,
-            )
+            self._live.update(self._panel(record), refresh=True)
         elif not self.quiet:
             self._show_line(record)
 
@@ -138,7 +137,7 @@ class Display:
         print(
             self._row((
                 f"{record.steps:,}",
-                "-" if value is None else f"{value:,.1f}",
+                "-" if value is None else readable(value)[0],
                 self._evaluation or "-",
                 f"{metrics['update/mean_kl']:.5f}",
                 "accepted" if record.status is Status.ACCEPTED else "put back",
@@ -160,9 +159,21 @@ class Display:
     def _limit(self) -> str:
         return "" if self.max_kl is None else f", KL(old ‖ new) ≤ {self.max_kl:g} nats"
 
+    def _panel(self, record: UpdateRecord) -> Panel:
+        return Panel(
+            Group(self._progress, self._figures(record)),
+            title=Text(self.title),
+            title_align="left",
+            # the terminal writes ^C behind the frame: where that breaks the line, the frame doubles
+            width=min(PANEL_WIDTH, self.console.width - len("^C^C")),
+        )
+
     def _return(self, record: UpdateRecord) -> str:
         value = record.metrics.get("episode/return_100")
-        return "no episode has ended yet" if value is None else readable(value)[0]
+        if value is None:
+            return "no episode has ended yet"
+        age = record.update - self._last_episodes
+        return readable(value)[0] + (f", {age} updates ago" if age > 1 else "")
 
     def _kl(self, record: UpdateRecord) -> str:
         limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"
@@ -170,18 +181,23 @@ class Display:
 
     def _figures(self, record: UpdateRecord) -> Table:
         metrics = record.metrics
-        table = Table.grid(padding=(0, 2))
-        table.add_row("return, last 100 episodes", self._return(record))
-        if self._evaluated:
-            table.add_row("return, last evaluation", self._evaluation or "none yet")
-        table.add_row("KL(old ‖ new)", f"{self._kl(record)} nats")
         backtracks = metrics.get("trust_region/backtracks")
-        table.add_row(
-            "update",
-            record.status.value + ("" if backtracks is None else f", {backtracks:.0f} backtracks"),
-        )
-        table.add_row("updates", f"{record.update:,}")
-        table.add_row("steps/s", f"{metrics['time/steps_per_second']:,.0f}")
+        figures = {
+            "return, last 100 episodes": self._return(record),
+            "return, last evaluation": (self._evaluation or "none yet") if self._evaluated else "",
+            "episode length": self._length,
+            "KL(old ‖ new)": f"{self._kl(record)} nats",
+            "update": record.status.value
+            + ("" if backtracks is None else f", {backtracks:.0f} backtracks"),
+            "updates": f"{record.update:,}",
+            "entropy": f"{metrics['policy/entropy']:.3g} nats",
+            "elapsed": str(timedelta(seconds=round(time.perf_counter() - self.started))),
+            "steps/s": f"{metrics['time/steps_per_second']:,.0f}",
+        }
+        table = Table.grid(padding=(0, 2))
+        for name, figure in figures.items():
+            if figure:
+                table.add_row(name, figure)
         return table
 
     def summarize(self, folder: Path, results: Results, finished: bool) -> None:

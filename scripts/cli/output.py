@@ -4,7 +4,10 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import TextIO
 
 # What stands for a character in an encoding that lacks it; a question mark for every other.
@@ -72,3 +75,19 @@ def say_error(text: object) -> None:
     """
     with contextlib.suppress(OSError):
         print(f"trpo: {printable(text)}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def warnings_told() -> Iterator[None]:
+    """Tell what a library warns of as this program tells things: in one line, and once."""
+    owner, told = os.getpid(), set[str]()
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        text = re.sub(r"\x1b\[\d+m|WARN: ", "", str(message)).strip().partition("\n")[0]
+        if text not in told and os.getpid() == owner:  # environments' processes warn alike
+            told.add(text)
+            say_error(f"warning: {text}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield

@@ -1,0 +1,178 @@
+"""Environments that film themselves: by Gymnasium, or by EnvPool where only it has the task."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from ctypes.util import find_library
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import RecordVideo
+
+from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids
+from trpo.envs.errors import EnvError, unknown_id, versions_of
+from trpo.envs.gymnasium_engine import find_spec, making
+from trpo.envs.interface import CheckedEnv
+from trpo.envs.seeding import SeededEnv
+
+
+class Filmed(RecordVideo):
+    """An environment whose first episode becomes one file, of a name that is given.
+
+    Args:
+        env: which draws arrays.
+        file: to write; its folder is made if need be.
+    """
+
+    def __init__(self, env: gym.Env, file: Path) -> None:
+        with warnings.catch_warnings():  # of other videos in the folder, which stay
+            warnings.simplefilter("ignore")
+            super().__init__(env, str(file.parent), episode_trigger=lambda episode: episode == 0)
+        self._stem = file.stem
+
+    def start_recording(self, video_name: str) -> None:  # noqa: ARG002
+        """Begin to film.
+
+        Args:
+            video_name: Gymnasium's name for it, not used.
+        """
+        super().start_recording(self._stem)
+
+
+def make_filmed(env_id: str, files: list[Path], seed: int) -> VectorEnv:
+    """Make as many environments as there are files, each of which films its first episode.
+
+    Args:
+        env_id: an id of Gymnasium or EnvPool.
+        files: of the videos, each *.mp4.
+        seed: of EnvPool's, which take none at their reset.
+
+    Returns:
+        N = len(files), autoreset NEXT_STEP.
+
+    Raises:
+        EnvError: if nobody has the id, or it cannot be drawn.
+    """
+    draw = _drawn(env_id)
+    with making(env_id):
+        return SyncVectorEnv(
+            [
+                partial(lambda file, number: Filmed(draw(seed + number), file), file, number)
+                for number, file in enumerate(files)
+            ],
+            autoreset_mode=AutoresetMode.NEXT_STEP,
+        )
+
+
+def _drawn(env_id: str) -> Callable[[int], gym.Env]:
+    """Return what makes an environment that draws arrays, from a seed."""
+    spec = find_spec(env_id)
+    if spec is None and (others := versions_of(env_id, gym.registry)):
+        warnings.warn(f"Gymnasium has no {env_id}: filming its {others[-1]}", stacklevel=2)
+        spec = gym.spec(others[-1])
+    if spec is not None:
+        return lambda _: _draw_by_gymnasium(env_id, spec)
+    if env_id in envpool_ids():
+        return lambda seed: DrawnEnvPool(env_id, seed)
+    raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
+
+
+def _draw_by_gymnasium(env_id: str, spec: EnvSpec) -> gym.Env:
+    _draw_without_a_display(env_id, spec)
+    with warnings.catch_warnings():  # what is no render mode of theirs is told below
+        warnings.simplefilter("ignore")
+        try:
+            env = gym.make(spec, render_mode="rgb_array", disable_env_checker=True)
+        except TypeError as error:
+            if "'render_mode'" not in str(error):
+                raise
+            takes = "its constructor takes no render_mode"
+            raise EnvError(f"{env_id} cannot be filmed: {takes}") from error
+    if env.render_mode != "rgb_array":
+        has = f"its render_mode is {env.render_mode!r} where 'rgb_array' was asked for"
+        raise EnvError(f"{env_id} cannot be filmed: {has}")
+    return CheckedEnv(SeededEnv(env))
+
+
+OPENGL = {"egl": "EGL", "osmesa": "OSMesa"}  # what MuJoCo and the linker call them
+
+
+def _draw_without_a_display(env_id: str, spec: EnvSpec) -> None:
+    """Let pygame and MuJoCo draw into memory, unless the user has said how."""
+    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
+        return
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if "mujoco" not in str(spec.entry_point) or os.environ.get("MUJOCO_GL"):
+        return
+    found = next((name for name, library in OPENGL.items() if find_library(library)), None)
+    if found is None:
+        install = "install EGL or OSMesa (apt-get install libegl1, or libosmesa6)"
+        raise EnvError(f"{env_id} cannot be drawn: this machine has no display; {install}")
+    os.environ["MUJOCO_GL"] = found
+
+
+class DrawnEnvPool(gym.Env):
+    """One environment of EnvPool that draws itself.
+
+    Args:
+        env_id: one of `envpool_ids()`.
+        seed: in [0, 2³¹ − 1).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 as Gymnasium's are
+    render_mode = "rgb_array"
+
+    def __init__(self, env_id: str, seed: int) -> None:
+        self._env = EnvPoolVectorEnv(env_id, 1, seed, threads=1, render_mode="rgb_array")
+        self.observation_space = self._env.single_observation_space
+        self.action_space = self._env.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start a new episode.
+
+        Args:
+            seed: not used: it was given when the environment was made.
+            options: not used.
+
+        Returns:
+            Observation and information.
+        """
+        observations, _ = self._env.reset(seed=seed, options=options)
+        return _first(observations), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step.
+
+        Args:
+            action: of the action space.
+
+        Returns:
+            Observation, reward, terminated, truncated, information.
+        """
+        observations, rewards, terminated, truncated, _ = self._env.step(np.asarray([action]))
+        ended = bool(terminated[0]), bool(truncated[0])
+        return _first(observations), float(rewards[0]), *ended, {}
+
+    def render(self) -> Any:
+        """Return the picture, (H, W, 3) uint8."""
+        return self._env.draw()
+
+    def close(self) -> None:  # noqa: D102
+        self._env.close()
+
+
+def _first(observations: Any) -> Any:
+    """Return the first of N observations, nested as they are."""
+    if isinstance(observations, dict):
+        return {key: _first(part) for key, part in observations.items()}
+    if isinstance(observations, tuple):
+        return tuple(map(_first, observations))
+    return observations[0]
