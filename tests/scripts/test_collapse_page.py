@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from trpo.scripts.comparison.collapse import Outcome, fisher_p
+from trpo.scripts.comparison.collapse import Outcome, fisher_p, wilson_interval
 from trpo.scripts.comparison.table import Results
 from trpo.scripts.studies.one_update_findings import LARGE, SMALL, findings, learned, read
 
@@ -66,6 +66,8 @@ def test_one_update(seeds):
     assert told in page
     each = {len(some) for some in seeds.values()}
     assert f"in {below} of {runs} runs ({min(each)} of {max(each)} on each of three tasks" in page
+    low, high = (100 * end for end in wilson_interval(min(each), max(each)))
+    assert f"Wilson's 95 % interval {low:.0f} to {high:.0f} %" in page
     assert f"exact sign test, p = {p.pop()} each)" in page
     assert not p
 
