@@ -220,8 +220,13 @@ class Agent(nn.Module):
         """
         own = self.tensors()
         shapes, theirs = ({n: (t.shape, t.dtype) for n, t in ts.items()} for ts in (own, tensors))
-        if shapes != theirs:
-            raise ConfigError("the checkpoint's networks are not those of the configuration")
+        if different := [n for n in {**shapes, **theirs} if shapes.get(n) != theirs.get(n)]:
+            name = different[0]
+            has, lacks = (list(ts[name].shape) if name in ts else None for ts in (tensors, own))
+            raise ConfigError(
+                "the checkpoint's networks are not those of the configuration: "
+                f"{name} has shape {has}, not {lacks}"
+            )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
 

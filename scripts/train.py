@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from trpo.agents.actions import odd_scale
+from trpo.agents.agent import TENSORS
 from trpo.agents.runs import Run
+from trpo.agents.runs.checkpoint_folder import read_checkpoint
 from trpo.agents.runs.typed_json import first_difference, to_json
+from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.hang import Hang
@@ -17,6 +20,7 @@ from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.training import continue_run, finished, train_into
 from trpo.scripts.exercises.student import keep_exercise, use_exercise
+from trpo.validation import ConfigError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,11 +81,33 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
         warn(unscaled)
     if options.exercise:
         use_exercise(trainer, options.exercise)
+    if options.from_run:
+        take_agent(trainer, options.from_run)
     config = options.config(trainer.agent.observation_space, trainer.agent.action_space)
-    run = Run.create(folder, config, exist_ok=options.resume)
+    begun = trainer if options.from_run else None
+    run = Run.create(folder, config, exist_ok=options.resume, start=begun)
     if options.exercise:
         keep_exercise(options.exercise, folder)
     train_into(run, trainer, interrupt, options.quiet)
+
+
+def take_agent(trainer: Trainer, path: Path) -> None:
+    """Let training begin from a trained agent: networks, normalisation, scales.
+
+    Args:
+        trainer: before its first update.
+        path: a run's folder, for its newest checkpoint, or a checkpoint.
+
+    Raises:
+        UsageError: if the agent is of other spaces or networks.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        trainer.agent.load_tensors(without_prefix(TENSORS, checkpoint.tensors))
+    except ConfigError as error:
+        raise UsageError(
+            f"--from {path}: {error}; --like takes a run's options, its networks among them"
+        ) from error
 
 
 def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:

@@ -18,6 +18,7 @@ THEIRS = {
     "envs": {"numpy", "gymnasium", "envpool"},
     "scripts": {
         "torch",
+        "msgspec",
         "numpy",
         "gymnasium",
         "tyro",

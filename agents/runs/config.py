@@ -29,6 +29,8 @@ class RunConfig:
         observation_space: of one environment; `None` where a run of an earlier version lacks it.
         action_space: of one environment, likewise.
         environment: settings of the environments, by whose names whoever makes them knows them.
+        started_from: the run or checkpoint whose agent training began with, as it was named; `None`
+            for one of its own seed.
         threads: of tensors: sums depend on it by rounding.
         versions: of Python and of the packages that results depend on.
         git_commit: of this project's checkout, if it is one.
@@ -39,6 +41,7 @@ class RunConfig:
     observation_space: gym.Space | None
     action_space: gym.Space | None
     environment: Settings = field(default_factory=dict)
+    started_from: str | None = None
     threads: int = 1
     versions: dict[str, str] = field(default_factory=versions)
     git_commit: str | None = field(default_factory=git_commit)

@@ -83,7 +83,11 @@ def _from_3(content: Content) -> Content:
     return _filled(content, LACKED_BY_3)
 
 
-MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1, _from_2, _from_3)
+def _from_4(content: Content) -> Content:
+    return {"started_from": None} | content  # before format 5, all began from their seed
+
+
+MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1, _from_2, _from_3, _from_4)
 FORMAT = len(MIGRATIONS) + 1
 
 

@@ -59,13 +59,20 @@ class Run:
         return (folder / CONFIG).exists()
 
     @classmethod
-    def create(cls, folder: Path, config: RunConfig, exist_ok: bool = False) -> Run:
+    def create(
+        cls,
+        folder: Path,
+        config: RunConfig,
+        exist_ok: bool = False,
+        start: Trainer | None = None,
+    ) -> Run:
         """Make a new run's folder.
 
         Args:
             folder: its path.
             config: all that defines the run.
             exist_ok: whether the folder may be there, if it holds no run.
+            start: the state that it begins from, where that does not follow from `config`.
 
         Returns:
             The run.
@@ -83,6 +90,8 @@ class Run:
         with run.lock:
             if cls.exists(folder):
                 raise RunError(f"run {folder} exists")
+            if start:
+                run.checkpoints.save(start)
             write_config(folder, config)
         return run
 

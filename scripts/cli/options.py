@@ -1,10 +1,11 @@
 """Everything that defines a run: the environment, the engine that steps it, and the learner."""
 
+import argparse
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.time_limit import end_process
 from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.config_file import read_options
 from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.sizes import MOST_THREADS, check_integers, check_memory
 from trpo.validation import require
@@ -46,7 +48,8 @@ class LearnerOptions(LearnerConfig):
 class TrainOptions:
     """Train a policy, by trust-region policy optimisation or another --algorithm.
 
-    Defaults are the environment's preset, where it has one.
+    Defaults are the environment's preset, where it has one; or another run's options; and on top of
+    these a file's. The command line wins.
     """
 
     env: tyro.conf.Positional[str]
@@ -58,6 +61,13 @@ class TrainOptions:
     failed job again."""
     runs: Path = Path("runs")
     """Folder of all runs."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """YAML file of options, named as here: max_kl: 0.01."""
+    like: Path | None = None
+    """Folder of a run, whose environment and options to start from instead of the preset."""
+    from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Folder of a run, or a checkpoint, whose policy, value function and statistics training starts
+    from."""
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
     exercise: Path | None = None
@@ -128,6 +138,7 @@ class TrainOptions:
             action_space=action_space,
             environment=asdict(self.environment),
             threads=self.cpu_threads,
+            started_from=str(self.from_run) if self.from_run else None,
         )
 
     @property
@@ -153,12 +164,13 @@ def run_folder(runs: Path, env_id: str, name: str) -> Path:
 KNOWN_ENGINES = {"ale_py", "envpool", "gymnasium"}
 
 
-def options_of(run: Run, trust: bool) -> TrainOptions:
+def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptions:
     """Return the options that a run was started with.
 
     Args:
         run: any.
         trust: whether the module that its environment is registered by may be imported.
+        remedy: how to say that it may.
 
     Returns:
         The options, but for those that say where its folder is.
@@ -172,7 +184,7 @@ def options_of(run: Run, trust: bool) -> TrainOptions:
     if module and not known and not trust:
         raise UsageError(
             f"run {run.folder} is on {run.config.env}, for which module {module!r} would be "
-            "imported, and run: if you trust it, add --trust"
+            f"imported, and run: if you trust it, {remedy}"
         )
     config = run.config
     try:
@@ -188,7 +200,7 @@ def options_of(run: Run, trust: bool) -> TrainOptions:
 
 
 def parse_train_options(arguments: Sequence[str], command: str = "train") -> TrainOptions:
-    """Read the options of `trpo train`, on top of the environment's preset.
+    """Read the options of `trpo train`, on top of a file's, and of a run's or the preset.
 
     Args:
         arguments: the words after the command.
@@ -198,10 +210,23 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
         The options.
     """
     env_id = _environment_among(arguments, command)
-    preset = None
-    if env_id in PRESETS:
-        preset = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
-    options = parse(TrainOptions, arguments, command, default=preset)
+    sources = _sources_among(arguments)
+    words: list[str] = []
+    if sources.config:
+        of_file, words = read_options(sources.config)
+        env_id = env_id or of_file
+    default = None
+    if sources.like:
+        default = _options_like(sources.like, env_id)
+        env_id = default.env
+    elif env_id in PRESETS:
+        default = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
+    if env_id and sources.config:
+        try:
+            default = parse(TrainOptions, [env_id, *words], command, default)
+        except UsageError as error:
+            raise UsageError(f"{sources.config}: {error}") from error
+    options = parse(TrainOptions, arguments, command, default)
     options.check()
     return options
 
@@ -213,3 +238,22 @@ def _environment_among(arguments: Sequence[str], command: str) -> str:
         return parse(TrainOptions, words, command).env
     except UsageError:  # it is told where they are read with the preset
         return ""
+
+
+def _sources_among(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the values of --config and --like, which the others start from."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--like", type=Path)
+    try:
+        return parser.parse_known_args(arguments)[0]
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from error
+
+
+def _options_like(folder: Path, env_id: str) -> TrainOptions:
+    """Return a run's options, for its own environment or another."""
+    run = Run.open(folder)
+    remedy = f"name it: trpo train {run.config.env} --like {folder}"
+    options = options_of(run, bool(env_id), remedy)
+    return replace(options, env=env_id or options.env)

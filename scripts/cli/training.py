@@ -1,11 +1,12 @@
 """What `trpo train` and `trpo resume` share: the loop, and going on with a run."""
 
+import math
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
 from trpo.agents.config import TrainerConfig
-from trpo.agents.runs import Run
+from trpo.agents.runs import Run, RunError
 from trpo.agents.runs.provenance import versions
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
@@ -52,7 +53,8 @@ def continue_run(
         UsageError: if the run is finished.
     """
     if said := finished(run, loop):
-        raise UsageError(f"{said}; to go on, give a larger --total-steps or --stop-return")
+        ends = "--total-steps" + (" or --stop-return" if loop.stop_return < math.inf else "")
+        raise UsageError(f"{said}; to go on, give a larger {ends}")
     if run.config.versions != versions():
         warn(
             f"the run was started with {run.config.versions}: "
@@ -66,6 +68,8 @@ def continue_run(
     hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
     if (run.folder / FILE).exists():
         use_exercise(trainer, run.folder)
+    if checkpoint is None and run.config.started_from:
+        raise RunError(f"run {run.folder} cannot go on: {run.checkpoints.path} lacks its start")
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     run.extend(loop)

@@ -100,9 +100,9 @@ def test_networks_that_do_not_fit_are_named(copy, capsys):
     config["learner"]["policy"]["hidden"] = [9]
     (copy / "config.json").write_text(json.dumps(config))
     assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "trpo: the checkpoint's networks are not those of the configuration\n"
+    assert capsys.readouterr().err == (
+        "trpo: the checkpoint's networks are not those of the configuration: "
+        "policy.network.head.0.weight has shape [8, 4], not [9, 4]\n"
     )
 
 

@@ -1,0 +1,115 @@
+"""What training starts from: a file's options, a run's options, a run's policy."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import tests.environments  # noqa: F401 registers environments
+from tests.processes import differences
+from trpo.agents.agent import Agent
+from trpo.agents.runs import Run
+from trpo.scripts import __main__
+from trpo.scripts.cli.options import parse_train_options
+
+SMALL = ["--total-steps=600", "--batch-size=256", "--num-envs=8", "--hidden", "8", "--threads=1"]
+
+FILE = """
+env: Hopper-v5
+max_kl: 1e-3
+total-steps: 5000
+hidden: [32, 16]
+value: {fit: adam, hidden: [9]}
+ppo.learning_rate: 0.01
+normalize:
+  rewards: false
+resume: true
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    runs = tmp_path_factory.mktemp("runs")
+    words = ["train", "CartPole-v1", *SMALL, "--runs", str(runs), "--name", "x", "--max-kl=0.03"]
+    assert __main__.main(words) == 0
+    return Run.open(runs / "CartPole-v1" / "x")
+
+
+def test_a_file_says_what_the_command_line_would_and_the_command_line_wins(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(FILE)
+    words = "Hopper-v5 --max-kl 1e-3 --total-steps 5000 --hidden 32 16 --value.fit adam"
+    words += " --value.hidden 9 --ppo.learning-rate 0.01 --normalize.no-rewards --resume"
+    said, read = parse_train_options(words.split()), parse_train_options(["--config", str(path)])
+    assert (read.env, read.learner, read.resume) == (said.env, said.learner, said.resume)
+    more = ["CartPole-v1", "--max-kl", "0.5", f"--config={path}", "--no-resume"]
+    read = parse_train_options(more)
+    assert (read.env, read.learner.max_kl, read.resume) == ("CartPole-v1", 0.5, False)
+    assert read.learner.trainer.total_steps == 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("max_kll: 1", "mine.yaml: Unrecognized options"),
+        ("max_kl: -1", "mine.yaml: max_kl = -1.0 is out of range"),
+        ("max_kl:", "mine.yaml: max-kl has no value"),
+        ("[1, 2", "mine.yaml is no YAML"),
+        ("just words", "mine.yaml holds no options"),
+        (None, "mine.yaml cannot be read: No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(content, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if content:
+        Path("mine.yaml").write_text(content)
+    assert __main__.main(["train", "CartPole-v1", "--config", "mine.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_runs_options_are_a_start(run):
+    like = parse_train_options(["--like", str(run.folder), "--seed", "3"])
+    assert (like.env, like.learner.trainer.seed, like.name) == ("CartPole-v1", 3, "")
+    assert like.learner.max_kl == 0.03
+    assert like.learner.policy == run.config.learner.policy
+    assert parse_train_options(["Acrobot-v1", "--like", str(run.folder)]).env == "Acrobot-v1"
+
+
+def test_a_run_is_not_trusted_to_name_a_module(tmp_path, capsys):
+    env_id = "tests.hidden:Env-v0"
+    words = ["train", "CartPole-v1", *SMALL, "--runs", str(tmp_path), "--name", "x"]
+    assert __main__.main(words) == 0
+    config = tmp_path / "CartPole-v1" / "x" / "config.json"
+    config.write_text(config.read_text().replace("CartPole-v1", env_id))
+    assert __main__.main(["train", "--like", str(config.parent)]) == 2
+    assert f"if you trust it, name it: trpo train {env_id} --like" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_a_runs_policy_and_statistics(run, tmp_path, monkeypatch):
+    words = ["train", "CartPole-v1", *SMALL, "--runs", str(tmp_path), "--seed=5"]
+    words += ["--from", str(run.folder), "--checkpoint-interval=2", "--max-kl=1e-12"]
+    assert __main__.main([*words, "--name", "whole"]) == 0
+    whole = Run.open(tmp_path / "CartPole-v1" / "whole")
+    assert whole.config.started_from == str(run.folder)
+    begun, tuned = Agent.load(run.folder), Agent.load(whole.folder)
+    for name, tensor in begun.policy.named_parameters():  # at so small a δ, the same
+        assert torch.allclose(tensor, dict(tuned.policy.named_parameters())[name], atol=1e-4)
+    counts = [agent.tensors()["reward_scaler.moments.count"] for agent in (begun, tuned)]
+    assert counts[1] > counts[0] > 0
+
+    monkeypatch.setattr("trpo.scripts.train.train_into", lambda *_: None)  # killed as it begins
+    again = [*words, "--name", "killed", "--resume"]
+    assert __main__.main(again) == 0
+    monkeypatch.undo()
+    assert __main__.main(again) == 0
+    assert not differences(whole.folder, tmp_path / "CartPole-v1" / "killed")
+
+
+def test_a_policy_that_does_not_fit_is_told(run, tmp_path, capsys):
+    words = ["train", "CartPole-v1", "--runs", str(tmp_path), "--from", str(run.folder)]
+    assert __main__.main(words) == 2
+    assert "has shape [8, 4], not [64, 4]; --like takes a run's options" in capsys.readouterr().err
+    assert __main__.main([*words[:-1], "/nowhere"]) == 2
+    assert not list(tmp_path.iterdir())
