@@ -1,7 +1,9 @@
 """EnvPool: C++ environments on a pool of threads, whose number does not change what they do."""
 
 import warnings
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
@@ -39,6 +41,50 @@ def worthwhile_groups(env_id: str, num_envs: int, threads: int) -> int:
 
     slow = registry.specs[env_id][0] == "envpool.mujoco.gym"
     return 2 if slow and threads >= 2 and num_envs % 2 == 0 else 1
+
+
+OURS = {
+    "num_envs",
+    "batch_size",
+    "num_threads",
+    "max_num_players",
+    "thread_affinity_offset",
+    "base_path",
+    "seed",
+    "env_seed",
+    "gym_reset_return_info",
+}
+"""EnvPool's options that are not a task's own: some follow from ours, none changes the task."""
+
+
+def refused_options(env_id: str, options: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a task's options, in a line; `None` if nothing is.
+
+    Args:
+        env_id: one of `envpool_ids()`.
+        options: by EnvPool's names.
+    """
+    if not options:
+        return None
+    import envpool
+
+    defaults = envpool.make_spec(env_id).config._asdict()
+    own = {name: default for name, default in defaults.items() if name not in OURS}
+    for name, value in options.items():
+        if name not in own:
+            return f"EnvPool's {env_id} has no option {name!r}: expected {', '.join(own)}"
+        if not _fits(value, own[name]):
+            kind = type(own[name]).__name__
+            return f"{name} = {value!r} of EnvPool's {env_id}: expected {kind}, as {own[name]!r}"
+    return None
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple)
+    return type(value) is type(default)
 
 
 def join(results: list[tuple[Any, ...]]) -> Any:
@@ -96,6 +142,7 @@ class EnvPoolVectorEnv(VectorEnv):
         groups: how many pools, each of as many environments and threads; what they do does not
             depend on it.
         render_mode: "rgb_array" for environments that draw themselves.
+        options: the task's own, by EnvPool's names.
     """
 
     def __init__(
@@ -106,6 +153,7 @@ class EnvPoolVectorEnv(VectorEnv):
         threads: int,
         groups: int = 1,
         render_mode: str | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         import envpool
 
@@ -118,6 +166,7 @@ class EnvPoolVectorEnv(VectorEnv):
                 seed=seed + group.start,
                 num_threads=threads // groups,
                 render_mode=render_mode,
+                **options,
             )
             for group in self.groups
         ]

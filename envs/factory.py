@@ -2,20 +2,31 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids, worthwhile_groups
+from trpo.envs.envpool_engine import (
+    EnvPoolVectorEnv,
+    envpool_ids,
+    refused_options,
+    worthwhile_groups,
+)
 from trpo.envs.errors import EnvError, missing_extra, unknown_id
 from trpo.envs.grouped import GroupedVectorEnv
-from trpo.envs.gymnasium_engine import find_spec, make_gymnasium, make_parallel
+from trpo.envs.gymnasium_engine import (
+    Recipe,
+    find_spec,
+    make_gymnasium,
+    make_parallel,
+)
 from trpo.envs.recording import make_filmed
 from trpo.envs.seeding import seed_process
 from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
+from trpo.envs.wrapping import wrappers_for
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
 LONGEST_TIMEOUT = 1_000_000
@@ -34,10 +45,29 @@ class EnvironmentConfig:
     step_timeout: float = 0.0
     """Seconds after which environments that have not answered a step, or a reset, count as hung; 0
     waits for ever."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment's constructor, or EnvPool's options, as its values in JSON: for
+    sticky actions (Machado et al. 2018), repeat_action_probability=0.25."""
+    wrapper: tuple[str, ...] = ()
+    """Functions of your own, as module:function, that wrap each of Gymnasium's environments, the
+    innermost first; naming one runs its module."""
+    frame_skip: int | None = None
+    """Times that every action is taken; None: as the environment has it (Atari: 4)."""
+    frame_stack: int | None = None
+    """Observations shown together; None: as the environment has it (Atari: 4)."""
+    time_limit: int | None = None
+    """Steps after which an episode is truncated, instead of the environment's own limit."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
             raise EnvError(f"num_envs = {self.num_envs!r} is out of range: expected an integer ≥ 1")
+        for name in ("frame_skip", "frame_stack", "time_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise EnvError(f"{name} = {value!r} is out of range: expected an integer ≥ 1")
+        for wrapper in self.wrapper:
+            if not all(wrapper.partition(":")):
+                raise EnvError(f"wrapper = {wrapper!r} is out of range: expected module:function")
         if not 0 <= self.step_timeout <= LONGEST_TIMEOUT:
             expected = f"seconds in [0, {LONGEST_TIMEOUT:,}]"
             raise EnvError(
@@ -71,28 +101,57 @@ def make_vector_env(
             be many.
     """
     seed_process(seed)  # before an environment is made: it may draw from what the process shares
-    if config.engine == "gymnasium-async":
-        return GroupedVectorEnv(make_parallel(env, config.num_envs, config.step_timeout))
-    if isinstance(env, str) and _uses_envpool(env, config.engine):
-        vector = _make_envpool(env, config.num_envs, seed, threads)
+    if isinstance(env, str) and _uses_envpool(env, config):
+        vector: VectorEnv = _make_envpool(env, config, seed, threads)
+    elif config.engine == "gymnasium-async":
+        return GroupedVectorEnv(
+            make_parallel(env, config.num_envs, _recipe(config), config.step_timeout)
+        )
     else:
-        vector = make_gymnasium(env, config.num_envs)
+        vector = make_gymnasium(env, config.num_envs, _recipe(config))
     if config.step_timeout:
         return TimeLimitedVectorEnv(vector, config.step_timeout, on_hang)
     return GroupedVectorEnv(vector)
 
 
-def _uses_envpool(env_id: str, engine: Engine) -> bool:
-    if engine == "auto" and env_id not in envpool_ids() and find_spec(env_id) is None:
-        raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
-    return engine == "envpool" or (engine == "auto" and env_id in envpool_ids())
+def _uses_envpool(env_id: str, config: EnvironmentConfig) -> bool:
+    """Return whether EnvPool is asked for, or has the task and all options that it is to have."""
+    if config.engine != "auto":
+        return config.engine == "envpool"
+    if env_id not in envpool_ids():
+        if find_spec(env_id) is None:
+            raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
+        return False
+    fits = not config.wrapper and not refused_options(env_id, _envpool_options(config))
+    return fits or find_spec(env_id) is None
 
 
-def make_recording_env(env_id: str, files: list[Path], seed: int) -> GroupedVectorEnv:
+def _envpool_options(config: EnvironmentConfig) -> dict[str, Any]:
+    """Return options by EnvPool's names."""
+    named = {
+        "frame_skip": config.frame_skip,
+        "stack_num": config.frame_stack,
+        "max_episode_steps": config.time_limit,
+    }
+    return config.env_kwargs | {name: value for name, value in named.items() if value is not None}
+
+
+def _recipe(config: EnvironmentConfig) -> Recipe:
+    """Return how one of Gymnasium's environments is made."""
+    wrappers = wrappers_for(
+        config.wrapper, config.frame_skip, config.frame_stack, config.time_limit
+    )
+    return Recipe(config.env_kwargs, wrappers, timed=config.time_limit is not None)
+
+
+def make_recording_env(
+    env_id: str, config: EnvironmentConfig, files: list[Path], seed: int
+) -> GroupedVectorEnv:
     """Make environments that film their first episodes.
 
     Args:
         env_id: an id of Gymnasium, or of EnvPool.
+        config: arguments and wrappers.
         files: a video each, *.mp4.
         seed: of the first environment.
 
@@ -104,10 +163,14 @@ def make_recording_env(env_id: str, files: list[Path], seed: int) -> GroupedVect
     """
     if importlib.util.find_spec("moviepy") is None:
         raise missing_extra("a video", "video")
-    return GroupedVectorEnv(make_filmed(env_id, files, seed))
+    return GroupedVectorEnv(
+        make_filmed(env_id, files, seed, _recipe(config), _envpool_options(config))
+    )
 
 
-def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> VectorEnv:
+def _make_envpool(
+    env_id: str, config: EnvironmentConfig, seed: int, threads: int
+) -> EnvPoolVectorEnv:
     if not envpool_ids():
         raise EnvError(
             "engine = 'envpool' is not installed: run pip install envpool, "
@@ -115,6 +178,10 @@ def _make_envpool(env_id: str, num_envs: int, seed: int, threads: int) -> Vector
         )
     if env_id not in envpool_ids():
         raise unknown_id(env_id, envpool_ids())
-    return EnvPoolVectorEnv(
-        env_id, num_envs, seed, threads, worthwhile_groups(env_id, num_envs, threads)
-    )
+    if config.wrapper:
+        raise EnvError(f"wrapper = {config.wrapper}: EnvPool's {env_id} cannot be wrapped")
+    options = _envpool_options(config)
+    if refused := refused_options(env_id, options):
+        raise EnvError(refused)
+    groups = worthwhile_groups(env_id, config.num_envs, threads)
+    return EnvPoolVectorEnv(env_id, config.num_envs, seed, threads, groups, options=options)

@@ -4,8 +4,9 @@ import importlib
 import multiprocessing
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -21,9 +22,10 @@ from gymnasium.vector import (
 from trpo.envs.errors import EnvError, missing_extra, told, unknown_id, versions_of
 from trpo.envs.interface import CheckedEnv
 from trpo.envs.seeding import SeededEnv
+from trpo.envs.wrapping import Wrap
 
 LACKED_ARGUMENTS = re.compile(r"missing \d+ required .*arguments?: (.*?)( was raised|$)")
-GIVE_THEM = "register an id with kwargs, or train from Python with a function that makes one"
+GIVE_THEM = "give it by --env-kwargs key=JSON, or train from Python with a function that makes one"
 
 
 def find_spec(env_id: str) -> EnvSpec | None:
@@ -127,7 +129,7 @@ class ProcessVectorEnv(VectorWrapper):
         self._processes.closed = True
 
 
-MakeEnv: TypeAlias = Callable[[], gym.Env]
+MakeEnv: TypeAlias = Callable[..., gym.Env]
 
 
 class Kept(gym.Wrapper):
@@ -137,12 +139,54 @@ class Kept(gym.Wrapper):
         pass
 
 
-def make_gymnasium(env: str | gym.Env | MakeEnv, num_envs: int) -> VectorEnv:
+@dataclass(frozen=True)
+class Recipe:
+    """How each environment is made.
+
+    Args:
+        kwargs: arguments of its constructor.
+        wrappers: what it is wrapped in, the innermost first.
+        timed: whether they limit an episode's steps, instead of the limit it is registered with.
+    """
+
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrappers: Sequence[Wrap] = ()
+    timed: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is made as it is registered."""
+        return not self.kwargs and not self.wrappers
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What gym.make takes."""
+        return {**self.kwargs, **({"max_episode_steps": -1} if self.timed else {})}
+
+    def wrap(self, env: gym.Env) -> Any:
+        """Return an environment, seeded with all it draws from, checked, and wrapped.
+
+        Args:
+            env: as it was made.
+        """
+        env = CheckedEnv(SeededEnv(env))
+        for wrapper in self.wrappers:
+            env = wrapper(env)
+        return env
+
+
+AS_REGISTERED = Recipe()
+
+
+def make_gymnasium(
+    env: str | gym.Env | MakeEnv, num_envs: int, recipe: Recipe = AS_REGISTERED
+) -> VectorEnv:
     """Make N environments in this process, autoreset NEXT_STEP.
 
     Args:
         env: a registered id, one environment, or a function that makes one.
         num_envs: N.
+        recipe: arguments and wrappers.
 
     Returns:
         A registered environment's own vector class, if it has one of that autoreset mode, else
@@ -152,30 +196,28 @@ def make_gymnasium(env: str | gym.Env | MakeEnv, num_envs: int) -> VectorEnv:
         EnvError: if one environment is to be many, or it cannot be made.
     """
     if not isinstance(env, str):
-        make = _maker(env, num_envs)
+        make = _maker(env, num_envs, recipe)
         with making(_name(env)):
-            return SyncVectorEnv(
-                [_checked(make)] * num_envs,
-                autoreset_mode=AutoresetMode.NEXT_STEP,
-            )
+            return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
     spec = _registered(env)
     with making(env, spec.entry_point):
-        if spec.vector_entry_point is not None:
+        if spec.vector_entry_point is not None and recipe.is_plain:
             vector = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
                 return vector
             vector.close()
-        return _make_vec(env, num_envs, "sync")
+        return _make_vec(env, num_envs, "sync", recipe)
 
 
 def make_parallel(
-    env: str | gym.Env | MakeEnv, num_envs: int, timeout: float
+    env: str | gym.Env | MakeEnv, num_envs: int, recipe: Recipe, timeout: float
 ) -> "ProcessVectorEnv":
     """Make N environments in a process each, autoreset NEXT_STEP.
 
     Args:
         env: a registered id, one environment, or a function that makes one.
         num_envs: N.
+        recipe: arguments and wrappers.
         timeout: seconds for a reset or step; 0 waits for ever.
 
     Returns:
@@ -185,46 +227,39 @@ def make_parallel(
         EnvError: if one environment is to be many, or it cannot be made.
     """
     if not isinstance(env, str):
-        make = _maker(env, num_envs)
+        make = _maker(env, num_envs, recipe)
         with making(_name(env)):
-            vector = AsyncVectorEnv(
-                [_checked(make)] * num_envs,
-                autoreset_mode=AutoresetMode.NEXT_STEP,
-            )
+            vector = AsyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
             return ProcessVectorEnv(vector, timeout)
     with making(env, _registered(env).entry_point):
-        return ProcessVectorEnv(_make_vec(env, num_envs, "async"), timeout)
+        return ProcessVectorEnv(_make_vec(env, num_envs, "async", recipe), timeout)
 
 
-def _checked(make: MakeEnv) -> MakeEnv:
-    return lambda: CheckedEnv(SeededEnv(make()))
-
-
-def _maker(env: gym.Env | MakeEnv, num_envs: int) -> MakeEnv:
+def _maker(env: gym.Env | MakeEnv, num_envs: int, recipe: Recipe) -> MakeEnv:
+    """Return what makes, and wraps, one of the environments."""
     if not isinstance(env, gym.Env):
-        return env
+        return lambda: recipe.wrap(env(**recipe.kwargs))
     if num_envs != 1:
         hint = "expected 1 for an environment; to have more, give a function that makes one"
         raise EnvError(f"num_envs = {num_envs}: {hint}")
-    return lambda: Kept(env)
+    if recipe.kwargs:
+        raise EnvError(f"env_kwargs = {dict(recipe.kwargs)}: the environment is made already")
+    return lambda: recipe.wrap(Kept(env))
 
 
 def _name(env: gym.Env | MakeEnv) -> str:
     return str(env) if isinstance(env, gym.Env) else getattr(env, "__qualname__", str(env))
 
 
-def _make_vec(
-    env_id: str,
-    num_envs: int,
-    mode: str,
-) -> Any:
+def _make_vec(env_id: str, num_envs: int, mode: str, recipe: Recipe) -> Any:
     return gym.make_vec(
         env_id,
         num_envs,
         vectorization_mode=mode,
         vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-        wrappers=[SeededEnv, CheckedEnv],
+        wrappers=[recipe.wrap],
         disable_env_checker=True,
+        **recipe.arguments,
     )
 
 

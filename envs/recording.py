@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ctypes.util import find_library
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,7 @@ from gymnasium.wrappers import RecordVideo
 
 from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids
 from trpo.envs.errors import EnvError, unknown_id, versions_of
-from trpo.envs.gymnasium_engine import find_spec, making
-from trpo.envs.interface import CheckedEnv
-from trpo.envs.seeding import SeededEnv
+from trpo.envs.gymnasium_engine import Recipe, find_spec, making
 
 
 class Filmed(RecordVideo):
@@ -45,13 +43,17 @@ class Filmed(RecordVideo):
         super().start_recording(self._stem)
 
 
-def make_filmed(env_id: str, files: list[Path], seed: int) -> VectorEnv:
+def make_filmed(
+    env_id: str, files: list[Path], seed: int, recipe: Recipe, options: Mapping[str, Any]
+) -> VectorEnv:
     """Make as many environments as there are files, each of which films its first episode.
 
     Args:
         env_id: an id of Gymnasium or EnvPool.
         files: of the videos, each *.mp4.
         seed: of EnvPool's, which take none at their reset.
+        recipe: how Gymnasium's are made.
+        options: of EnvPool's.
 
     Returns:
         N = len(files), autoreset NEXT_STEP.
@@ -59,7 +61,7 @@ def make_filmed(env_id: str, files: list[Path], seed: int) -> VectorEnv:
     Raises:
         EnvError: if nobody has the id, or it cannot be drawn.
     """
-    draw = _drawn(env_id)
+    draw = _drawn(env_id, recipe, options)
     with making(env_id):
         return SyncVectorEnv(
             [
@@ -70,25 +72,27 @@ def make_filmed(env_id: str, files: list[Path], seed: int) -> VectorEnv:
         )
 
 
-def _drawn(env_id: str) -> Callable[[int], gym.Env]:
+def _drawn(env_id: str, recipe: Recipe, options: Mapping[str, Any]) -> Callable[[int], gym.Env]:
     """Return what makes an environment that draws arrays, from a seed."""
     spec = find_spec(env_id)
     if spec is None and (others := versions_of(env_id, gym.registry)):
         warnings.warn(f"Gymnasium has no {env_id}: filming its {others[-1]}", stacklevel=2)
         spec = gym.spec(others[-1])
     if spec is not None:
-        return lambda _: _draw_by_gymnasium(env_id, spec)
+        return lambda _: _draw_by_gymnasium(env_id, spec, recipe)
     if env_id in envpool_ids():
-        return lambda seed: DrawnEnvPool(env_id, seed)
+        return lambda seed: DrawnEnvPool(env_id, seed, options)
     raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
 
 
-def _draw_by_gymnasium(env_id: str, spec: EnvSpec) -> gym.Env:
+def _draw_by_gymnasium(env_id: str, spec: EnvSpec, recipe: Recipe) -> gym.Env:
     _draw_without_a_display(env_id, spec)
     with warnings.catch_warnings():  # what is no render mode of theirs is told below
         warnings.simplefilter("ignore")
         try:
-            env = gym.make(spec, render_mode="rgb_array", disable_env_checker=True)
+            env = gym.make(
+                spec, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments
+            )
         except TypeError as error:
             if "'render_mode'" not in str(error):
                 raise
@@ -97,7 +101,7 @@ def _draw_by_gymnasium(env_id: str, spec: EnvSpec) -> gym.Env:
     if env.render_mode != "rgb_array":
         has = f"its render_mode is {env.render_mode!r} where 'rgb_array' was asked for"
         raise EnvError(f"{env_id} cannot be filmed: {has}")
-    return CheckedEnv(SeededEnv(env))
+    return recipe.wrap(env)
 
 
 OPENGL = {"egl": "EGL", "osmesa": "OSMesa"}  # what MuJoCo and the linker call them
@@ -123,13 +127,16 @@ class DrawnEnvPool(gym.Env):
     Args:
         env_id: one of `envpool_ids()`.
         seed: in [0, 2³¹ − 1).
+        options: the task's own.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 as Gymnasium's are
     render_mode = "rgb_array"
 
-    def __init__(self, env_id: str, seed: int) -> None:
-        self._env = EnvPoolVectorEnv(env_id, 1, seed, threads=1, render_mode="rgb_array")
+    def __init__(self, env_id: str, seed: int, options: Mapping[str, Any]) -> None:
+        self._env = EnvPoolVectorEnv(
+            env_id, 1, seed, threads=1, render_mode="rgb_array", options=options
+        )
         self.observation_space = self._env.single_observation_space
         self.action_space = self._env.single_action_space
 

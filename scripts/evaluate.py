@@ -47,7 +47,8 @@ class EvaluateOptions:
     video_episodes: int = 1
     """Episodes to film, a file each."""
     trust: bool = False
-    """Import the module that the run's environment is registered by: it runs that module's code."""
+    """Import the modules that the run names, its environment's and its wrappers': it runs their
+    code."""
 
     def __post_init__(self) -> None:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
@@ -138,7 +139,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
                 env.close()
 
     if options.video:
-        play(make_recording_env(run.env, options.video_files, seed))
+        play(make_recording_env(run.env, run.environment, options.video_files, seed))
     return play(
         replace(run, environment=replace(run.environment, num_envs=options.episodes)).make_env(seed)
     )

@@ -28,7 +28,8 @@ class ResumeOptions:
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
     trust: bool = False
-    """Import the module that the run's environment is registered by: it runs that module's code."""
+    """Import the modules that the run names, its environment's and its wrappers': it runs their
+    code."""
 
     def __post_init__(self) -> None:
         require(

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 
@@ -14,7 +14,7 @@ from trpo.agents.runs.migration import FORMAT, migrate
 from trpo.agents.runs.provenance import git_commit, versions
 from trpo.agents.runs.typed_json import from_json, to_json
 
-Settings: TypeAlias = dict[str, bool | int | float | str]
+Settings: TypeAlias = dict[str, bool | int | float | str | list[Any] | dict[str, Any] | None]
 
 CONFIG = "config.json"
 

@@ -87,7 +87,30 @@ def _from_4(content: Content) -> Content:
     return {"started_from": None} | content  # before format 5, all began from their seed
 
 
-MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_1, _from_2, _from_3, _from_4)
+# Before format 6, environments were as they are registered.
+LACKED_BY_5: Content = {
+    "env_kwargs": {},
+    "wrapper": [],
+    "frame_skip": None,
+    "frame_stack": None,
+    "time_limit": None,
+}
+
+
+def _from_5(content: Content) -> Content:
+    environment = content.get("environment")
+    if not isinstance(environment, dict) or "engine" not in environment:  # not the command line's
+        return content
+    return {**content, "environment": _filled(environment, LACKED_BY_5)}
+
+
+MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
+    _from_1,
+    _from_2,
+    _from_3,
+    _from_4,
+    _from_5,
+)
 FORMAT = len(MIGRATIONS) + 1
 
 

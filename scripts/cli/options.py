@@ -1,13 +1,14 @@
 """Everything that defines a run: the environment, the engine that steps it, and the learner."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from gymnasium import Space
@@ -44,6 +45,38 @@ class LearnerOptions(LearnerConfig):
     pictures: tyro.conf.OmitArgPrefixes[PictureConfig] = field(default_factory=PictureConfig)
 
 
+def _json_values(words: list[str]) -> dict[str, Any]:
+    """Return what words of the form key=JSON say."""
+    values = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            values[key] = json.loads(value)
+        except ValueError as error:
+            expected = """expected key=JSON, such as size=6, lives=true or 'map_name="8x8"'"""
+            raise UsageError(f"env_kwargs = {word!r}: {expected}") from error
+    return values
+
+
+JsonValues = Annotated[
+    dict[str, Any],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[KEY=JSON [KEY=JSON ...]]",
+        instance_from_str=_json_values,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda values: [f"{k}={json.dumps(v)}" for k, v in values.items()],
+    ),
+]
+
+
+@dataclass(frozen=True)
+class EnvironmentOptions(EnvironmentConfig):
+    """The vector environment."""
+
+    env_kwargs: JsonValues = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """Train a policy, by trust-region policy optimisation or another --algorithm.
@@ -74,8 +107,8 @@ class TrainOptions:
     """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0
     """CPU threads for environments and for tensors; 0 for one a core."""
-    environment: tyro.conf.OmitArgPrefixes[EnvironmentConfig] = field(
-        default_factory=EnvironmentConfig
+    environment: tyro.conf.OmitArgPrefixes[EnvironmentOptions] = field(
+        default_factory=EnvironmentOptions
     )
     learner: Annotated[LearnerOptions, tyro.conf.arg(name="")] = field(
         default_factory=LearnerOptions
@@ -169,8 +202,9 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
 
     Args:
         run: any.
-        trust: whether the module that its environment is registered by may be imported.
-        remedy: how to say that it may.
+        trust: whether modules that it names may be imported: that of its environment, and its
+            wrappers'.
+        remedy: how to say that they may.
 
     Returns:
         The options, but for those that say where its folder is.
@@ -188,7 +222,7 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
         )
     config = run.config
     try:
-        environment = from_json(EnvironmentConfig, config.environment)
+        environment = EnvironmentOptions(**vars(from_json(EnvironmentConfig, config.environment)))
         learner = LearnerOptions(**vars(config.learner))
         options = TrainOptions(
             env=config.env, threads=config.threads, environment=environment, learner=learner
@@ -196,6 +230,11 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
         options.check()
     except ValueError as error:
         raise RunError(f"{run.folder / CONFIG} cannot be read: {error}") from error
+    if environment.wrapper and not trust:
+        raise UsageError(
+            f"run {run.folder} wraps its environments in {', '.join(environment.wrapper)}, which "
+            f"would be imported, and run: if you trust it, {remedy}"
+        )
     return options
 
 

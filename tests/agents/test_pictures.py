@@ -1,6 +1,7 @@
 """Pictures: found, laid out, scaled and read; products with F against dense twins in float64."""
 
 import copy
+import json
 
 import gymnasium as gym
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 
 from tests.environments import RandomEnvironment
 from tests.helpers import run, untimed
+from trpo.agents.agent import Agent
 from trpo.agents.config import PIXELS, LearnerConfig, TrainerConfig, with_bounded_memory
 from trpo.agents.encoders import Features, Preprocessor, encoder_for
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
 from trpo.agents.pictures import PictureConfig, picture_of
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
+from trpo.agents.runs import Run
 from trpo.agents.trainer import Trainer
 from trpo.agents.trpo import States, TrpoConfig
 from trpo.agents.value_function import ValueConfig
@@ -246,3 +249,17 @@ def test_training_tells_what_it_reads_and_by_what(tmp_path, capsys):
     words = ["train", "MiniGrid-Empty-5x5-v0", "--total-steps", "64", "--batch-size", "64"]
     assert main([*words, "--num-envs", "4", "--threads", "1", "--runs", str(tmp_path)]) == 0
     assert "observation.image: 7×7×3, channels last, read by grid\n" in capsys.readouterr().out
+
+
+def test_a_run_keeps_its_environments_arguments(tmp_path):
+    words = ["train", "MiniGrid-Empty-5x5-v0", "--total-steps", "40", "--batch-size", "40"]
+    words += ["--num-envs", "4", "--threads", "1", "--runs", str(tmp_path), "--name", "run"]
+    assert main([*words, "--env-kwargs", "size=6", "agent_view_size=5", "--time-limit", "9"]) == 0
+    folder = tmp_path / "MiniGrid-Empty-5x5-v0" / "run"
+    environment = Run.open(folder).config.environment
+    assert environment["env_kwargs"] == {"size": 6, "agent_view_size": 5}
+    assert environment["time_limit"] == 9
+    assert main(["resume", str(folder), "--total-steps", "80"]) == 0
+    assert main(["evaluate", str(folder), "--episodes", "4"]) == 0
+    assert json.loads((folder / "evaluation.json").read_text())["mean_length"] <= 9
+    assert Agent.load(folder).observation_space["image"].shape == (5, 5, 3)

@@ -251,6 +251,14 @@ BAD_INPUT = {
         ["train", "TestImage-v0", "--encoder", "nature"],
         r"^trpo: encoder = 'nature' cannot read pictures \(8, 8, 3\): expected 36 pixels",
     ),
+    "no JSON": (
+        ["train", "CartPole-v1", "--env-kwargs", "map=8x8"],
+        r"env_kwargs = 'map=8x8': expected key=JSON, such as size=6",
+    ),
+    "no option of the environment's": (
+        ["train", "Pong-v5", "--env-kwargs", "sticky=0.25"],
+        r"^trpo: EnvPool's Pong-v5 has no option 'sticky': expected max_episode_steps, ",
+    ),
     "no picture": (
         ["train", "CartPole-v1", "--encoder", "impala"],
         r"^trpo: encoder = 'impala': expected auto or flat, as nothing in the observation is",

@@ -111,6 +111,26 @@ def test_a_module_in_the_run_folder_is_imported_on_trust_only(run, monkeypatch, 
     assert told(f"resume {run} --total-steps 4000", capsys)[0] == 0  # it is registered now
 
 
+def test_a_wrapper_that_the_run_names_is_imported_on_trust_only(run, monkeypatch, capsys):
+    (run / "strange_wrap.py").write_text(
+        "from pathlib import Path\n"
+        "Path(__file__).with_name('ran').touch()\n"
+        "def wrap(env):\n"
+        "    return env\n"
+    )
+    monkeypatch.syspath_prepend(str(run))
+    content = json.loads((run / "config.json").read_text())
+    content["environment"] |= {"engine": "gymnasium", "wrapper": ["strange_wrap:wrap"]}
+    (run / "config.json").write_text(json.dumps(content))
+    for command in ("evaluate {} --episodes 1", "resume {} --total-steps 4000"):
+        code, err = told(command.format(run), capsys)
+        assert code == 2
+        assert "wraps its environments in strange_wrap:wrap, which would be imported" in err
+        assert not (run / "ran").exists()
+    assert told(f"evaluate {run} --episodes 1 --trust", capsys)[0] == 0
+    assert (run / "ran").exists()
+
+
 @pytest.mark.parametrize("env_id", [".:x", "../../etc:passwd", ":", "a.b.c:Env-v0", "os:Env-v0"])
 def test_ids_of_no_module(env_id, run, capsys):
     assert told(f"evaluate {renamed(run, env_id)} --trust", capsys)[0] == 2

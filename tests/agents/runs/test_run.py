@@ -13,7 +13,9 @@ import pytest
 from tests.helpers import make_trainer
 from tests.processes import differences
 from trpo.agents.runs import Run, RunConfig, RunError
+from trpo.agents.runs.typed_json import from_json
 from trpo.agents.trainer import Trainer
+from trpo.envs.factory import EnvironmentConfig
 
 UPDATES = 5
 
@@ -150,6 +152,15 @@ def test_a_run_of_format_2_is_read_by_what_was_done_then(whole, tmp_path):
     del content["learner"]["pictures"]
     (tmp_path / "config.json").write_text(json.dumps(content | {"format": 2}))
     assert Run.open(tmp_path).config == whole.config
+
+
+def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
+    content = json.loads((whole.folder / "config.json").read_text())
+    environment = {"engine": "auto", "num_envs": 8, "step_timeout": 0.0}
+    content |= {"format": 5, "environment": environment}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    read = from_json(EnvironmentConfig, Run.open(tmp_path).config.environment)
+    assert read == EnvironmentConfig(num_envs=8)
 
 
 @pytest.mark.parametrize(
