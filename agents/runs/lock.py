@@ -35,6 +35,17 @@ class Lock:
         if self._depth == 0:
             os.close(self._descriptor)
 
+    def is_held(self) -> bool:
+        """Return whether another process trains the run now."""
+        try:
+            with (self._folder / "lock").open("rb") as file:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
     def _lock(self) -> int:
         descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:  # not flock: processes of the environments' would inherit that

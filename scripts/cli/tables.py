@@ -76,4 +76,5 @@ def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
     table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row.values())
-    Console(width=160).print(table, highlight=False)
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width).print(table, highlight=False)

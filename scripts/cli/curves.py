@@ -1,0 +1,136 @@
+"""Learning curves: one metric of several runs, those that differ by seed alone together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from trpo.agents.metrics import METRICS
+from trpo.agents.runs import Run
+from trpo.agents.runs.typed_json import to_json
+from trpo.scripts.cli.command import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Axis = Literal["steps", "seconds"]
+POINTS = 400  # of a band
+# what runs of one method may differ in
+APART = {"observation_space", "action_space", "threads", "versions", "git_commit"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of one run.
+
+    Args:
+        x: (U,) environment steps, or seconds of training, ascending.
+        y: (U,) the metric, finite.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+def read_curve(run: Run, metric: str, over: Axis, smooth: int) -> Curve:
+    """Read a run's curve.
+
+    Args:
+        run: any with updates.
+        metric: of `trpo.agents.metrics.METRICS`.
+        over: what it is drawn over; seconds are those of updates, without pauses between processes.
+        smooth: updates that each point is the mean of; those up to it.
+
+    Returns:
+        The curve, without updates that have no value.
+
+    Raises:
+        UsageError: if there is no such metric, or the run has no value of it.
+    """
+    if metric not in METRICS:
+        near = difflib.get_close_matches(metric, METRICS, n=3, cutoff=0.4)
+        guess = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"unknown metric {metric!r}{guess}")
+    columns = run.metrics()
+    y = columns[metric]
+    x = columns["steps"] if over == "steps" else np.nancumsum(columns["time/seconds"])
+    known = np.isfinite(y)
+    if not known.any():
+        raise UsageError(f"run {run.folder} has no {metric} yet")
+    return Curve(x[known], running_mean(y[known], smooth))
+
+
+def running_mean(values: np.ndarray, size: int) -> np.ndarray:
+    """Return the mean of each value and those before it.
+
+    Args:
+        values: (U,).
+        size: how many, at most.
+
+    Returns:
+        (U,).
+    """
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - size, 0)
+    means: np.ndarray = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
+
+
+def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Put runs together that differ by their seed alone.
+
+    Args:
+        runs: at least one.
+
+    Returns:
+        By what the others differ from them in; by the environment where nothing differs.
+    """
+    settings = [_settings(run) for run in runs]
+    names = dict.fromkeys(name for each in settings for name in each)
+    differing = [name for name in names if len({each.get(name) for each in settings}) > 1]
+    groups: dict[str, list[Run]] = {}
+    for run, mine in zip(runs, settings, strict=True):
+        words = [f"{name} = {mine.get(name, 'none')}" for name in differing]
+        groups.setdefault(", ".join(words) or run.config.env, []).append(run)
+    return groups
+
+
+def _settings(run: Run) -> dict[str, str]:
+    flat: dict[str, str] = {}
+
+    def add(content: Mapping[str, object], prefix: str) -> None:
+        for name, value in content.items():
+            if isinstance(value, Mapping):
+                add(value, f"{prefix}{name}.")
+            elif name != "seed":
+                flat[prefix + name] = str(value)
+
+    add({k: v for k, v in to_json(run.config).items() if k not in APART}, "")
+    for prefix in ("learner.", "trainer.", "trpo.", "policy.", "environment."):  # as options are
+        flat = {name.removeprefix(prefix): value for name, value in flat.items()}
+    return flat
+
+
+def draw_curves(axes: Axes, groups: Mapping[str, Sequence[Curve]]) -> None:
+    """Draw each group: a run as a line; several as their mean, in a band from least to most.
+
+    Args:
+        axes: to draw on.
+        groups: label to curves.
+    """
+    for label, curves in groups.items():
+        if len(curves) == 1:
+            axes.plot(curves[0].x, curves[0].y, linewidth=1.2, label=label)
+            continue
+        x = np.linspace(
+            max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves), POINTS
+        )
+        ys = np.array([np.interp(x, curve.x, curve.y) for curve in curves])  # (seeds, POINTS)
+        (line,) = axes.plot(x, ys.mean(0), label=f"{label}: mean of {len(curves)}, and range")
+        axes.fill_between(x, ys.min(0), ys.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.spines[["top", "right"]].set_visible(False)

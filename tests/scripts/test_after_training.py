@@ -1,0 +1,103 @@
+"""What a user looks at after training: the list of runs, and curves of several of them."""
+
+import fcntl
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trpo.agents.runs import Run
+from trpo.scripts import __main__
+from trpo.scripts.cli.curves import by_method, read_curve, running_mean
+
+SMALL = ["--total-steps=1000", "--batch-size=256", "--num-envs=8", "--hidden=8", "--threads=1"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Two seeds of one method, and one of another."""
+    runs = tmp_path_factory.mktemp("runs")
+    for name, *words in (("a0",), ("a1", "--seed=1"), ("b0", "--max-kl=0.01", "--eval-every=500")):
+        place = ["--runs", str(runs), "--name", name]
+        assert __main__.main(["train", "CartPole-v1", *SMALL, *words, *place]) == 0
+    return runs
+
+
+def lock_until_told(path: Path, locked, end) -> None:
+    with path.open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        locked.set()
+        end.wait()
+
+
+def test_runs_are_listed_with_their_state(runs, tmp_path, capsys):
+    shutil.copytree(runs, tmp_path / "runs")
+    folder = tmp_path / "runs" / "CartPole-v1"
+    table = (folder / "a1" / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "a1" / "metrics.csv").write_text("".join(table[:3]))
+    (folder / "b0" / "config.json").write_text("{")
+    locked, end = multiprocessing.Event(), multiprocessing.Event()
+    other = multiprocessing.get_context("fork").Process(
+        target=lock_until_told, args=(folder / "a0" / "lock", locked, end)
+    )
+    other.start()
+    locked.wait()
+    assert __main__.main(["runs", "--runs", str(tmp_path / "runs")]) == 0
+    end.set()
+    other.join()
+    names, *lines = capsys.readouterr().out.splitlines()
+    assert names.split() == ["run", "environment", "steps", "return", "state", "age"]
+    rows = {line.split()[0]: line.split() for line in lines}
+    assert "training" in rows["CartPole-v1/a0"]
+    assert "stopped" in rows["CartPole-v1/a1"]
+    assert "damaged" in rows["CartPole-v1/b0"]
+    steps = Run.open(runs / "CartPole-v1" / "a1").records()[1].steps
+    assert rows["CartPole-v1/a1"][2:5] == [f"{steps:,}", "of", "1,000"]
+    assert __main__.main(["runs", "/a?", "--runs", str(runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 2
+    assert all("finished" in line for line in lines)
+    assert __main__.main(["runs", "nothing", "--runs", str(runs)]) == 2
+    assert "holds no run whose name holds 'nothing'" in capsys.readouterr().err
+
+
+def test_runs_that_differ_by_seed_alone_are_one_method(runs):
+    opened = [Run.open(folder) for folder in sorted((runs / "CartPole-v1").iterdir())]
+    groups = by_method(opened)
+    names = [[run.folder.name for run in group] for group in groups.values()]
+    assert names == [["a0", "a1"], ["b0"]]
+    assert list(groups) == ["eval_every = 0, max_kl = 0.02", "eval_every = 500, max_kl = 0.01"]
+    assert list(by_method(opened[:2])) == ["CartPole-v1"]
+
+
+def test_curves_are_the_tables_numbers(runs):
+    run = Run.open(runs / "CartPole-v1" / "b0")
+    records = run.records()
+    curve = read_curve(run, "update/mean_kl", "steps", 1)
+    assert curve.x.tolist() == [record.steps for record in records]
+    assert curve.y == pytest.approx([record.metrics["update/mean_kl"] for record in records])
+    seconds = read_curve(run, "evaluation/return", "seconds", 1).x
+    timed = np.cumsum([record.metrics["time/seconds"] for record in records])
+    evaluated = ["evaluation/return" in record.metrics for record in records]
+    assert seconds == pytest.approx(timed[evaluated])
+    assert running_mean(np.array([1.0, 2, 3, 6]), 3) == pytest.approx([1, 1.5, 2, 11 / 3])
+
+
+def test_several_runs_are_drawn(runs, tmp_path, capsys):
+    folders = [str(folder) for folder in sorted((runs / "CartPole-v1").iterdir())]
+    out = tmp_path / "curves.svg"
+    words = ["--metric", "episode/return", "--over", "seconds", "--smooth", "2", "--out", str(out)]
+    assert __main__.main(["plot", *folders, *words]) == 0
+    assert b"<svg" in out.read_bytes()
+    for words, said in (
+        (
+            ["--metric", "episode/returns"],
+            "unknown metric 'episode/returns'; did you mean",
+        ),
+        (["--metric", "policy/std"], "has no policy/std yet"),
+        (["--smooth", "0"], "smooth = 0 is out of range: expected an integer ≥ 1"),
+    ):
+        assert __main__.main(["plot", *folders, *words, "--out", str(out)]) == 2
+        assert said in capsys.readouterr().err
