@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trpo.agents.observations import Observation, select, to_device
+from trpo.agents.order import Order
 from trpo.reducer import Reducer
 
 SAMPLES_WORTH_A_THREAD = 512  # fewer, and handing them over costs more than it saves
@@ -26,6 +27,7 @@ class Batch:
         environments: (B,) int, each sample's environment n.
         deviation: of the advantages before they were normalised, as a multiple of their deviation
             over the run so far.
+        order: where the samples stand among every process's; `None` where these are all.
     """
 
     observations: Observation
@@ -36,10 +38,27 @@ class Batch:
     times: Tensor
     environments: Tensor
     deviation: float = 1.0
+    order: Order | None = None
 
     def __len__(self) -> int:
         """Return B."""
         return len(self.returns)
+
+    @property
+    def total(self) -> int:
+        """B of every process's batch together: the whole batch."""
+        return self.order.total if self.order else len(self)
+
+    def own(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Find this process's samples among some of the whole batch's.
+
+        Args:
+            chosen: (C,) int, in [0, total).
+
+        Returns:
+            Which of the chosen they are, and which rows of this batch, (c,) each.
+        """
+        return self.order.own(chosen) if self.order else (torch.arange(len(chosen)), chosen)
 
     def rows(self, index: slice | Tensor) -> "Batch":
         """Return the samples at `index`, as a batch.
@@ -48,7 +67,7 @@ class Batch:
             index: a slice, or indices of any order.
 
         Returns:
-            A view for a slice, a copy for indices.
+            A view for a slice, a copy for indices; it stands for itself, in no whole batch.
         """
         return Batch(
             select(self.observations, index),
@@ -79,6 +98,7 @@ class Batch:
             self.times.to(device),
             self.environments.to(device),
             self.deviation,
+            self.order,
         )
 
     def columns(self, count: int) -> list["Batch"]:
@@ -115,17 +135,20 @@ class Batch:
     def every(self, stride: int, size: int, reducer: Reducer) -> list["Batch"] | None:
         """Return microbatches of every n-th sample, for a Fisher matrix averaged over fewer states.
 
+        Every n-th of the whole batch, that is; this process's among them.
+
         Args:
             stride: n ≥ 1.
             size: samples in a microbatch at most.
             reducer: that they are for.
 
         Returns:
-            Views; `None` for a stride of 1, which is the batch itself.
+            Copies; `None` for a stride of 1, which is the batch itself.
         """
-        return (
-            self.rows(slice(None, None, stride)).microbatches(size, reducer) if stride > 1 else None
-        )
+        if stride == 1:
+            return None
+        _, rows = self.own(torch.arange(0, self.total, stride))
+        return self.rows(rows).microbatches(size, reducer)
 
 
 def even_slices(samples: int, size: int, reducer: Reducer) -> list[slice]:
@@ -141,5 +164,6 @@ def even_slices(samples: int, size: int, reducer: Reducer) -> list[slice]:
     """
     threads = min(reducer.threads, samples // SAMPLES_WORTH_A_THREAD)
     count = max(math.ceil(samples / size), threads, 1)
-    even = math.ceil(samples / count)
-    return [slice(start, start + even) for start in range(0, samples, even)]
+    even = max(math.ceil(samples / count), 1)
+    # of no samples, one slice: they are a process's share of some, and it takes part all the same
+    return [slice(start, start + even) for start in range(0, max(samples, 1), even)]

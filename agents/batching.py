@@ -8,6 +8,7 @@ from trpo.agents.agent import Agent
 from trpo.agents.batch import Batch
 from trpo.agents.config import TrainerConfig
 from trpo.agents.observations import map_leaves, select
+from trpo.agents.order import Order
 from trpo.agents.policies import Policy
 from trpo.agents.rollout import Rollout
 from trpo.reducer import SERIAL, Reducer
@@ -62,6 +63,7 @@ def make_batch(
         times=times,
         environments=environments,
         deviation=agent.advantage_scale.update(advantages[steps_taken], reducer),
+        order=Order.of(rollout.valid, reducer),
     )
     return batch.to(agent.device), values[steps_taken].to(agent.device)
 

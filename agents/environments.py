@@ -17,6 +17,8 @@ from trpo.agents.rollout import (
     VectorEnvironment,
     environment_errors,
 )
+from trpo.reducer import SERIAL, Reducer
+from trpo.validation import ConfigError
 
 MakeEnvironments = Callable[[int], VectorEnvironment]
 
@@ -28,12 +30,25 @@ class Environments:
         make: seed ↦ N environments.
         randomness: source of their seeds.
         max_restarts: times that they may be started afresh because a process of theirs was lost.
+        reducer: knows which process's they are; of several, each makes and steps its own.
     """
 
-    def __init__(self, make: MakeEnvironments, randomness: Randomness, max_restarts: int) -> None:
+    def __init__(
+        self,
+        make: MakeEnvironments,
+        randomness: Randomness,
+        max_restarts: int,
+        reducer: Reducer = SERIAL,
+    ) -> None:
+        if max_restarts and reducer.size > 1:
+            raise ConfigError(
+                f"max_restarts = {max_restarts} is for one process, not {reducer.size}: "
+                "expected 0; torchrun has --max-restarts of its own"
+            )
         self.make = make
         self.randomness = randomness
         self.max_restarts = max_restarts
+        self.reducer = reducer
         self.restarts = 0
         self.env_id = "the environment"  # until one is made
         self.spaces: tuple[Space, Space] | None = None  # of the first, and of all that follow
@@ -67,7 +82,7 @@ class Environments:
         while True:
             noise = self.randomness.generator(Component.ACTIONS, update)
             try:
-                episodes = self.collector.collect(policy, rollout, noise)
+                episodes = self.collector.collect(policy, rollout, noise, self.reducer)
             except BrokenEnvironmentError as failure:
                 self._restart(failure)
             else:

@@ -3,7 +3,12 @@
 from collections import deque
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
+from trpo.agents.order import Order
 from trpo.agents.rollout import Episode
+from trpo.reducer import Reducer
 
 RECENT = 100
 
@@ -67,6 +72,24 @@ def means(group: str, episodes: Sequence[Episode]) -> dict[str, float]:
     """
     returns = mean([episode.undiscounted_return for episode in episodes])
     return {f"{group}/return": returns, f"{group}/length": mean([e.length for e in episodes])}
+
+
+def of_all_processes(episodes: Sequence[Episode], done: Tensor, reducer: Reducer) -> list[Episode]:
+    """Return the episodes that ended in any process's environments.
+
+    Args:
+        episodes: of this process's, in the order in which they ended.
+        done: (T, N), where they did.
+        reducer: brings the processes together.
+
+    Returns:
+        Theirs and the others', in the order in which they ended.
+    """
+    order = Order.of(done, reducer)
+    figures = [[episode.undiscounted_return, episode.length] for episode in episodes]
+    rows = torch.tensor(figures, dtype=torch.float64).reshape(-1, 2)
+    together = reducer.assemble(rows, order.places, order.total)
+    return [Episode(undiscounted, int(length)) for undiscounted, length in together.tolist()]
 
 
 def mean(numbers: Sequence[float]) -> float:

@@ -46,12 +46,15 @@ class RunningMoments(nn.Module):
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
-    def update(self, samples: Tensor, reducer: Reducer = SERIAL) -> None:
+    def update(self, samples: Tensor, reducer: Reducer = SERIAL) -> Tensor:
         """Merge a batch; one that would leave them not finite changes nothing.
 
         Args:
             samples: (B, K), B ≥ 1.
             reducer: brings every process's samples together.
+
+        Returns:
+            The batch's own variance, (K,).
         """
         batch_count, batch_mean, batch_variance = reducer.moments(samples.double())
         total = self.count + batch_count
@@ -66,6 +69,7 @@ class RunningMoments(nn.Module):
             self.mean.copy_(mean)
             self.variance.copy_(variance)
             self.count.copy_(total)
+        return batch_variance
 
 
 class ObservationNormalizer(nn.Module):
@@ -182,6 +186,5 @@ class AdvantageScale(nn.Module):
         Returns:
             Their deviation as a multiple of the deviation of all advantages so far, these included.
         """
-        self.moments.update(advantages.unsqueeze(-1), reducer)
-        _, _, variance = reducer.moments(advantages.double())
+        variance = self.moments.update(advantages.unsqueeze(-1), reducer)
         return (variance / (self.moments.variance + 1e-32)).sqrt().item()

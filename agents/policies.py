@@ -19,6 +19,7 @@ from trpo.agents.networks import Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
+from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError, require
 
 
@@ -143,19 +144,23 @@ class Policy(nn.Module, ABC):
         return Model(list(self.parameters()), outputs, self.family, by_hand, self.family_fisher)
 
     @torch.no_grad()
-    def metrics(self, observations: Observation, microbatch_size: int) -> dict[str, float]:
+    def metrics(
+        self, observations: Observation, microbatch_size: int, reducer: Reducer = SERIAL
+    ) -> dict[str, float]:
         """Return how much the policy explores.
 
         Args:
             observations: tensors (B, *shape).
             microbatch_size: observations to look at together, at most.
+            reducer: brings every process's samples together.
 
         Returns:
             By name, of `trpo.agents.metrics.METRICS`.
         """
         outputs = map_pieces(self.network, observations, microbatch_size)  # (B, E)
         entropy = self.distribution(outputs).entropy()  # (B,)
-        return {"policy/entropy": entropy.mean().item()}
+        (mean,) = reducer.pool_means([entropy.mean()], len(entropy))
+        return {"policy/entropy": mean.item()}
 
 
 class GaussianPolicy(Policy):
@@ -211,10 +216,10 @@ class GaussianPolicy(Policy):
         return output if noise is None else torch.addcmul(output, self.log_std.exp(), noise)
 
     def metrics(  # noqa: D102
-        self, observations: Observation, microbatch_size: int
+        self, observations: Observation, microbatch_size: int, reducer: Reducer = SERIAL
     ) -> dict[str, float]:
         std = self.log_std.detach().exp().mean().item()
-        return super().metrics(observations, microbatch_size) | {"policy/std": std}
+        return super().metrics(observations, microbatch_size, reducer) | {"policy/std": std}
 
 
 class CategoricalPolicy(Policy):

@@ -89,10 +89,11 @@ class Ppo(UpdateRule):
 
     def _ascend(self, batch: Batch, generator: torch.Generator) -> None:
         for _ in range(self.config.epochs):
-            for index in torch.randperm(len(batch), generator=generator).split(
+            for chosen in torch.randperm(batch.total, generator=generator).split(
                 self.config.minibatch_size
             ):
-                minibatch = batch.rows(index)
+                _, rows = batch.own(chosen)
+                minibatch = batch.rows(rows)
                 distribution = self.policy.distribution(self.policy.network(minibatch.observations))
                 loss = -clipped_surrogate(distribution, minibatch, self.config.clip_ratio).mean()
                 self.optimizer.zero_grad()

@@ -17,6 +17,7 @@ from torch import Tensor
 from trpo.agents.actions import ActionAdapter
 from trpo.agents.observations import Observation, allocate, leaves, map_leaves
 from trpo.agents.policies import Policy
+from trpo.reducer import SERIAL, Reducer
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,11 @@ class Collector:
 
     @torch.inference_mode()
     def collect(
-        self, policy: Policy, rollout: Rollout, generator: torch.Generator
+        self,
+        policy: Policy,
+        rollout: Rollout,
+        generator: torch.Generator,
+        reducer: Reducer = SERIAL,
     ) -> list[Episode]:
         """Fill a rollout; the policy and its statistics stay as they are throughout.
 
@@ -177,6 +182,7 @@ class Collector:
             policy: chooses the actions.
             rollout: overwritten.
             generator: source of the actions' noise.
+            reducer: knows which process's environments these are, of all that the noise is for.
 
         Returns:
             The episodes that ended, in the order in which they did.
@@ -192,7 +198,8 @@ class Collector:
             return [tensor[:, group].unbind() for group in groups]
 
         outputs, actions = by_group(rollout.outputs), by_group(rollout.actions)
-        noise = by_group(policy.draw_noise(steps, envs, generator))
+        all_noise = policy.draw_noise(steps, envs * reducer.size, generator)
+        noise = by_group(all_noise[:, envs * reducer.rank :][:, :envs])
         observations = [_views(rollout.observations, group) for group in groups]
         raw = map_leaves(Tensor.numpy, rollout.observations)  # the same memory, for NumPy
         rewards, terminated = rollout.rewards.numpy(), rollout.terminated.numpy()

@@ -17,7 +17,7 @@ from trpo.agents.batching import make_batch
 from trpo.agents.config import LearnerConfig, check_batch_size, with_bounded_memory
 from trpo.agents.encoders import MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
-from trpo.agents.episodes import EpisodeStatistics, means
+from trpo.agents.episodes import EpisodeStatistics, means, of_all_processes
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.policies import Policy
 from trpo.agents.randomness import Component, Randomness
@@ -25,7 +25,7 @@ from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_fit import make_fit
-from trpo.reducer import ThreadReducer, Totals
+from trpo.process_group import make_reducer
 from trpo.report import Status, StepReport
 
 
@@ -36,8 +36,12 @@ class TrainingError(RuntimeError):
 class Trainer:
     """Trains an agent on vector environments.
 
+    Where torch.distributed is initialised, every process makes a trainer with a part of the
+    environments, and the same configuration: all train one agent together, each a copy of it.
+
     Args:
-        make_env: seed ↦ N environments, as `trpo.envs.make_vector_env` makes them.
+        make_env: seed ↦ N environments, as `trpo.envs.make_vector_env` makes them; of several
+            processes, each one's own part.
         config: the learner.
         threads: of the CPU, for the updates.
         make_encoder: from the observation space to an encoder; by default the one that fits.
@@ -55,18 +59,21 @@ class Trainer:
         threads: int = 1,
         make_encoder: MakeEncoder | None = None,
     ) -> None:
-        self.reducer = ThreadReducer(threads)
+        self.reducer = make_reducer(threads)
         self.update = 0
         self.steps = 0
         self.non_finite = 0  # updates in a row, the last ones
         self.evaluation_return: float | None = None  # mean, of the last evaluation
         self.episodes = EpisodeStatistics()
         self.randomness = Randomness(config.trainer.seed)
-        self.environments = Environments(make_env, self.randomness, config.trainer.max_restarts)
+        self.environments = Environments(
+            make_env, self.randomness, config.trainer.max_restarts, self.reducer
+        )
         self._start_environments()
 
         env, batch_size = self.environments.env, config.trainer.batch_size
-        check_batch_size(batch_size, env.num_envs)
+        num_envs = env.num_envs * self.reducer.size  # of all processes
+        check_batch_size(batch_size, num_envs)
         self.config = config = with_bounded_memory(config, env.single_observation_space)
         agent_config = AgentConfig(
             env.single_observation_space,
@@ -88,7 +95,7 @@ class Trainer:
             self.value_reducer,
         )
         self.estimate_advantages: AdvantageEstimator = generalized_advantages
-        self.rollout = Rollout(batch_size // env.num_envs, env, self.agent.policy)
+        self.rollout = Rollout(batch_size // num_envs, env, self.agent.policy)
 
     def updates(self) -> Iterator[UpdateRecord]:
         """Train until it is finished; between records everything is at rest and may be saved.
@@ -192,6 +199,7 @@ class Trainer:
             acting = on_cpu(agent.policy)
             episodes = self.environments.collect(acting, rollout, self.update)
         watch.lap("rollout")
+        episodes = of_all_processes(episodes, rollout.done, self.reducer)
         batch, values = make_batch(
             rollout,
             self._rewards(),
@@ -211,12 +219,11 @@ class Trainer:
 
         self.update += 1
         self.non_finite = self.non_finite + 1 if report.status is Status.NON_FINITE else 0
-        steps = self.reducer.combine(Totals(len(batch))).count
-        due = self._evaluation_due(steps)
-        self.steps += steps
+        due = self._evaluation_due(batch.total)
+        self.steps += batch.total
         metrics = policy_metrics | value_metrics | self.episodes.add(episodes)
         watch.lap("statistics")
-        metrics |= watch.metrics(self.environments.collector.environment_seconds, steps)
+        metrics |= watch.metrics(self.environments.collector.environment_seconds, batch.total)
         if due:
             metrics |= self._evaluate()
         metrics["environment/restarts"] = float(self.environments.restarts)
@@ -230,7 +237,10 @@ class Trainer:
     def _evaluate(self) -> dict[str, float]:
         watch = Stopwatch()
         with self._failures_told(f"in the evaluation after update {self.update}"):
-            metrics = means("evaluation", self.environments.evaluate(self.agent, self.update))
+            own = self.environments.evaluate(self.agent, self.update)
+            ended = torch.ones(1, len(own), dtype=torch.bool)
+            episodes = of_all_processes(own, ended, self.reducer)
+        metrics = means("evaluation", episodes)
         self.evaluation_return = metrics["evaluation/return"]
         watch.lap("evaluation")
         return metrics | {"time/evaluation": watch.total}
@@ -267,7 +277,7 @@ class Trainer:
         generator = self.randomness.generator(Component.POLICY, self.update + 1)
         report = self.update_policy(batch, generator)
         metrics = self.update_policy.metrics(report) | self.agent.policy.metrics(
-            batch.observations, self.config.trainer.microbatch_size
+            batch.observations, self.config.trainer.microbatch_size, self.update_policy.reducer
         )
         metrics["policy/advantage_deviation"] = batch.deviation
         watch.lap("policy")

@@ -82,30 +82,46 @@ class Trpo(UpdateRule):
             self.reducer,
         )
         if self.config.memory:
-            share = math.ceil(len(batch) / (2 * self.config.memory))
-            sample = torch.randperm(len(batch), generator=generator)[:share]
-            some = leaves(select(batch.observations, sample))
+            share = math.ceil(batch.total / (2 * self.config.memory))
+            sample = torch.randperm(batch.total, generator=generator)[:share]
+            some = self._of_all_processes(batch, sample)
             self.remembered = [*self.remembered, some][-self.config.memory :]
         return report
+
+    def _of_all_processes(self, batch: Batch, sample: Tensor) -> list[Tensor]:
+        """Return the states of some of the whole batch's samples, the same in every process."""
+        places, rows = batch.own(sample)
+        own = leaves(select(batch.observations, rows))
+        return [self.reducer.assemble(leaf, places, len(sample)) for leaf in own]
 
     def _fisher_microbatches(self, batch: Batch) -> list[States] | None:
         """Return the states that F is averaged over; `None` for the batch, linearized already."""
         if not self.remembered and self.config.fisher_stride == 1:
             return None
-        states = select(self._states(batch), slice(None, None, self.config.fisher_stride))
+        states = self._states(batch)
         rows = even_slices(count(states), self.microbatch_size, self.reducer)
         return [States(select(states, part)) for part in rows]
 
     def _states(self, batch: Batch) -> Observation:
-        """Return the batch's states, and those remembered."""
+        """Return every n-th of the batch's states and those remembered; of each, a process's own.
+
+        What is remembered, all processes have alike, and every R-th of it is one's own.
+        """
         now = leaves(batch.observations)
         kinds = [(leaf.shape[1:], leaf.dtype) for leaf in now]
         for some in self.remembered:
             if [(leaf.shape[1:], leaf.dtype) for leaf in some] != kinds:
                 raise ConfigError("the checkpoint's states are not those of this environment")
+        stride = self.config.fisher_stride
+        if stride > 1:
+            _, rows = batch.own(torch.arange(0, batch.total, stride))
+            now = [leaf[rows] for leaf in now]
+        # the count of every n-th goes on where the batch's ends
+        first = -batch.total % stride + stride * self.reducer.rank
+        own = slice(first, None, stride * self.reducer.size)
         device = now[0].device  # a checkpoint's states come on the CPU
-        remembered = [[leaf.to(device) for leaf in some] for some in self.remembered]
-        together = zip(now, *remembered, strict=True)
+        earlier = [torch.cat(leaf)[own].to(device) for leaf in zip(*self.remembered, strict=True)]
+        together = zip(now, earlier, strict=True) if earlier else zip(now, strict=True)
         return nested_as(batch.observations, [torch.cat(leaf) for leaf in together])
 
     def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102

@@ -183,10 +183,11 @@ class AdamFit:
 
     def _descend(self, batch: Batch, generator: torch.Generator) -> None:
         for _ in range(self.config.epochs):
-            for index in torch.randperm(len(batch), generator=generator).split(
+            for chosen in torch.randperm(batch.total, generator=generator).split(
                 self.config.minibatch_size
             ):
-                minibatch = batch.rows(index)
+                _, rows = batch.own(chosen)
+                minibatch = batch.rows(rows)
                 errors = self.value_function(minibatch.observations) - minibatch.returns  # (b,)
                 loss = errors.square().mean()
                 self.optimizer.zero_grad()

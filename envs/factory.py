@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,23 +75,62 @@ class EnvironmentConfig:
             )
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which of N environments are one process's: as many each, in a row, in the order of ranks.
+
+    Args:
+        rank: of the process.
+        size: processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, num_envs: int) -> range:
+        """Return this process's environments.
+
+        Args:
+            num_envs: N.
+
+        Returns:
+            Their numbers.
+
+        Raises:
+            EnvError: if not every process can have as many.
+        """
+        if num_envs % self.size:
+            multiple = f"a multiple of the {self.size} processes"
+            raise EnvError(f"num_envs = {num_envs} is not {multiple}")
+        each = num_envs // self.size
+        return range(each * self.rank, each * (self.rank + 1))
+
+
+WHOLE = Part()
+
+
 def make_vector_env(
     env: str | gym.Env | Callable[[], gym.Env],
     config: EnvironmentConfig,
     seed: int,
     threads: int = 0,
     on_hang: Callable[[str], None] = end_process,
+    part: Part = WHOLE,
 ) -> GroupedVectorEnv:
-    """Make N environments.
+    """Make N environments, or a process's part of them.
+
+    The parts' environments do what those of one process would, but for what draws from generators
+    that environments share: the process's own, or one of a vector class.
 
     Args:
         env: an id of EnvPool or Gymnasium, or `module:Env-v0`; or a function that makes one
             environment; or one environment, which stays the caller's to close.
         config: engine and N.
-        seed: in [0, 2³¹ − N); Gymnasium's environments take it at their reset.
+        seed: of environment 0, in [0, 2³¹ − N); Gymnasium's environments take it at their reset.
         threads: for EnvPool; 0 for one a core.
         on_hang: called with a sentence, from another thread, when environments in this process
             hang; has to end the process.
+        part: which of them to make.
 
     Returns:
         Autoreset NEXT_STEP, in the environment's own spaces.
@@ -100,18 +139,20 @@ def make_vector_env(
         EnvError: if the id is unknown, its package or engine missing, or one environment is to
             be many.
     """
-    seed_process(seed)  # before an environment is made: it may draw from what the process shares
+    numbers = part.of(config.num_envs)
+    config, first = replace(config, num_envs=len(numbers)), numbers.start
+    # before an environment is made: it may draw from what the process shares
+    seed_process(seed + first)
     if isinstance(env, str) and _uses_envpool(env, config):
-        vector: VectorEnv = _make_envpool(env, config, seed, threads)
+        vector: VectorEnv = _make_envpool(env, config, seed + first, threads)
     elif config.engine == "gymnasium-async":
-        return GroupedVectorEnv(
-            make_parallel(env, config.num_envs, _recipe(config), config.step_timeout)
-        )
+        environments = make_parallel(env, config.num_envs, _recipe(config), config.step_timeout)
+        return GroupedVectorEnv(environments, first)
     else:
         vector = make_gymnasium(env, config.num_envs, _recipe(config))
     if config.step_timeout:
-        return TimeLimitedVectorEnv(vector, config.step_timeout, on_hang)
-    return GroupedVectorEnv(vector)
+        return TimeLimitedVectorEnv(vector, config.step_timeout, on_hang, first)
+    return GroupedVectorEnv(vector, first)
 
 
 def _uses_envpool(env_id: str, config: EnvironmentConfig) -> bool:

@@ -1,5 +1,7 @@
 """Vector environments that are stepped group by group."""
 
+from typing import Any
+
 import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
@@ -14,12 +16,28 @@ class GroupedVectorEnv(VectorWrapper):
 
     Args:
         env: any vector environment, autoreset NEXT_STEP.
+        first: number of its first environment, where it is a part of more: seeds go by it.
     """
 
-    def __init__(self, env: VectorEnv) -> None:
+    def __init__(self, env: VectorEnv, first: int = 0) -> None:
         super().__init__(env)
+        self._first = first
         self._pools = env if isinstance(env, EnvPoolVectorEnv) else None
         self.groups = self._pools.groups if self._pools else [slice(0, env.num_envs)]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start new episodes.
+
+        Args:
+            seed: of environment 0, which may be in another part; the others' follow.
+            options: for the environment.
+
+        Returns:
+            Observations and information.
+        """
+        return super().reset(seed=None if seed is None else seed + self._first, options=options)
 
     def step(self, actions: np.ndarray) -> Step:
         """Step every environment.

@@ -34,10 +34,13 @@ class TimeLimitedVectorEnv(GroupedVectorEnv):
         env: whose code lets other threads run, as all Python code does, and EnvPool's.
         seconds: for one reset or step, > 0.
         on_hang: called from that thread with what happened, as a sentence; has to end the process.
+        first: number of its first environment, where it is a part of more.
     """
 
-    def __init__(self, env: VectorEnv, seconds: float, on_hang: Callable[[str], None]) -> None:
-        super().__init__(env)
+    def __init__(
+        self, env: VectorEnv, seconds: float, on_hang: Callable[[str], None], first: int = 0
+    ) -> None:
+        super().__init__(env, first)
         self._calls = 0  # odd within a call
         self._closed = threading.Event()
         name = env.spec.id if env.spec else "the environment"

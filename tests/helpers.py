@@ -6,6 +6,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from trpo.agents.batch import Batch
@@ -14,7 +15,7 @@ from trpo.agents.encoders import flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 from trpo.agents.trainer import Trainer
 from trpo.agents.value_function import ValueConfig
-from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.factory import WHOLE, EnvironmentConfig, Part, make_vector_env
 
 HOME = Path(__file__).resolve().parent.parent
 OBSERVATION_SIZE = 5
@@ -81,7 +82,8 @@ def make_trainer(
         **changes,
     )
     config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout)
-    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads), learner)
+    part = Part(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else WHOLE
+    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads, part=part), learner)
 
 
 def run(trainer: Trainer, updates: int):

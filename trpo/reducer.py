@@ -51,6 +51,8 @@ class Reducer:
     """One thread of one process; the interface of all reducers."""
 
     threads: int = 1  # microbatches worked on at a time
+    rank: int = 0  # of this process, among
+    size: int = 1  # processes
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Return function(item) for every item, in their order.
@@ -109,6 +111,32 @@ class Reducer:
             B, and two tensors of a sample's shape.
         """
         return len(samples), samples.mean(0), samples.var(0, correction=0)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return every process's tensor, in the order of ranks.
+
+        Args:
+            tensor: of the same shape and dtype in all of them.
+
+        Returns:
+            (R, …) of R processes.
+        """
+        return tensor[None]
+
+    def assemble(self, rows: Tensor, places: Tensor, count: int) -> Tensor:
+        """Put every process's rows together, each where it belongs.
+
+        Args:
+            rows: (b, …), this process's.
+            places: (b,) int, in [0, count); each of those is some process's.
+            count: rows of all processes.
+
+        Returns:
+            (count, …), bit for bit.
+        """
+        whole = torch.zeros(count, *rows.shape[1:], dtype=rows.dtype, device=rows.device)
+        whole[places] = rows
+        return whole
 
     def halves(self) -> tuple["Reducer", "Reducer"]:
         """Return two reducers for `side_by_side`, each for half of the threads."""
