@@ -25,7 +25,7 @@ from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_fit import make_fit
-from trpo.process_group import make_reducer
+from trpo.process_group import LostProcessError, make_reducer
 from trpo.report import Status, StepReport
 
 
@@ -104,14 +104,16 @@ class Trainer:
             One record an update.
 
         Raises:
-            TrainingError: if an environment fails, or is lost once too often, or too many updates
-                in a row are not finite.
+            TrainingError: if an environment fails, or is lost once too often, too many updates in
+                a row are not finite, or another process of the group is lost.
         """
         while not self.finished:
             if self.at_resume_point and self.update:
                 self.environments.close()
                 self._start_environments()
-            yield self._next_update()
+            with self._failures_told(f"in update {self.update + 1}"):
+                record = self._next_update()
+            yield record
             if self.non_finite >= self.config.trainer.max_non_finite:
                 in_a_row = f"in {self.non_finite} updates in a row up to {self.update}"
                 raise TrainingError(
@@ -189,15 +191,15 @@ class Trainer:
             yield
         except BrokenEnvironmentError as failure:
             raise TrainingError(f"{self.environments.env_id} {failure}, {where}") from failure
+        except LostProcessError as lost:
+            raise TrainingError(f"{lost}, {where}") from lost
 
     def _next_update(self) -> UpdateRecord:
         agent, rollout, watch = self.agent, self.rollout, Stopwatch()
 
-        with self._failures_told(
-            f"in update {self.update + 1}"
-        ):  # before that, nothing has changed
-            acting = on_cpu(agent.policy)
-            episodes = self.environments.collect(acting, rollout, self.update)
+        acting = on_cpu(agent.policy)
+        # if it fails, nothing has changed
+        episodes = self.environments.collect(acting, rollout, self.update)
         watch.lap("rollout")
         episodes = of_all_processes(episodes, rollout.done, self.reducer)
         batch, values = make_batch(

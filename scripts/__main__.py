@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 
+from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.output import prepare_streams, say_error
 
 COMMANDS = {
@@ -24,6 +25,8 @@ COMMANDS = {
     "study": "run a natural-gradient study: claim, experiment, verdict",
     "benchmark": "measure learning, speed, checkpoints and Fisher products",
 }
+
+HOW_TO_GO_ON = "to go on with a run there, trpo train ENV --name NAME --resume"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         guess = f"; did you mean {near[0]}?" if near else ""
         say_error(f"unknown command {command!r}: expected {', '.join(COMMANDS)}{guess}")
+        return 2
+    if torchrun.size() > 1 and command != "train":
+        if torchrun.rank() == 0:
+            say_error(f"trpo {command} runs in one process, not under torchrun: {HOW_TO_GO_ON}")
         return 2
     with _ended_by_ctrl_c():  # these import torch, for seconds; --help does not
         from trpo.scripts.cli.command import run_command

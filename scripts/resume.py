@@ -9,6 +9,7 @@ import tyro
 from trpo.agents.runs import Run
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.interrupt import Interrupt
+from trpo.scripts.cli.ranks import Ranks
 from trpo.scripts.cli.training import continue_run
 from trpo.validation import require
 
@@ -48,12 +49,12 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(ResumeOptions, arguments, "resume")
     run = Run.open(options.run)
-    with Interrupt() as interrupt, run.lock:
+    with Interrupt() as interrupt, run.lock, Ranks() as ranks:
         loop = run.config.learner.trainer
         loop = replace(
             loop,
             total_steps=options.total_steps or loop.total_steps,
             stop_return=loop.stop_return if options.stop_return is None else options.stop_return,
         )
-        continue_run(run, loop, interrupt, options.trust, options.quiet)
+        continue_run(run, loop, interrupt, options.trust, options.quiet, ranks)
     return interrupt.exit_code

@@ -3,22 +3,23 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from trpo.agents.actions import odd_scale
 from trpo.agents.agent import TENSORS
 from trpo.agents.runs import Run
+from trpo.agents.runs.checkpoint import decode
 from trpo.agents.runs.checkpoint_folder import read_checkpoint
 from trpo.agents.runs.typed_json import first_difference, to_json
 from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
-from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
-from trpo.scripts.cli.training import continue_run, finished, train_into
+from trpo.scripts.cli.ranks import BEGIN, FINISHED, Ranks, told_by_the_first
+from trpo.scripts.cli.training import continue_run, finished, make_trainer, train_into
 from trpo.scripts.exercises.student import keep_exercise, use_exercise
 from trpo.validation import ConfigError
 
@@ -32,12 +33,16 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0; 130 or 143 when interrupted.
     """
-    _, exit_code = train(parse_train_options(arguments))
+    with told_by_the_first():
+        options = parse_train_options(arguments)
+    _, exit_code = train(options)
     return exit_code
 
 
 def train(options: TrainOptions) -> tuple[Path, int]:
     """Train a policy into a new run folder, or, with `resume`, into the one that is there.
+
+    Under torchrun, the first process leads: it alone reads and writes the folder.
 
     Args:
         options: all that defines the run.
@@ -53,30 +58,31 @@ def train(options: TrainOptions) -> tuple[Path, int]:
     name = f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     options = replace(options, name=options.name or name)
     folder = options.folder
-    with Interrupt() as interrupt:
-        if Run.exists(folder):
-            if not options.resume:
-                raise UsageError(
-                    f"run {folder} exists: choose another --name, or go on with it by --resume"
-                )
-            go_on(Run.open(folder), options, interrupt)
+    with Interrupt() as interrupt, Ranks(options.group_timeout) as ranks:
+        if ranks.rank > 0:
+            follow(options, interrupt, ranks)
+        elif not Run.exists(folder):
+            start(folder, options, interrupt, ranks)
+        elif options.resume:
+            go_on(Run.open(folder), options, interrupt, ranks)
         else:
-            start(folder, options, interrupt)
+            raise UsageError(
+                f"run {folder} exists: choose another --name, or go on with it by --resume"
+            )
     return folder, interrupt.exit_code
 
 
-def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
+def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:
     """Train into a new run folder.
 
     Args:
         folder: the run's.
         options: all that defines the run.
         interrupt: ends training after the update in which it comes.
+        ranks: the processes that train it, this one the first of them.
     """
-    hang = Hang()
-    # before the folder: a bad environment leaves nothing behind
-    make_env = partial(options.make_env, on_hang=hang)
-    hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    ranks.send(BEGIN)
+    trainer = make_trainer(options, ranks)  # first: a bad environment leaves no folder behind
     if unscaled := odd_scale(trainer.agent.action_space):
         warn(unscaled)
     if options.exercise:
@@ -88,7 +94,7 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt) -> None:
     run = Run.create(folder, config, exist_ok=options.resume, start=begun)
     if options.exercise:
         keep_exercise(options.exercise, folder)
-    train_into(run, trainer, interrupt, options.quiet)
+    train_into(run, trainer, interrupt, options.quiet, ranks)
 
 
 def take_agent(trainer: Trainer, path: Path) -> None:
@@ -110,13 +116,42 @@ def take_agent(trainer: Trainer, path: Path) -> None:
         ) from error
 
 
-def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:
+def follow(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:
+    """Train as one of several processes, of which another leads.
+
+    Args:
+        options: all that defines the run.
+        interrupt: ends training after the update in which it comes, to any process.
+        ranks: the processes.
+    """
+    if ranks.receive() == BEGIN:
+        trainer = make_trainer(options, ranks)
+        start = decode(ranks.receive(), options.folder)
+        trainer.restore(start.tensors, start.state)
+        train_along(trainer, interrupt)
+
+
+def train_along(trainer: Trainer, interrupt: Interrupt) -> None:
+    """Train, and neither show nor write anything.
+
+    Args:
+        trainer: of one of several processes.
+        interrupt: ends training after the update in which it comes, to any of them.
+    """
+    with closing(trainer):
+        for _ in trainer.updates():
+            if interrupt.asked(trainer.reducer):
+                break
+
+
+def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:
     """Go on with a run, if it is the one that the options define; if it is finished, say so.
 
     Args:
         run: which was begun.
         options: those of `trpo train`.
         interrupt: ends training after the update in which it comes.
+        ranks: the processes that train it, this one the first of them.
 
     Raises:
         UsageError: if the run was started with other options.
@@ -133,10 +168,12 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt) -> None:
         )
     with run.lock:
         if said := finished(run, options.learner.trainer):
+            ranks.send(FINISHED)
             print(said)
         else:
             # trusted: the environment was named
-            continue_run(run, options.learner.trainer, interrupt, True, options.quiet)
+            loop = options.learner.trainer
+            continue_run(run, loop, interrupt, True, options.quiet, ranks)
 
 
 if __name__ == "__main__":

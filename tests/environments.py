@@ -1,5 +1,6 @@
 """Environments of the tests' own, each with one property that the registered ones lack."""
 
+import copy
 import ctypes
 import multiprocessing
 import os
@@ -22,7 +23,7 @@ class RandomEnvironment(gym.Env):
         length: int = 7,
         reward: float = 1.0,
     ) -> None:
-        self.observation_space = observation_space
+        self.observation_space = copy.deepcopy(observation_space)  # it is drawn from
         self.action_space = action_space
         self.length = length
         self.reward = reward

@@ -1,4 +1,4 @@
-"""Trainers that are several processes of one group, run to see what each of them comes to."""
+"""Processes of one group: what each returns, and runs of `trpo train` as torchrun starts them."""
 
 import os
 from collections.abc import Callable
@@ -8,16 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tests.helpers import make_trainer, run, untimed
-from tests.processes import FORKS
-from trpo.agents.trainer import Trainer
-
-
-def train_in_group(
-    folder: Path, size: int, updates: int, dtype: torch.dtype = torch.float64, **changes: Any
-) -> list[dict[str, Any]]:
-    """Train by `size` processes; return what each of them has after its updates."""
-    return in_group(folder, size, _train, updates, dtype, changes)
+from tests.processes import FORKS, command
 
 
 def in_group(folder: Path, size: int, work: Callable, *arguments: Any) -> list[Any]:
@@ -46,16 +37,47 @@ def _member(folder: Path, rank: int, size: int, work: Callable, *arguments: Any)
         dist.destroy_process_group()
 
 
-def _train(updates: int, dtype: torch.dtype, changes: dict[str, Any]) -> dict[str, Any]:
-    torch.set_default_dtype(dtype)
-    trainer = make_trainer(**changes)
-    thetas, records = [], []
-    for _ in range(updates):
-        records += map(untimed, run(trainer, 1))
-        thetas.append(theta(trainer))
-    return {"theta": torch.stack(thetas), "records": records}
+class Launch:
+    """What torchrun does: starts a run's processes, each told its rank, and keeps their store.
+
+    Args:
+        words: of the command.
+        size: processes.
+        err: folder for what they say on standard error.
+        attempt: times that they were started before.
+    """
+
+    def __init__(self, words: str, size: int, err: Path, attempt: int = 0) -> None:
+        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.errs = [err / f"err{attempt}.{rank}" for rank in range(size)]
+        told = {
+            "WORLD_SIZE": str(size),
+            "LOCAL_WORLD_SIZE": str(size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self.store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RESTART_COUNT": str(attempt),
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+        self.processes = [
+            FORKS.Process(target=_ranked, args=(told | {"RANK": str(rank)}, words, str(error)))
+            for rank, error in enumerate(self.errs)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def join(self, seconds: float = 120) -> list[int | None]:
+        """Wait for all of them; return their exit codes."""
+        for process in self.processes:
+            process.join(seconds)
+        return [process.exitcode for process in self.processes]
+
+    @property
+    def said(self) -> list[str]:
+        """What they said on standard error, line by line."""
+        return [line for err in self.errs for line in err.read_text().splitlines()]
 
 
-def theta(trainer: Trainer) -> torch.Tensor:
-    """Parameters of policy and value function, and the statistics."""
-    return torch.cat([t.detach().double().reshape(-1) for t in trainer.agent.tensors().values()])
+def _ranked(told: dict[str, str], words: str, err: str) -> None:
+    os.environ |= told | {"LOCAL_RANK": told["RANK"]}
+    command(words, err)

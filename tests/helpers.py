@@ -11,11 +11,12 @@ from torch import Tensor
 
 from trpo.agents.batch import Batch
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.encoders import flat_features
+from trpo.agents.encoders import Encoder, FlatEncoder, flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 from trpo.agents.trainer import Trainer
 from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import WHOLE, EnvironmentConfig, Part, make_vector_env
+from trpo.envs.grouped import GroupedVectorEnv
 
 HOME = Path(__file__).resolve().parent.parent
 OBSERVATION_SIZE = 5
@@ -72,7 +73,12 @@ def make_problem(
 
 
 def make_trainer(
-    env_id="CartPole-v1", engine="auto", step_timeout=0.0, threads=1, **changes
+    env_id="CartPole-v1",
+    engine="auto",
+    step_timeout=0.0,
+    threads=1,
+    make_encoder=FlatEncoder,
+    **changes,
 ) -> Trainer:
     loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
     learner = LearnerConfig(
@@ -83,7 +89,25 @@ def make_trainer(
     )
     config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout)
     part = Part(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else WHOLE
-    return Trainer(lambda seed: make_vector_env(env_id, config, seed, threads, part=part), learner)
+
+    def make_env(seed: int) -> GroupedVectorEnv:
+        return make_vector_env(env_id, config, seed, threads, part=part)
+
+    return Trainer(make_env, learner, threads, make_encoder)
+
+
+class Convolutional(Encoder):
+    """A small convolutional network for the camera of TestCamera-v0, beside a vector."""
+
+    def __init__(self, space, generator):
+        super().__init__(4 * 3 * 3 + 2)
+        self.filters = torch.nn.Conv2d(3, 4, 3, stride=2)
+        torch.nn.init.orthogonal_(self.filters.weight, generator=generator)
+
+    def forward(self, observation):
+        image = observation["camera"].movedim(-1, -3)  # channels first
+        features = self.filters(image.to(self.filters.weight.dtype)).relu().flatten(1)
+        return torch.cat([features, observation["speed"]], dim=1)
 
 
 def run(trainer: Trainer, updates: int):

@@ -6,6 +6,7 @@ goes round the ring once, packed, with the count of its samples; small numbers, 
 gathered and added up in the order of ranks.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -34,7 +35,7 @@ def answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).partition("\n")[0]
+        said = re.sub(r"^\[.*?\] ", "", str(error).partition("\n")[0])  # without gloo's own file
         raise LostProcessError(f"another process of the group is lost: {said}") from error
 
 

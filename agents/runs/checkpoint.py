@@ -43,13 +43,26 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         CheckpointError: if a tensor is not finite.
     """
     _check_finite(path, tensors)  # one that is not would displace one that is of use
+    replace_file(path, encode(tensors, state))
+
+
+def encode(tensors: dict[str, Tensor], state: dict[str, Any]) -> bytes:
+    """Return a checkpoint as bytes.
+
+    Args:
+        tensors: by name.
+        state: everything else, as JSON can hold it.
+
+    Returns:
+        The content of a checkpoint's file.
+    """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     content = save(
         contiguous,
         metadata={"format": str(FORMAT), "state": json.dumps(state), "sha256": NO_CHECKSUM},
     )
     checksum = hashlib.sha256(content).hexdigest()
-    replace_file(path, content.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
+    return content.replace(NO_CHECKSUM.encode(), checksum.encode(), 1)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -66,8 +79,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         content = read_file(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    return decode(content, path)
+
+
+def decode(content: bytes, path: Path) -> Checkpoint:
+    """Read a checkpoint from bytes.
+
+    Args:
+        content: of a checkpoint's file.
+        path: the file, for messages.
+
+    Returns:
+        Its tensors, and its state.
+
+    Raises:
+        CheckpointError: if the content is damaged, or of a format that this version does not know.
+    """
+    try:
         metadata = _metadata(content)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     if metadata.get("format") not in {"2", str(FORMAT)}:
         raise CheckpointError(

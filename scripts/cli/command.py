@@ -14,6 +14,7 @@ import tyro
 from trpo.agents.runs.errors import RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
+from trpo.process_group import LostProcessError
 from trpo.scripts.cli.numbers import READERS
 from trpo.scripts.cli.output import say_error, silence_output, warnings_told
 from trpo.validation import ConfigError
@@ -132,7 +133,7 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     except (UsageError, ConfigError, EnvError, RunError) as error:
         say_error(error)
         return 2
-    except TrainingError as error:
+    except (TrainingError, LostProcessError) as error:
         say_error(error)
         return 1
     except BrokenPipeError:  # whoever read has seen enough, as head has

@@ -3,12 +3,18 @@
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.interrupt import exit_at_once
 from trpo.scripts.cli.output import say_error
+from trpo.scripts.cli.ranks import Ranks
 
 
 class Hang:
-    """Ends the process; called from another thread than the one that hangs."""
+    """Ends the process; called from another thread than the one that hangs.
 
-    def __init__(self) -> None:
+    Args:
+        ranks: the process, and those that train the run with it.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
         self.trainer: Trainer | None = None  # none yet, when environments hang in their first reset
 
     def __call__(self, said: str) -> None:
@@ -17,5 +23,7 @@ class Hang:
         Args:
             said: a sentence that names the environment.
         """
-        say_error(f"{said}, in update {self.trainer.update + 1 if self.trainer else 1}")
+        line = f"{said}, in update {self.trainer.update + 1 if self.trainer else 1}"
+        if self.ranks.is_first_failure(line):
+            say_error(line)
         exit_at_once(1)

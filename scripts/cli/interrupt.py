@@ -7,6 +7,8 @@ import sys
 from types import FrameType, TracebackType
 from typing import NoReturn
 
+from trpo.reducer import Reducer, Totals
+
 
 def exit_at_once(exit_code: int) -> NoReturn:
     """End this process, whatever its threads are at: what a run has written is with the system.
@@ -50,6 +52,14 @@ class Interrupt:
     def exit_code(self) -> int:
         """128 + the signal, as shells have it, so 130 after Ctrl-C; 0 after none."""
         return 128 + self.signal if self.signal else 0
+
+    def asked(self, reducer: Reducer) -> bool:
+        """Return whether this process, or another of its group, was asked to end.
+
+        Args:
+            reducer: of the group, so that all end after the same update.
+        """
+        return reducer.combine(Totals(int(self.signal is not None))).count > 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the interface has it
         if (

@@ -20,9 +20,10 @@ from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.config import CONFIG
 from trpo.agents.runs.typed_json import from_json
 from trpo.agents.trpo import TrpoConfig
-from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.factory import LONGEST_TIMEOUT, EnvironmentConfig, Part, make_vector_env
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.time_limit import end_process
+from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.config_file import read_options
 from trpo.scripts.cli.presets import PRESETS
@@ -106,7 +107,10 @@ class TrainOptions:
     exercise: Path | None = None
     """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0
-    """CPU threads for environments and for tensors; 0 for one a core."""
+    """CPU threads for environments and for tensors; 0 for one a core. Of each process, under
+    torchrun: by default they share the cores."""
+    group_timeout: float = 1800.0
+    """Seconds that a process waits for the others, under torchrun, before all end."""
     environment: tyro.conf.OmitArgPrefixes[EnvironmentOptions] = field(
         default_factory=EnvironmentOptions
     )
@@ -126,6 +130,8 @@ class TrainOptions:
             and len(self.name.encode()) <= 255
         )
         require(self, "name", fits, "a file name")
+        within = 0 < self.group_timeout <= LONGEST_TIMEOUT
+        require(self, "group_timeout", within, f"seconds in (0, {LONGEST_TIMEOUT:,}]")
 
     def check(self) -> None:
         """Refuse what cannot be, before any environment is made: a million cannot be called back.
@@ -134,15 +140,18 @@ class TrainOptions:
             ConfigError: with what does not go together, or is larger than this machine.
         """
         check_batch_size(self.learner.trainer.batch_size, self.environment.num_envs)
+        Part(torchrun.rank(), torchrun.size()).of(self.environment.num_envs)
+        if self.exercise and torchrun.size() > 1:
+            raise UsageError("an --exercise is trained with by one process: not under torchrun")
         check_memory(self.learner)
 
     @property
     def cpu_threads(self) -> int:
         """Threads to use, at least 1."""
-        return self.threads or cpu_count()
+        return self.threads or max(cpu_count() // torchrun.local_size(), 1)
 
     def make_env(self, seed: int, on_hang: Callable[[str], None] = end_process) -> GroupedVectorEnv:
-        """Make the run's vector environment.
+        """Make the run's vector environment; under torchrun, this process's part of it.
 
         Args:
             seed: of its first environment.
@@ -152,7 +161,8 @@ class TrainOptions:
         Returns:
             N environments.
         """
-        return make_vector_env(self.env, self.environment, seed, self.cpu_threads, on_hang)
+        part = Part(torchrun.rank(), torchrun.size())
+        return make_vector_env(self.env, self.environment, seed, self.cpu_threads, on_hang, part)
 
     def config(self, observation_space: Space | None, action_space: Space | None) -> RunConfig:
         """Return what a run's config.json keeps of the options.

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+from trpo.scripts.cli.torchrun import rank
+
 # What stands for a character in an encoding that lacks it; a question mark for every other.
 PLAIN = {
     "≤": "<=", "≥": ">=", "‖": "||", "−": "-", "–": "-", "—": "-", "…": "...", "×": "x", "·": ".",
@@ -74,7 +76,8 @@ def say_error(text: object) -> None:
         text: one line.
     """
     with contextlib.suppress(OSError):
-        print(f"trpo: {printable(text)}", file=sys.stderr, flush=True)
+        whose = f"rank {rank()}: " if rank() else ""  # of several processes; the first leads
+        print(f"trpo: {whose}{printable(text)}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -84,7 +87,8 @@ def warnings_told() -> Iterator[None]:
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
         text = re.sub(r"\x1b\[\d+m|WARN: ", "", str(message)).strip().partition("\n")[0]
-        if text not in told and os.getpid() == owner:  # environments' processes warn alike
+        # environments' processes, and other ranks, warn alike
+        if text not in told and os.getpid() == owner and not rank():
             told.add(text)
             say_error(f"warning: {text}")
 

@@ -7,19 +7,23 @@ from functools import partial
 
 from trpo.agents.config import TrainerConfig
 from trpo.agents.runs import Run, RunError
+from trpo.agents.runs.checkpoint import encode
 from trpo.agents.runs.provenance import versions
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.display import Display
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
-from trpo.scripts.cli.options import options_of
+from trpo.scripts.cli.options import TrainOptions, options_of
 from trpo.scripts.cli.output import printable
+from trpo.scripts.cli.ranks import BEGIN, Ranks
 from trpo.scripts.exercises.play import FILE
 from trpo.scripts.exercises.student import use_exercise
 
 
-def train_into(run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool) -> None:
+def train_into(
+    run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool, ranks: Ranks
+) -> None:
     """Train, and show how it goes, until the run is finished or interrupted.
 
     Args:
@@ -27,18 +31,20 @@ def train_into(run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool) ->
         trainer: new, or restored from one of the run's checkpoints.
         interrupt: ends training after the update in which it comes.
         quiet: whether to show nothing but the run's folder, at the end.
+        ranks: the processes that train it, this one the first of them; the others begin as it does.
     """
+    ranks.send(encode(*trainer.snapshot()))
     display = Display(run.config.env, trainer, quiet)
     with closing(trainer), run.recording(trainer) as updates, display:
         for record in updates:
             display.show(record)
-            if interrupt.signal:
+            if interrupt.asked(trainer.reducer):
                 break
     display.summarize(run.folder, updates.results, trainer.finished)
 
 
 def continue_run(
-    run: Run, loop: TrainerConfig, interrupt: Interrupt, trust: bool, quiet: bool
+    run: Run, loop: TrainerConfig, interrupt: Interrupt, trust: bool, quiet: bool, ranks: Ranks
 ) -> None:
     """Go on with a run from its last resume point.
 
@@ -48,6 +54,7 @@ def continue_run(
         interrupt: ends training after the update in which it comes.
         trust: whether to import the module that its environment is registered by.
         quiet: whether to show nothing but the run's folder, at the end.
+        ranks: the processes that train it, this one the first of them.
 
     Raises:
         UsageError: if the run is finished.
@@ -63,9 +70,8 @@ def continue_run(
     checkpoint = run.checkpoints.newest(warn, resumable=True)
     options = options_of(run, trust)
     options = replace(options, learner=replace(options.learner, trainer=loop))
-    hang = Hang()
-    make_env = partial(options.make_env, on_hang=hang)
-    hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    ranks.send(BEGIN)
+    trainer = make_trainer(options, ranks)
     if (run.folder / FILE).exists():
         use_exercise(trainer, run.folder)
     if checkpoint is None and run.config.started_from:
@@ -75,7 +81,23 @@ def continue_run(
     run.extend(loop)
     if not quiet:
         print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
-    train_into(run, trainer, interrupt, quiet)
+    train_into(run, trainer, interrupt, quiet, ranks)
+
+
+def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:
+    """Make a run's trainer, at its first update.
+
+    Args:
+        options: all that defines the run.
+        ranks: the processes that train it.
+
+    Returns:
+        The trainer, of environments whose hanging ends this process.
+    """
+    hang = Hang(ranks)
+    make_env = partial(options.make_env, on_hang=hang)
+    hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
+    return trainer
 
 
 def finished(run: Run, loop: TrainerConfig) -> str:

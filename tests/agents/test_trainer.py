@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import tests.environments  # noqa: F401 registers environments
-from tests.helpers import make_trainer, parameters, run, untimed
+from tests.helpers import Convolutional, make_trainer, parameters, run, untimed
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.encoders import Encoder
 from trpo.agents.metrics import METRICS
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
@@ -176,19 +175,6 @@ def test_fisher_stride_and_microbatches_run_through_the_loop():
 def test_batch_must_be_a_multiple_of_the_environments():
     with pytest.raises(ConfigError, match="batch_size = 250 is not a multiple of num_envs = 8"):
         make_trainer(trainer={"batch_size": 250})
-
-
-class Convolutional(Encoder):
-    """A small convolutional network for the camera, beside a vector."""
-
-    def __init__(self, space, generator):
-        super().__init__(4 * 3 * 3 + 2)
-        self.filters = torch.nn.Conv2d(3, 4, 3, stride=2)
-        torch.nn.init.orthogonal_(self.filters.weight, generator=generator)
-
-    def forward(self, observation):
-        image = observation["camera"].movedim(-1, -3)  # channels first
-        return torch.cat([self.filters(image).relu().flatten(1), observation["speed"]], dim=1)
 
 
 def test_any_encoder_is_trained_within_the_limit():

@@ -1,0 +1,123 @@
+"""The processes of one run, as torchrun starts them: the first leads, and writes the run down."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from trpo.process_group import answered
+from trpo.scripts.cli import torchrun
+from trpo.scripts.cli.output import say_error
+
+FAILURE = "failure"  # where the group's store keeps who failed first, and how
+BEGIN, FINISHED = b"begin", b"finished"  # what the first process says of the run to the others
+
+
+@contextmanager
+def told_by_the_first() -> Iterator[None]:
+    """Let one process alone tell what is wrong with what all are given alike: the others exit.
+
+    Raises:
+        SystemExit: in the others, with the code of input that cannot be used.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if torchrun.rank() > 0:
+            raise SystemExit(2) from error
+        raise
+
+
+class Ranks:
+    """The group of a run's processes, joined while it is entered; one process is a group, too.
+
+    A failure ends all of them, in one line: of the process that failed, and on the first one's host
+    if that is another. A process that is lost without a word is told by the first to miss it.
+
+    Args:
+        timeout: seconds that one waits for the others.
+    """
+
+    def __init__(self, timeout: float = 1800.0) -> None:
+        self.rank, self.size = torchrun.rank(), torchrun.size()
+        self.timeout = timedelta(seconds=timeout)
+
+    def __enter__(self) -> "Ranks":
+        if self.size > 1:
+            backend = "gloo"
+            if torch.cuda.is_available():
+                torch.cuda.set_device(torchrun.local_rank() % torch.cuda.device_count())
+                backend = "cpu:gloo,cuda:nccl"
+            with answered():
+                store, _, _ = next(rendezvous("env://", timeout=self.timeout))
+                self.store = PrefixStore("trpo", store)
+                dist.init_process_group(
+                    backend,
+                    timeout=self.timeout,
+                    world_size=self.size,
+                    rank=self.rank,
+                    store=PrefixStore("torch", store),
+                )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.size == 1:
+            return
+        if error is None:
+            dist.destroy_process_group()
+        elif not self.is_first_failure(str(error)):
+            raise SystemExit(1) from error
+
+    def is_first_failure(self, said: str) -> bool:
+        """Tell the others why this process ends.
+
+        Args:
+            said: a line.
+
+        Returns:
+            Whether it is this process that has to tell the user, too.
+        """
+        if self.size == 1:
+            return True
+        own = f"{torchrun.host()} {self.rank} {said}"
+        with contextlib.suppress(RuntimeError):  # the store may be lost, too
+            first = self.store.compare_set(FAILURE, "", own).decode()
+            host, rank, told = first.split(" ", 2)
+            if first != own and self.rank == 0 and int(host) != torchrun.host():
+                say_error(f"rank {rank}: {told}")
+            return first == own
+        return True
+
+    def send(self, content: bytes) -> None:
+        """Hand something to the other processes; called by the first.
+
+        Args:
+            content: anything.
+        """
+        if self.size > 1:
+            self._broadcast(torch.tensor([len(content)]))
+            self._broadcast(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+
+    def receive(self) -> bytes:
+        """Return what the first process sent; called by the others."""
+        length = torch.zeros(1, dtype=torch.int64)
+        self._broadcast(length)
+        content = torch.zeros(int(length), dtype=torch.uint8)
+        self._broadcast(content)
+        return content.numpy().tobytes()
+
+    def _broadcast(self, tensor: torch.Tensor) -> None:
+        if tensor.numel():
+            with answered():
+                dist.broadcast(tensor, 0)

@@ -1,0 +1,77 @@
+"""Several processes train as one process would, and all come to the same bits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tests.environments  # noqa: F401 registers environments
+from tests.groups import in_group
+from tests.helpers import Convolutional, make_trainer, parameters, run, untimed
+from trpo.agents.policies import PolicyConfig
+from trpo.agents.ppo import PpoConfig
+from trpo.agents.trpo import TrpoConfig
+from trpo.validation import ConfigError
+
+# Few iterations: conjugate gradient loses orthogonality, and then rounding grows, of processes as
+# of microbatches (agents/DISTRIBUTED.md).
+TRPO, VALUE = {"cg_iterations": 4}, {"cg_iterations": 3}
+LEARNERS: dict[str, dict[str, Any]] = {
+    "gaussian": {"env_id": "Pendulum-v1"},
+    "categorical": {"threads": 2},
+    "convolutional": {
+        "env_id": "TestCamera-v0",
+        "engine": "gymnasium",
+        "make_encoder": Convolutional,
+        "policy": PolicyConfig(hidden=(8,)),
+    },
+    "every third state": {
+        "trpo": TrpoConfig(fisher_stride=3, **TRPO),
+        "value": VALUE | {"fisher_stride": 2},
+        "trainer": {"microbatch_size": 50},
+    },
+    "ppo": {
+        "algorithm": "ppo",
+        "ppo": PpoConfig(epochs=2),
+        "value": {"fit": "adam", "epochs": 2},
+    },
+}
+UPDATES = 4  # with fresh environments in between
+
+
+def train_all() -> dict[str, tuple[torch.Tensor, list]]:
+    """What this process's trainers come to: all of the agent's tensors, and their records."""
+    torch.set_default_dtype(torch.float64)
+    results = {}
+    for name, changes in LEARNERS.items():
+        trainer = make_trainer(**{"trpo": TrpoConfig(**TRPO), "value": VALUE} | changes)
+        records = list(map(untimed, run(trainer, UPDATES)))
+        results[name] = parameters(trainer), records
+        trainer.close()
+    return results
+
+
+def test_processes_come_to_what_one_process_comes_to(tmp_path: Path):
+    (alone,) = in_group(tmp_path / "1", 1, train_all)
+    for size in (2, 4):
+        first, *others = in_group(tmp_path / str(size), size, train_all)
+        for name, (theta, records) in alone.items():
+            theirs, their_records = first[name]
+            assert all(torch.equal(other[name][0], theirs) for other in others), name
+            assert all(other[name][1] == their_records for other in others), name
+            assert torch.allclose(theirs, theta, rtol=1e-10, atol=1e-12), name
+            for mine, other in zip(records, their_records, strict=True):
+                assert mine[:3] == other[:3], name
+                assert other[3] == pytest.approx(mine[3], rel=1e-8, abs=1e-12), name
+
+
+def refused() -> str:
+    with pytest.raises(ConfigError) as refusal:
+        make_trainer(trainer={"max_restarts": 1})
+    return str(refusal.value)
+
+
+def test_environments_are_restarted_by_no_process_alone(tmp_path: Path):
+    (line, _) = in_group(tmp_path / "2", 2, refused)
+    assert line.startswith("max_restarts = 1 is for one process, not 2")

@@ -1,0 +1,60 @@
+"""`trpo train` by several processes, as torchrun starts them: one run, one line of failure."""
+
+from pathlib import Path
+
+from tests.groups import Launch
+from tests.processes import SMALL, UPDATES, start, untimed_rows, updates_of
+from trpo.agents.runs.checkpoint import load_checkpoint
+
+
+def test_processes_train_one_run_and_go_on_with_it(tmp_path: Path):
+    train = f"train CartPole-v1 {SMALL} --runs {tmp_path} --name"
+    launch = Launch(f"{train} x --resume", 2, tmp_path)
+    alone = start(f"{train} alone")
+    assert launch.join() == [0, 0]
+    assert launch.said == []
+    run = tmp_path / "CartPole-v1" / "x"
+    assert updates_of(run) > UPDATES - 3  # by how many steps are resets
+
+    again = Launch(f"{train} x --resume", 2, tmp_path, 1)  # there is nothing left to do
+    refused = Launch(f"{train} x", 2, tmp_path, 2)
+    assert again.join() == [0, 0]
+    assert refused.join() == [2, 1]
+    assert refused.said == [
+        f"trpo: run {run} exists: choose another --name, or go on with it by --resume"
+    ]
+
+    alone.join()
+    first, one = (row for run in ("x", "alone") for row in untimed_rows(run_of(tmp_path, run))[:1])
+    assert first["steps"] == one["steps"]
+    assert abs(float(first["update/mean_kl"]) / float(one["update/mean_kl"]) - 1) < 1e-3
+    theirs, mine = (
+        load_checkpoint(run_of(tmp_path, run) / "checkpoints" / "update-000003.safetensors")
+        for run in ("x", "alone")
+    )
+    assert theirs.state.keys() == mine.state.keys()
+    assert {name: t.shape for name, t in theirs.tensors.items()} == {
+        name: t.shape for name, t in mine.tensors.items()
+    }  # either can go on from it
+
+
+def run_of(runs: Path, name: str) -> Path:
+    return runs / "CartPole-v1" / name
+
+
+def test_what_is_wrong_is_told_once(tmp_path: Path):
+    odd = Launch(f"train CartPole-v1 {SMALL} --num-envs 9 --runs {tmp_path}", 2, tmp_path)
+    resume = Launch("resume runs/x", 2, tmp_path, 1)
+    broken = Launch(
+        f"train tests.environments:TestRaises-v0 {SMALL} --runs {tmp_path}", 2, tmp_path, 2
+    )
+    assert odd.join() == resume.join() == [2, 2]
+    assert odd.said == ["trpo: batch_size = 256 is not a multiple of num_envs = 9"]
+    assert resume.said == [
+        "trpo: trpo resume runs in one process, not under torchrun: "
+        "to go on with a run there, trpo train ENV --name NAME --resume"
+    ]
+    assert broken.join() == [1, 1]
+    (line,) = broken.said
+    assert "TestRaises-v0" in line
+    assert line.endswith("in update 1")
