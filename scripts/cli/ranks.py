@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
@@ -107,7 +108,7 @@ class Ranks:
         """
         if self.size > 1:
             self._broadcast(torch.tensor([len(content)]))
-            self._broadcast(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+            self._broadcast(torch.from_numpy(np.frombuffer(content, np.uint8).copy()))
 
     def receive(self) -> bytes:
         """Return what the first process sent; called by the others."""

@@ -18,7 +18,7 @@ def test_processes_train_one_run_and_go_on_with_it(tmp_path: Path):
 
     again = Launch(f"{train} x --resume", 2, tmp_path, 1)  # there is nothing left to do
     refused = Launch(f"{train} x", 2, tmp_path, 2)
-    assert again.join() == [0, 0]
+    assert again.join() == [0, 0], again.said
     assert refused.join() == [2, 1]
     assert refused.said == [
         f"trpo: run {run} exists: choose another --name, or go on with it by --resume"
@@ -49,7 +49,9 @@ def test_what_is_wrong_is_told_once(tmp_path: Path):
         f"train tests.environments:TestRaises-v0 {SMALL} --runs {tmp_path}", 2, tmp_path, 2
     )
     assert odd.join() == resume.join() == [2, 2]
-    assert odd.said == ["trpo: batch_size = 256 is not a multiple of num_envs = 9"]
+    assert odd.said == [
+        "trpo: batch_size = 256 is not a multiple of num_envs = 9: the nearest are 252 and 261"
+    ]
     assert resume.said == [
         "trpo: trpo resume runs in one process, not under torchrun: "
         "to go on with a run there, trpo train ENV --name NAME --resume"
