@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trpo.agents.batch import Batch
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.encoders import Encoder, FlatEncoder, flat_features
+from trpo.agents.encoders import Encoder, flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 from trpo.agents.trainer import Trainer
 from trpo.agents.value_function import ValueConfig
@@ -77,7 +77,7 @@ def make_trainer(
     engine="auto",
     step_timeout=0.0,
     threads=1,
-    make_encoder=FlatEncoder,
+    make_encoder=None,
     **changes,
 ) -> Trainer:
     loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
