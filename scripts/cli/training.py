@@ -21,9 +21,7 @@ from trpo.scripts.exercises.play import FILE
 from trpo.scripts.exercises.student import use_exercise
 
 
-def train_into(
-    run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool, ranks: Ranks
-) -> None:
+def train_into(run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool, ranks: Ranks) -> None:
     """Train, and show how it goes, until the run is finished or interrupted.
 
     Args:
