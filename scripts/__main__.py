@@ -20,6 +20,7 @@ COMMANDS = {
     "runs": "list runs: environment, steps, return, state, age",
     "plot": "draw a run's return, and its KL at every update; or compare several runs",
     "exercise": "write TRPO yourself, in six functions: hand out, check, quiz",
+    "envs": "list what there is to train on, and what it shows and takes",
     "presets": "list the environments with tuned settings",
     "compare": "train update rules over step sizes and seeds: which collapse?",
     "study": "run a natural-gradient study: claim, experiment, verdict",
