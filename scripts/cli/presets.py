@@ -5,6 +5,7 @@ PRESETS: dict[str, str] = {
     "Acrobot-v1": "--total-steps 300000 --num-envs 64",
     "Pendulum-v1": "--total-steps 300000 --num-envs 16 --gamma 0.9 --max-kl 0.01",
     "LunarLander-v3": "--total-steps 1000000",
+    "InvertedPendulum-v5": "--total-steps 300000",
     "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --memory 0",
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000",
