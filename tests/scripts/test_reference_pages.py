@@ -1,5 +1,6 @@
 """The tables of the learners' page and of the reference results, from the committed tables."""
 
+import json
 from statistics import fmean, median
 
 import pytest
@@ -71,6 +72,23 @@ def test_speed_in_words():
         f"Hopper-v5 trains at {own[0]} of its environment's own rate, HalfCheetah-v5 at {own[1]}"
         in RESULTS
     )
+
+
+def test_speed_of_environments_alone():
+    page = (HOME / "envs" / "README.md").read_text(encoding="utf-8")
+    for env in ENVS:
+        assert f"{median(rates(env, 'environment alone')):,.0f} " in page
+        assert f"for {env}" in page
+
+
+def test_soak():
+    summary = json.loads((REFERENCE / "soak" / "summary.json").read_text(encoding="utf-8"))
+    first, last = (summary[f"rss_kib_{when}"] / 1024 for when in ("first", "last"))
+    page = (HOME / "runs" / "README.md").read_text(encoding="utf-8")
+    files = {row["files"] for row in read_rows(REFERENCE / "soak" / "samples.csv")}
+    assert f"memory went from {first:.0f} to {last:.0f} MiB" in page
+    assert files == {"6"}
+    assert "open files from 6 to 6" in page
 
 
 @pytest.mark.parametrize("env", ENVS)
