@@ -232,24 +232,17 @@ def test_the_derivation_measures_nothing():
 
 
 def test_the_options_defaults_are_those_of_the_command_line():
-    options = resolved(parse_train_options(["SomeEnv-v0"])) | {
-        "learner.trainer.seed": 0,
-        "resume": False,
-    }
-    text = COMMANDS.read_text(encoding="utf-8").partition("## Options")[2].partition("\n## ")[0]
-    shown: dict[str, str] = {}
-    for words, defaults in re.findall(r"(?m)^\| (`--.*?`) \| (.*?) \|", text):
-        names = re.findall(r"`--([\w.-]+)`", words)
-        for name, default in zip(names, re.split(r", (?=[\d.])", defaults), strict=False):
-            shown[name.replace("-", "_")] = default
-    assert len(shown) > 15
-    for name, default in shown.items():
-        (found, *_) = [x for option, x in options.items() if f".{option}".endswith(f".{name}")]
-        written = " ".join(map(str, found)) if isinstance(found, list) else str(found)
-        written = {"False": "off", "True": "on"}.get(written, written)
-        if numbers(default):
-            assert [value(n) for n in numbers(default)] == [value(n) for n in numbers(written)], (
-                name
-            )
-        elif name not in {"threads", "encoder"}:  # in words
-            assert default == written, name
+    options = resolved(parse_train_options(["SomeEnv-v0"])) | {"learner.trainer.seed": 0}
+    table = COMMANDS.read_text(encoding="utf-8").partition("| option | default |")[2]
+    compared = 0
+    for words, defaults in re.findall(r"(?m)^\| (`--.*?`) \| (.*?) \|", table.partition("\n\n")[0]):
+        names = [name.replace("-", "_") for name in re.findall(r"`--([\w.-]+)`", words)]
+        for name, default in zip(names, re.split(r", (?=\d)", defaults), strict=False):
+            found = [x for option, x in options.items() if f".{option}".endswith(f".{name}")]
+            written = str(found[:1]).replace("False", "off")
+            if numbers(default):
+                assert [*map(value, numbers(default))] == [*map(value, numbers(written))], name
+                compared += 1
+            elif found and name != "threads":  # one a core
+                assert default in {word.strip("'") for word in written[1:-1].split()}, name
+    assert compared >= 15
