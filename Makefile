@@ -3,13 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test lint faults fuzz kill kill-calls sweep soak clean
+.PHONY: train test test-bare lint faults fuzz kill kill-calls sweep soak clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/pytest -n 2
+
+test-bare: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/bare.py
 
 faults: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/faults.py

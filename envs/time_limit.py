@@ -1,10 +1,10 @@
-"""A time limit for environments in this process: a thread watches, as none can interrupt them."""
+"""A time limit for code in this process: a thread watches, as nothing can interrupt it."""
 
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any, NoReturn
 
 from gymnasium.vector import VectorEnv
@@ -27,6 +27,43 @@ def end_process(said: str) -> NoReturn:
     os._exit(1)
 
 
+class TimeLimit:
+    """Watches calls from a thread of its own; a call is what happens while the limit is entered.
+
+    Args:
+        seconds: for one call, > 0; its code lets other threads run, as all Python code does.
+        on_hang: called from that thread when a call takes longer; has to end the process.
+    """
+
+    def __init__(self, seconds: float, on_hang: Callable[[], None]) -> None:
+        self._calls = 0  # odd within a call
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, args=(seconds / TICKS, on_hang), daemon=True).start()
+
+    def __enter__(self) -> None:
+        self._calls += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._calls += 1
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._closed.set()
+
+    def _watch(self, tick: float, on_hang: Callable[[], None]) -> None:
+        seen = ticks = 0
+        while ticks <= TICKS and not self._closed.wait(tick):
+            ticks = ticks + 1 if self._calls == seen and seen % 2 else 0
+            seen = self._calls
+        if ticks > TICKS:
+            on_hang()
+
+
 class TimeLimitedVectorEnv(GroupedVectorEnv):
     """Vector environments whose every reset and step is watched from a thread of its own.
 
@@ -41,14 +78,9 @@ class TimeLimitedVectorEnv(GroupedVectorEnv):
         self, env: VectorEnv, seconds: float, on_hang: Callable[[str], None], first: int = 0
     ) -> None:
         super().__init__(env, first)
-        self._calls = 0  # odd within a call
-        self._closed = threading.Event()
         name = env.spec.id if env.spec else "the environment"
         said = f"{name} gave no answer within {seconds:g} s"
-        watch = threading.Thread(
-            target=self._watch, args=(seconds / TICKS, on_hang, said), daemon=True
-        )
-        watch.start()
+        self._limit = TimeLimit(seconds, lambda: on_hang(said))
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -62,7 +94,7 @@ class TimeLimitedVectorEnv(GroupedVectorEnv):
         Returns:
             Observations and information.
         """
-        with self._watched():
+        with self._limit:
             return super().reset(seed=seed, options=options)
 
     def receive(self, number: int) -> Step:
@@ -74,25 +106,9 @@ class TimeLimitedVectorEnv(GroupedVectorEnv):
         Returns:
             As `step`, of its environments.
         """
-        with self._watched():
+        with self._limit:
             return super().receive(number)
 
     def close(self, **kwargs: Any) -> None:  # noqa: D102
-        self._closed.set()
+        self._limit.close()
         super().close(**kwargs)
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls += 1
-
-    def _watch(self, tick: float, on_hang: Callable[[str], None], said: str) -> None:
-        seen = ticks = 0
-        while ticks <= TICKS and not self._closed.wait(tick):
-            ticks = ticks + 1 if self._calls == seen and seen % 2 else 0
-            seen = self._calls
-        if ticks > TICKS:
-            on_hang(said)

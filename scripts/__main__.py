@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 from trpo.scripts.cli import torchrun
-from trpo.scripts.cli.output import prepare_streams, say_error
+from trpo.scripts.cli.output import prepare_streams, say_error, unwritable
 
 COMMANDS = {
     "train": "train a policy on a Gymnasium environment",
@@ -42,11 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in {"-h", "--help"}:
-        print(_help())
-        return 0
+        return _show(_help())
     if arguments[0] == "--version":
-        print(f"trpo {version('trpo')}")
-        return 0
+        return _show(f"trpo {version('trpo')}")
     command, *options = arguments
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
@@ -67,11 +65,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _ended_by_ctrl_c() -> Iterator[None]:
     """End this process on Ctrl-C, without the traceback of whatever is being imported."""
-    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001 the interface has it
+        say_error("interrupted")
+        os._exit(128 + number)
+
+    before = signal.signal(signal.SIGINT, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _show(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        return unwritable(error)
+    return 0
 
 
 def _help() -> str:

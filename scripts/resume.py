@@ -29,8 +29,8 @@ class ResumeOptions:
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
     trust: bool = False
-    """Import the modules that the run names, its environment's and its wrappers': it runs their
-    code."""
+    """Import the modules that the run names, its environment's and its wrappers', and its
+    exercise.py: it runs their code."""
 
     def __post_init__(self) -> None:
         require(

@@ -20,7 +20,7 @@ from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.ranks import BEGIN, FINISHED, Ranks, told_by_the_first
 from trpo.scripts.cli.training import continue_run, finished, make_trainer, train_into
-from trpo.scripts.exercises.student import keep_exercise, use_exercise
+from trpo.scripts.exercises.student import exercise_of, keep_exercise, use_exercise
 from trpo.validation import ConfigError
 
 
@@ -154,8 +154,11 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -
         ranks: the processes that train it, this one the first of them.
 
     Raises:
-        UsageError: if the run was started with other options.
+        UsageError: if the run was started with other options, or with another exercise.
     """
+    if exercise_of(run.folder) != exercise_of(options.exercise):
+        other = "another exercise.py, or one where there is none"
+        raise UsageError(f"run {run.folder} was started with {other}: choose another --name")
     begun = run.config
     threads = options.threads or begun.threads  # whatever this machine has
     asked = replace(options, threads=threads).config(begun.observation_space, begun.action_space)
@@ -171,7 +174,7 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -
             ranks.send(FINISHED)
             print(said)
         else:
-            # trusted: the environment was named
+            # trusted: all was named
             loop = options.learner.trainer
             continue_run(run, loop, interrupt, True, options.quiet, ranks)
 

@@ -74,7 +74,7 @@ def apply(fault: Fault, tree: Path, *options: str) -> subprocess.CompletedProces
         cwd=tree,
         env=os.environ | {"GIT_DIR": os.devnull},  # the tree may be a repository, or within one
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 
@@ -98,7 +98,7 @@ def failing_test(tree: Path, tests: Sequence[str]) -> str | None:
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if result.returncode not in {0, 1}:

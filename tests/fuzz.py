@@ -205,7 +205,9 @@ class Fuzzer:
         self.checkpoint = sorted((self.good / "checkpoints").glob("update-*"))[-1]
         checkpoint = load_checkpoint(self.checkpoint)
         self.commands = bad_commands(random, self.run)
-        self.configs = bad_configs(random, json.loads((self.good / "config.json").read_text()))
+        self.configs = bad_configs(
+            random, json.loads((self.good / "config.json").read_text(encoding="utf-8"))
+        )
         self.tables = bad_tables(random, (self.good / "metrics.csv").read_bytes())
         self.states = bad_states(random, checkpoint.state)
         self.tensors = bad_tensors(random, checkpoint.tensors)
@@ -218,7 +220,7 @@ class Fuzzer:
     def config(self) -> str:
         """Try a config.json that does not fit."""
         self._restore()
-        (self.run / "config.json").write_text(next(self.configs))
+        (self.run / "config.json").write_text(next(self.configs), encoding="utf-8")
         command = self.random.choice((
             "evaluate {} --episodes 1",
             "resume {}",

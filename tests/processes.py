@@ -46,7 +46,7 @@ def launch(words: list[str]) -> subprocess.Popen:
         cwd=HOME,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
 
@@ -88,7 +88,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def untimed_rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return [
             {key: value for key, value in row.items() if "time/" not in key}
             for row in csv.DictReader(file)

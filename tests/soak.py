@@ -35,7 +35,9 @@ Sample = dict[str, float]
 def sample(pid: int, table: Path) -> Sample:
     """What a process holds now: memory, threads, open files; and the size of its metrics.csv."""
     proc = Path("/proc") / str(pid)
-    status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+    status = dict(
+        line.split(":", 1) for line in (proc / "status").read_text(encoding="utf-8").splitlines()
+    )
     return {
         "rss_kib": int(status["VmRSS"].split()[0]),
         "threads": int(status["Threads"]),
@@ -58,7 +60,7 @@ def soak(seconds: float, folder: Path, train: Sequence[str]) -> tuple[list[Sampl
     """Train for a time, end it by SIGTERM; return the samples (as in samples.csv) and the code."""
     with (
         tempfile.TemporaryDirectory() as runs,
-        (folder / "samples.csv").open("w", newline="") as file,
+        (folder / "samples.csv").open("w", newline="", encoding="utf-8") as file,
     ):
         words = [*train, "--total-steps", str(10**12), "--runs", runs, "--name", "soak"]
         command = [sys.executable, "-m", "trpo.scripts", "train", *words]
@@ -116,7 +118,7 @@ def main(words: Sequence[str]) -> int:
     write_options(path, {train[0]: train})
     write_provenance(path / "provenance.json", program="python tests/soak.py")
     summary = summarize(*soak(float(hours) * 3600, path, train))
-    (path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     for name, value in summary.items():
         print(f"{name:<18}{value}")
     return 0 if summary["verdict"] == "steady" else 1

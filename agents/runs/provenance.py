@@ -31,7 +31,11 @@ def git_commit() -> str | None:
 def _git(folder: Path, *words: str) -> str | None:
     try:
         process = subprocess.run(
-            ["git", "-C", folder, *words], capture_output=True, text=True, check=False
+            ["git", "-C", folder, *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # what git says may hold any path
+            check=False,
         )
     except OSError:  # there is no git
         return None

@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from trpo.agents.metrics import UpdateRecord
-from trpo.agents.runs.errors import RunError
-from trpo.agents.runs.metrics_table import TABLE
 from trpo.agents.runs.results import Results
 from trpo.agents.runs.telemetry import Telemetry
 
@@ -41,11 +39,7 @@ class Recording:
             opened.enter_context(run.lock)
             run.checkpoints.path.mkdir(exist_ok=True)
             run.remove_drafts()
-            records = run.records()
-            earlier, later = records[: trainer.update], records[trainer.update :]
-            updates = enumerate(earlier, 1)
-            if len(earlier) < trainer.update or any(n != record.update for n, record in updates):
-                raise _lacks_rows(run, trainer)
+            earlier, later = run.records_around(trainer.update)
             for record in earlier:
                 self.results.count(record)
             self._telemetry = Telemetry(run.folder, run.config, earlier, later)
@@ -91,8 +85,3 @@ class Recording:
         self._telemetry.sync()  # before the checkpoint, which is never ahead of the table
         self._run.checkpoints.save(self._trainer)
         self._saved = self._trainer.update
-
-
-def _lacks_rows(run: Run, trainer: Trainer) -> RunError:
-    lacks = f"{run.folder / TABLE} lacks some of the first {trainer.update} updates"
-    return RunError(f"run {run.folder} cannot go on: {lacks}")

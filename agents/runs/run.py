@@ -143,6 +143,25 @@ class Run:
         """
         return read_records(self.folder / TABLE)
 
+    def records_around(self, update: int) -> tuple[list[UpdateRecord], list[UpdateRecord]]:
+        """Read metrics.csv up to an update, and what comes after it.
+
+        Args:
+            update: number of the last one that training goes on after.
+
+        Returns:
+            The first `update` updates, and the later ones.
+
+        Raises:
+            RunError: if the table cannot be read, or lacks one of the first.
+        """
+        records = self.records()
+        earlier, later = records[:update], records[update:]
+        if len(earlier) < update or any(n != made.update for n, made in enumerate(earlier, 1)):
+            lacks = f"{self.folder / TABLE} lacks some of the first {update} updates"
+            raise RunError(f"run {self.folder} cannot go on: {lacks}")
+        return earlier, later
+
     def metrics(self) -> dict[str, np.ndarray]:
         """Read metrics.csv, column by column.
 

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
@@ -16,7 +15,7 @@ from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.process_group import LostProcessError
 from trpo.scripts.cli.numbers import READERS
-from trpo.scripts.cli.output import say_error, silence_output, warnings_told
+from trpo.scripts.cli.output import say_error, unwritable, warnings_told
 from trpo.validation import ConfigError
 
 Options = TypeVar("Options")
@@ -57,7 +56,8 @@ def parse(
                 ),
             )
     except SystemExit as end:
-        if end.code in {0, None}:
+        if end.code in {0, None}:  # it has printed its help
+            sys.stdout.flush()
             raise
         refused = _cause(end)
         if isinstance(refused, ConfigError):
@@ -136,17 +136,15 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     except (TrainingError, LostProcessError) as error:
         say_error(error)
         return 1
-    except BrokenPipeError:  # whoever read has seen enough, as head has
-        silence_output()
-        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.filename is None:  # no file of ours, which all are named
-            silence_output()
-        say_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+            return unwritable(error)
+        say_error(f"{error.filename}: {error.strerror or error}")
         return 1
     except MemoryError:
         say_error("there is not enough memory")
         return 1
     except KeyboardInterrupt:
+        say_error("interrupted")
         return 130
     return exit_code

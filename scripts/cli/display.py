@@ -177,7 +177,7 @@ class Display:
 
     def _kl(self, record: UpdateRecord) -> str:
         limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"
-        return f"{record.metrics['update/mean_kl']:.5f}{limit}"
+        return f"{record.metrics['update/mean_kl']:#.4g}{limit}"
 
     def _figures(self, record: UpdateRecord) -> Table:
         metrics = record.metrics
@@ -234,7 +234,7 @@ class Display:
         facts |= {
             "return, last 100 episodes": self._return(last),
             "updates within the limit": within,
-            "largest KL": f"{results.largest_kl:.5f}",
+            "largest KL": f"{results.largest_kl:#.4g}",
             "updates put back": "; ".join(put_back) or "none",
         }
         if restarts := last.metrics["environment/restarts"]:

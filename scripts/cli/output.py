@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -52,6 +53,22 @@ def silence_output() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def unwritable(error: OSError) -> int:
+    """Say that standard output cannot be written to, once.
+
+    Args:
+        error: of the write.
+
+    Returns:
+        The exit code: 141 where nobody reads any more, as shells have it, else 1.
+    """
+    silence_output()  # what is left would be tried again as this process ends
+    if isinstance(error, BrokenPipeError):  # whoever read has seen enough, as head has
+        return 128 + signal.SIGPIPE
+    say_error(f"standard output: {error.strerror or error}")
+    return 1
 
 
 def printable(text: object) -> str:

@@ -50,7 +50,8 @@ def continue_run(
         run: this process holds its lock.
         loop: as the run was started with, or with another end.
         interrupt: ends training after the update in which it comes.
-        trust: whether to import the module that its environment is registered by.
+        trust: whether to import the module that its environment is registered by, and its
+            exercise.py.
         quiet: whether to show nothing but the run's folder, at the end.
         ranks: the processes that train it, this one the first of them.
 
@@ -66,11 +67,17 @@ def continue_run(
             "with other versions it may go on differently"
         )
     checkpoint = run.checkpoints.newest(warn, resumable=True)
+    run.records_around(checkpoint.state["update"] if checkpoint else 0)  # or it cannot go on
     options = options_of(run, trust)
+    exercise = run.folder / FILE
+    if exercise.exists() and not trust:
+        raise UsageError(
+            f"{exercise} would be imported, and run, to train on: if you trust it, add --trust"
+        )
     options = replace(options, learner=replace(options.learner, trainer=loop))
     ranks.send(BEGIN)
     trainer = make_trainer(options, ranks)
-    if (run.folder / FILE).exists():
+    if exercise.exists():
         use_exercise(trainer, run.folder)
     if checkpoint is None and run.config.started_from:
         raise RunError(f"run {run.folder} cannot go on: {run.checkpoints.path} lacks its start")

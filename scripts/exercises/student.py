@@ -3,6 +3,7 @@
 import copy
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,11 +19,17 @@ from trpo.agents.observations import Observation
 from trpo.agents.policies import Policy
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.envs.time_limit import TimeLimit
 from trpo.parameters import flatten
 from trpo.report import Status, StepReport
+from trpo.scripts.cli.interrupt import exit_at_once
+from trpo.scripts.cli.output import say_error
 from trpo.scripts.exercises.play import FILE, load
 from trpo.scripts.exercises.probes import told
 from trpo.validation import ConfigError, require
+
+TIME_LIMIT = 60.0
+"""Seconds for the import, for an update's advantages, and for its step: right ones take less."""
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
@@ -43,14 +50,20 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
     folder = folder.resolve()
     if not (folder / FILE).is_file():
         raise ConfigError(f"{folder} has no {FILE}: trpo exercise new hands one out")
-    try:
-        exercise = load(folder)
-    except (Exception, SystemExit) as error:
-        raise ConfigError(
-            f"importing {folder / FILE}: {told(error, str(folder / FILE))}"
-        ) from error
+    path = folder / FILE
 
-    gae = blaming(folder, exercise.gae)
+    def end() -> None:
+        say_error(f"{path} gave no answer within {TIME_LIMIT:g} s, in update {trainer.update + 1}")
+        exit_at_once(1)
+
+    limit = TimeLimit(TIME_LIMIT, end)
+    try:
+        with limit:
+            exercise = load(folder)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"importing {path}: {told(error, str(path))}") from error
+
+    gae = blaming(path, limit, exercise.gae)
     trainer.estimate_advantages = lambda rewards, *rest: torch.as_tensor(
         gae(rewards, *rest), dtype=rewards.dtype
     )
@@ -59,7 +72,8 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
         trainer.config.trpo,
         trainer.config.trainer.microbatch_size,
         exercise,
-        folder,
+        path,
+        limit,
     )
 
 
@@ -73,11 +87,27 @@ def keep_exercise(folder: Path, run: Path) -> None:
     shutil.copyfile(folder / FILE, run / FILE)
 
 
-def blaming(folder: Path, function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
-    """Return the function, with its errors told in one line.
+def exercise_of(folder: Path | None) -> bytes | None:
+    """Return what a folder's exercise.py says.
 
     Args:
-        folder: of the student.
+        folder: of a student, or of a run; `None` for none.
+
+    Returns:
+        Its bytes; `None` if there is none.
+    """
+    path = folder / FILE if folder else None
+    return path.read_bytes() if path and path.is_file() else None
+
+
+def blaming(
+    path: Path, limit: AbstractContextManager, function: Callable[Arguments, Returned]
+) -> Callable[Arguments, Returned]:
+    """Return the function, with its errors told in one line, and the time that it takes watched.
+
+    Args:
+        path: of the student's file.
+        limit: entered for the time of the call.
         function: that calls the student's.
 
     Returns:
@@ -86,9 +116,9 @@ def blaming(folder: Path, function: Callable[Arguments, Returned]) -> Callable[A
 
     def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
         try:
-            return function(*arguments, **named)
+            with limit:
+                return function(*arguments, **named)
         except (Exception, SystemExit) as error:
-            path = folder / FILE
             raise TrainingError(f"{path} {told(error, str(path))}") from error
 
     return called
@@ -126,7 +156,8 @@ class StudentStep(Trpo):
         config: limits and effort.
         microbatch_size: for the measurement of what the step did.
         exercise: the module.
-        folder: that it stands in.
+        path: of its file.
+        limit: entered for the time of a step.
     """
 
     def __init__(
@@ -135,14 +166,16 @@ class StudentStep(Trpo):
         config: TrpoConfig,
         microbatch_size: int,
         exercise: ModuleType,
-        folder: Path,
+        path: Path,
+        limit: AbstractContextManager,
     ) -> None:
         super().__init__(policy, config, microbatch_size)
         self.exercise = exercise
-        self.folder = folder
+        self.path = path
+        self.limit = limit
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: ARG002, D102 nothing here is random
-        return blaming(self.folder, self._step)(batch)
+        return blaming(self.path, self.limit, self._step)(batch)
 
     def _step(self, batch: Batch) -> StepReport:
         exercise, config = self.exercise, self.config

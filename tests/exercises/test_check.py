@@ -63,10 +63,10 @@ def test_a_right_solution_passes_within_a_minute(tmp_path, capsys):
     assert __main__.main(["exercise", "check", str(tmp_path), *files]) == 0
     assert time.monotonic() - began < 60
     assert "60 of 60" in capsys.readouterr().out
-    marks = json.loads((tmp_path / "marks.json").read_text())
+    marks = json.loads((tmp_path / "marks.json").read_text(encoding="utf-8"))
     assert marks["marks"] == 60
     assert all(function["right"] for function in marks["functions"])
-    tests = json.loads((tmp_path / "results.json").read_text())["tests"]
+    tests = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["tests"]
     assert [test["name"] for test in tests] == list(FUNCTIONS)
     assert all(test["score"] == test["max_score"] == 10 for test in tests)
 
@@ -142,7 +142,7 @@ def test_pytest_in_the_folder_has_a_test_a_function(handed_out):
     text = SOLUTION.replace("2 * max_kl / quadratic", "max_kl / quadratic")
     (handed_out / "exercise.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(handed_out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HOME)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=HOME)
     assert "1 failed, 5 passed" in done.stdout
     assert "your step is 1/√2 of the right one" in done.stdout
 

@@ -121,7 +121,7 @@ def test_it_solves_cart_pole_in_100_000_steps():
     done = subprocess.run(
         [sys.executable, str(FILE), "CartPole-v1", "50000"],  # half of them are enough
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     lines = done.stdout.splitlines()

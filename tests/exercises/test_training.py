@@ -1,14 +1,19 @@
 """`trpo train --exercise`: right, wrong and broken exercises."""
 
+import os
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.exercises import solution
+from tests.processes import FORKS
 from trpo.agents.trpo import Trpo, TrpoConfig
 from trpo.report import Status
 from trpo.scripts import __main__
+from trpo.scripts.exercises import student
 from trpo.scripts.exercises.student import StudentStep
 
 SOLUTION = (Path(__file__).parent / "solution.py").read_text(encoding="utf-8")
@@ -30,7 +35,10 @@ def test_a_resumed_run_goes_on_with_the_exercise(tmp_path, capsys):
     text = SOLUTION.replace("kl <= max_kl and surrogate() > before", "True")
     assert train(tmp_path, text.replace("2 * max_kl / quadratic", "200 * max_kl / quadratic")) == 0
     run = tmp_path / "CartPole-v1" / "mine"
-    assert __main__.main(["resume", str(run), "--total-steps", "4096"]) == 0
+    resume = ["resume", str(run), "--total-steps", "4096"]
+    assert __main__.main(resume) == 2
+    assert f"{run}/exercise.py would be imported, and run" in capsys.readouterr().err
+    assert __main__.main([*resume, "--trust"]) == 0
     assert __main__.main(["audit", str(run)]) == 1
     assert "0 of 9 updates" in capsys.readouterr().out
 
@@ -50,6 +58,33 @@ def test_an_error_in_the_exercise_is_told_in_one_line(tmp_path, capsys, function
     (line,) = capsys.readouterr().err.strip().splitlines()
     number = text.splitlines().index("    1 / 0") + 1
     assert line.endswith(f"exercise.py raises ZeroDivisionError (line {number}): division by zero")
+
+
+def test_a_run_goes_on_with_the_exercise_that_it_was_started_with(tmp_path, capsys):
+    assert train(tmp_path, SOLUTION, "--resume") == 0
+    assert train(tmp_path, SOLUTION, "--resume") == 0
+    assert "is finished" in capsys.readouterr().out
+    assert train(tmp_path, SOLUTION + "\n", "--resume") == 2
+    assert "was started with another exercise.py" in capsys.readouterr().err
+
+
+def train_hurriedly(tmp_path, text, err):
+    """Train in this process, with little patience, and exit with its code."""
+    student.TIME_LIMIT = 3.0
+    os.dup2(os.open(err, os.O_WRONLY | os.O_CREAT), 2)
+    sys.exit(train(tmp_path, text))
+
+
+@pytest.mark.parametrize("function", ["gae", "line_search"])
+def test_an_exercise_that_loops_ends_the_run_in_one_line(tmp_path, function):
+    text = SOLUTION.replace(f"def {function}(", f"def {function}(*_):\n    while True: 1\ndef old(")
+    err = tmp_path / "err"
+    process = FORKS.Process(target=train_hurriedly, args=(tmp_path, text, str(err)))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 1
+    said = f"trpo: {tmp_path}/exercise.py gave no answer within 3 s, in update 1\n"
+    assert err.read_text(encoding="utf-8") == said
 
 
 @pytest.mark.parametrize(
@@ -74,7 +109,9 @@ def test_a_right_exercise_steps_as_the_package_does(problem_of, space):
     config = TrpoConfig(cg_iterations=5)
     generator = torch.Generator()
     report = Trpo(ours.policy, config, 1000)(ours.batch, generator)
-    by_student = StudentStep(theirs.policy, config, 1000, solution, Path())(theirs.batch, generator)
+    by_student = StudentStep(theirs.policy, config, 1000, solution, Path(), nullcontext())(
+        theirs.batch, generator
+    )
     assert report.status is by_student.status is Status.ACCEPTED
     for one, other in zip(ours.policy.parameters(), theirs.policy.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)

@@ -54,12 +54,12 @@ def run(tmp_path_factory) -> Path:
 
 
 def rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def test_a_run_folder_holds_what_it_should(run):
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert config["env"] == "CartPole-v1"
     assert config["learner"]["trainer"]["batch_size"] == 256
     assert config["versions"]["torch"].startswith("2.")
@@ -152,7 +152,7 @@ def test_same_seed_same_metrics(run, tmp_path):
 def test_evaluate(run, capsys, stochastic):
     words = ["evaluate", str(run), "--episodes", "5", *(["--stochastic"] if stochastic else [])]
     assert __main__.main(words) == 0
-    result = json.loads((run / "evaluation.json").read_text())
+    result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     assert result["episodes"] == len(result["returns"]) == 5
     assert result["mean_return"] == pytest.approx(sum(result["returns"]) / 5)
     assert result["policy"] == ("stochastic" if stochastic else "deterministic")
@@ -328,7 +328,7 @@ def test_an_existing_run_is_not_overwritten(run, capsys):
 
 @pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"env": 3}'])
 def test_a_damaged_config_is_named(run, tmp_path, capsys, damage):
-    (tmp_path / "config.json").write_text(damage)
+    (tmp_path / "config.json").write_text(damage, encoding="utf-8")
     assert __main__.main(["evaluate", str(tmp_path)]) == 2
     assert "config.json cannot be read" in capsys.readouterr().err
 
@@ -348,7 +348,7 @@ def test_a_world_gone_wrong_ends_the_run_with_one_line(tmp_path, capsys):
     ],
 )
 def test_help_by_every_door(command):
-    result = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, cwd=HOME, capture_output=True, encoding="utf-8", check=True)
     assert "usage: trpo" in result.stdout
     assert not result.stderr
     if "train.py" in command[1]:

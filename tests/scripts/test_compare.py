@@ -67,7 +67,7 @@ def test_a_grid_leaves_a_table_a_report_and_figures(whole):
     assert [float(kl) for kl in mine] == pytest.approx([float(kl) for kl in theirs], rel=1e-5)
     for figure in ("kl.png", "curves.png", "robustness.png"):
         assert (whole / figure).read_bytes().startswith(b"\x89PNG")
-    assert json.loads((whole / "provenance.json").read_text())[-1]["seconds"] > 0
+    assert json.loads((whole / "provenance.json").read_text(encoding="utf-8"))[-1]["seconds"] > 0
 
 
 def test_a_grid_that_is_finished_runs_nothing_again(whole, capsys):
@@ -82,7 +82,7 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(whole, tmp_path, capsys):
         [sys.executable, "-m", "trpo.scripts", "compare", *GRID, "--out", str(tmp_path)],
         cwd=HOME,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     with process:
         while "[3/8]" not in process.stdout.readline():

@@ -51,7 +51,8 @@ def test_training_stops_in_one_line_and_goes_on_when_there_is_room(network, size
     process.join()
     assert process.exitcode == 1
     assert re.fullmatch(
-        rf"trpo: {full}/{file}: (File too large|No space left on device)\n", err.read_text()
+        rf"trpo: {full}/{file}: (File too large|No space left on device)\n",
+        err.read_text(encoding="utf-8"),
     )
     assert not list(full.rglob("*.tmp"))
     assert CheckpointFolder(full / "checkpoints").newest(pytest.fail).state["update"] >= 9
@@ -85,7 +86,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if mounted.returncode:

@@ -19,7 +19,10 @@ def test_an_environment_that_hangs_ends_the_run_in_one_line(env_id, tmp_path):
     )
     process.join(60)
     assert process.exitcode == 1
-    assert err.read_text() == f"trpo: {env_id} gave no answer within 0.5 s, in update 1\n"
+    assert (
+        err.read_text(encoding="utf-8")
+        == f"trpo: {env_id} gave no answer within 0.5 s, in update 1\n"
+    )
 
 
 def test_a_run_whose_environment_hangs_keeps_its_checkpoint(tmp_path):
@@ -32,7 +35,10 @@ def test_a_run_whose_environment_hangs_keeps_its_checkpoint(tmp_path):
         process = start(train, err)
         process.join(60)
         assert process.exitcode == 1
-        assert err.read_text() == "trpo: TestFalters-v0 gave no answer within 0.5 s, in update 6\n"
+        assert (
+            err.read_text(encoding="utf-8")
+            == "trpo: TestFalters-v0 gave no answer within 0.5 s, in update 6\n"
+        )
         assert (run / "metrics.csv").read_bytes().count(b"\n") == 6  # the header, and 5 updates
         newest = CheckpointFolder(run / "checkpoints").newest(pytest.fail)
         assert newest.state["update"] == 3
@@ -51,7 +57,11 @@ def test_a_killed_environment_process_ends_the_run_or_is_replaced(max_restarts, 
     process = launch(["train", "CartPole-v1", *options.split()])
     for update in range(1, max_restarts + 2, 2):
         wait_for_rows(process, run, update)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = (
+            Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            .read_text(encoding="utf-8")
+            .split()
+        )
         os.kill(int(children[3]), signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     if max_restarts == 0:
@@ -64,6 +74,6 @@ def test_a_killed_environment_process_ends_the_run_or_is_replaced(max_restarts, 
         return
     assert process.returncode == 0
     assert not err
-    with (run / "metrics.csv").open(newline="") as file:
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         restarts = [float(row["environment/restarts"]) for row in csv.DictReader(file)]
     assert (restarts[0], restarts[-1]) == (0, 2)

@@ -32,13 +32,15 @@ def short(monkeypatch):
 def test_an_interrupted_study_goes_on_to_the_same_table(tmp_path):
     one_update.measure(tmp_path, ["CartPole-v1"], 1)
     path = tmp_path / "results.csv"
-    whole = path.read_text()
+    whole = path.read_text(encoding="utf-8")
     assert [row["rule"] for row in rows_of(path)] == [CONTROL, "trpo", "vpg-sgd"]
-    path.write_text("".join(whole.splitlines(keepends=True)[:-1]))  # the last fork was cut off
+    path.write_text(
+        "".join(whole.splitlines(keepends=True)[:-1]), encoding="utf-8"
+    )  # the last fork was cut off
     one_update.measure(tmp_path, ["CartPole-v1"], 1)
-    assert path.read_text() == whole
+    assert path.read_text(encoding="utf-8") == whole
     one_update.measure(tmp_path, ["CartPole-v1"], 1)
-    assert path.read_text() == whole
+    assert path.read_text(encoding="utf-8") == whole
 
 
 @pytest.mark.usefixtures("short")
@@ -49,7 +51,9 @@ def test_forks_share_a_batch_and_move_as_far_as_was_asked(tmp_path):
     assert control["left"] == control["trained"]
     assert 0 < float(trust_region["kl"]) <= 0.02
     assert float(gradient["kl"]) == pytest.approx(0.2, rel=0.3)  # KL is quadratic up to there
-    resolved = json.loads((tmp_path / "options.json").read_text())["CartPole-v1 trpo"]["resolved"]
+    resolved = json.loads((tmp_path / "options.json").read_text(encoding="utf-8"))[
+        "CartPole-v1 trpo"
+    ]["resolved"]
     assert resolved["environment.num_envs"] == 32
     assert resolved["learner.trpo.max_kl"] == 0.02
 

@@ -21,7 +21,7 @@ def run(code: str, cwd: Path, *paths: Path) -> str:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
     command = [sys.executable, "-c", code]
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=True
+        command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", check=True
     ).stdout.strip()
 
 
@@ -80,11 +80,12 @@ def test_an_installed_wheel_works_beside_a_foreign_package(installed, tmp_path):
     foreign, project = tmp_path / "site-packages", tmp_path / "project"
     for package in (foreign / "agents", foreign / "scripts", project / "envs"):
         package.mkdir(parents=True)
-        (package / "__init__.py").write_text("OWNER = 'somebody else'\n")
+        (package / "__init__.py").write_text("OWNER = 'somebody else'\n", encoding="utf-8")
     (project / "envs" / "corridor.py").write_text(
         "import gymnasium as gym\n"
         "from gymnasium.envs.classic_control import CartPoleEnv\n"
-        "gym.register('Corridor-v0', CartPoleEnv, max_episode_steps=50)\n"
+        "gym.register('Corridor-v0', CartPoleEnv, max_episode_steps=50)\n",
+        encoding="utf-8",
     )
     words = [
         "train",

@@ -36,21 +36,21 @@ def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
     words = [*TRAIN, "--runs", str(tmp_path), "--name", "short", "--total-steps", "1000"]
     assert __main__.main(words) == 0
     short = tmp_path / "CartPole-v1" / "short"
-    before = json.loads((short / "config.json").read_text())
+    before = json.loads((short / "config.json").read_text(encoding="utf-8"))
     assert __main__.main(["resume", str(short)]) == 2
     assert re.fullmatch(
         r"trpo: run .*short is finished: it took [\d,]+ steps; "
         r"to go on, give a larger --total-steps",
         capsys.readouterr().err.strip(),
     )
-    total_steps = json.loads((whole / "config.json").read_text())["learner"]["trainer"][
-        "total_steps"
-    ]
+    total_steps = json.loads((whole / "config.json").read_text(encoding="utf-8"))["learner"][
+        "trainer"
+    ]["total_steps"]
     assert __main__.main(["resume", str(short), "--total-steps", str(total_steps)]) == 0
     assert "going on after update 3," in capsys.readouterr().out
     assert not differences(whole, short)
     before["learner"]["trainer"]["total_steps"] = total_steps
-    assert json.loads((short / "config.json").read_text()) == before
+    assert json.loads((short / "config.json").read_text(encoding="utf-8")) == before
 
 
 def test_rows_after_the_checkpoint_are_made_again(whole, copy):
@@ -96,9 +96,9 @@ def test_a_table_that_lacks_rows_is_named(copy, capsys):
 
 
 def test_networks_that_do_not_fit_are_named(copy, capsys):
-    config = json.loads((copy / "config.json").read_text())
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     config["learner"]["policy"]["hidden"] = [9]
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
     assert capsys.readouterr().err == (
         "trpo: the checkpoint's networks are not those of the configuration: "
@@ -107,9 +107,9 @@ def test_networks_that_do_not_fit_are_named(copy, capsys):
 
 
 def test_other_versions_are_remarked_on(copy, capsys):
-    config = json.loads((copy / "config.json").read_text())
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     config["versions"]["torch"] = "1.0"
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert __main__.main(["resume", str(copy), "--total-steps", "4000"]) == 0
     assert "trpo: warning: the run was started with" in capsys.readouterr().err
 

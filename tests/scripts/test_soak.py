@@ -47,7 +47,7 @@ def test_a_short_soak_leaves_its_samples(tmp_path, capsys):
         "--hidden",
         "8",
     ])
-    with (tmp_path / "samples.csv").open(newline="") as file:
+    with (tmp_path / "samples.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 5  # 100 on a machine that is not busy
     assert all(int(row["rss_kib"]) > 10_000 and int(row["files"]) > 3 for row in rows)

@@ -41,7 +41,7 @@ def test_a_study_prints_its_verdict_and_leaves_its_numbers(name, tmp_path, capsy
     assert verdict["measured"] in printed
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert {"command", "git_commit", "versions", "machine"} <= set(
-        json.loads((folder / "provenance.json").read_text())[-1]
+        json.loads((folder / "provenance.json").read_text(encoding="utf-8"))[-1]
     )
     rows = table(folder / "results.csv")
     assert len(rows) > 5
@@ -104,7 +104,7 @@ def test_a_reference_result_is_kept_and_shown(name):
     folder = HOME / "runs" / "reference" / "studies" / name
     for file in ("figure.png", "results.csv", "verdicts.csv", "provenance.json"):
         assert 0 < (folder / file).stat().st_size < 300_000, file
-    provenance = json.loads((folder / "provenance.json").read_text())[-1]
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))[-1]
     assert provenance["command"].startswith("trpo study")
     assert provenance["git_commit"]
     assert not provenance["git_commit"].endswith("-dirty")

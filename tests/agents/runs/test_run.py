@@ -125,7 +125,7 @@ def test_a_longer_run_is_written_down(whole, tmp_path):
 
 
 def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
-    content = json.loads((whole.folder / "config.json").read_text())
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     for name in ("format", "observation_space", "action_space"):
         del content[name]
     content |= {"name": "x", "runs": "runs", "resume": False}
@@ -138,7 +138,7 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
     del learner["value"]["fisher_stride"], learner["value"]["max_change"]
     del learner["trust_region"]["step_size"], learner["trust_region"]["memory"]
     learner["trainer"]["chunk_size"] = learner["trainer"].pop("microbatch_size")
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
     config = Run.open(tmp_path).config
     assert config.learner.max_kl == 0.07
     assert config.learner.trpo.step_size == math.inf
@@ -148,7 +148,7 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
 
 
 def test_a_run_of_format_2_is_read_by_what_was_done_then(whole, tmp_path):
-    content = json.loads((whole.folder / "config.json").read_text())
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     del content["learner"]["pictures"]
     (tmp_path / "config.json").write_text(json.dumps(content | {"format": 2}))
     assert Run.open(tmp_path).config == whole.config
@@ -175,32 +175,32 @@ def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
     ],
 )
 def test_a_config_that_does_not_fit_is_named(change, said, whole, tmp_path):
-    content = json.loads((whole.folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(content | change))
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(content | change), encoding="utf-8")
     with pytest.raises(RunError, match=rf"config.json cannot be read: .*{said}"):
         Run.open(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["env", "learner", "versions", "environment", "threads"])
 def test_a_missing_field_is_named(name, whole, tmp_path):
-    content = json.loads((whole.folder / "config.json").read_text())
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     del content[name]
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(RunError, match=rf"{name}"):
         Run.open(tmp_path)
 
 
 def test_a_missing_option_is_none_of_today(whole, tmp_path):
-    content = json.loads((whole.folder / "config.json").read_text())
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     del content["learner"]["trainer"]["gamma"]
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(RunError, match=r"learner\.trainer\.gamma is missing"):
         Run.open(tmp_path)
 
 
 def test_config_values_out_of_range_are_refused(whole, tmp_path: Path):
-    content = json.loads((whole.folder / "config.json").read_text())
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     content["learner"]["trpo"]["max_kl"] = -1.0
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(RunError, match=r"max_kl = -1.0 is out of range"):
         Run.open(tmp_path)
