@@ -261,5 +261,5 @@ def test_a_run_keeps_its_environments_arguments(tmp_path):
     assert environment["time_limit"] == 9
     assert main(["resume", str(folder), "--total-steps", "80"]) == 0
     assert main(["evaluate", str(folder), "--episodes", "4"]) == 0
-    assert json.loads((folder / "evaluation.json").read_text())["mean_length"] <= 9
+    assert json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["mean_length"] <= 9
     assert Agent.load(folder).observation_space["image"].shape == (5, 5, 3)

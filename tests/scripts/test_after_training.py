@@ -35,9 +35,9 @@ def lock_until_told(path: Path, locked, end) -> None:
 def test_runs_are_listed_with_their_state(runs, tmp_path, capsys):
     shutil.copytree(runs, tmp_path / "runs")
     folder = tmp_path / "runs" / "CartPole-v1"
-    table = (folder / "a1" / "metrics.csv").read_text().splitlines(keepends=True)
-    (folder / "a1" / "metrics.csv").write_text("".join(table[:3]))
-    (folder / "b0" / "config.json").write_text("{")
+    table = (folder / "a1" / "metrics.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "a1" / "metrics.csv").write_text("".join(table[:3]), encoding="utf-8")
+    (folder / "b0" / "config.json").write_text("{", encoding="utf-8")
     locked, end = multiprocessing.Event(), multiprocessing.Event()
     other = multiprocessing.get_context("fork").Process(
         target=lock_until_told, args=(folder / "a0" / "lock", locked, end)

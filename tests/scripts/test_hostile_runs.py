@@ -117,12 +117,13 @@ def test_a_wrapper_that_the_run_names_is_imported_on_trust_only(run, monkeypatch
         "from pathlib import Path\n"
         "Path(__file__).with_name('ran').touch()\n"
         "def wrap(env):\n"
-        "    return env\n"
+        "    return env\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(run))
-    content = json.loads((run / "config.json").read_text())
+    content = json.loads((run / "config.json").read_text(encoding="utf-8"))
     content["environment"] |= {"engine": "gymnasium", "wrapper": ["strange_wrap:wrap"]}
-    (run / "config.json").write_text(json.dumps(content))
+    (run / "config.json").write_text(json.dumps(content), encoding="utf-8")
     for command in ("evaluate {} --episodes 1", "resume {} --total-steps 4000"):
         code, err = told(command.format(run), capsys)
         assert code == 2

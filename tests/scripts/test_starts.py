@@ -37,7 +37,7 @@ def run(tmp_path_factory) -> Run:
 
 def test_a_file_says_what_the_command_line_would_and_the_command_line_wins(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(FILE)
+    path.write_text(FILE, encoding="utf-8")
     words = "Hopper-v5 --max-kl 1e-3 --total-steps 5000 --hidden 32 16 --value.fit adam"
     words += " --value.hidden 9 --ppo.learning-rate 0.01 --normalize.no-rewards --resume"
     said, read = parse_train_options(words.split()), parse_train_options(["--config", str(path)])
@@ -62,7 +62,7 @@ def test_a_file_says_what_the_command_line_would_and_the_command_line_wins(tmp_p
 def test_a_file_that_cannot_be_used_is_named(content, said, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if content:
-        Path("mine.yaml").write_text(content)
+        Path("mine.yaml").write_text(content, encoding="utf-8")
     assert __main__.main(["train", "CartPole-v1", "--config", "mine.yaml"]) == 2
     err = capsys.readouterr().err
     assert said in err
@@ -82,7 +82,9 @@ def test_a_run_is_not_trusted_to_name_a_module(tmp_path, capsys):
     words = ["train", "CartPole-v1", *SMALL, "--runs", str(tmp_path), "--name", "x"]
     assert __main__.main(words) == 0
     config = tmp_path / "CartPole-v1" / "x" / "config.json"
-    config.write_text(config.read_text().replace("CartPole-v1", env_id))
+    config.write_text(
+        config.read_text(encoding="utf-8").replace("CartPole-v1", env_id), encoding="utf-8"
+    )
     assert __main__.main(["train", "--like", str(config.parent)]) == 2
     assert f"if you trust it, name it: trpo train {env_id} --like" in capsys.readouterr().err
 

@@ -150,15 +150,15 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
 def test_a_run_of_format_2_is_read_by_what_was_done_then(whole, tmp_path):
     content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     del content["learner"]["pictures"]
-    (tmp_path / "config.json").write_text(json.dumps(content | {"format": 2}))
+    (tmp_path / "config.json").write_text(json.dumps(content | {"format": 2}), encoding="utf-8")
     assert Run.open(tmp_path).config == whole.config
 
 
 def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
-    content = json.loads((whole.folder / "config.json").read_text())
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     environment = {"engine": "auto", "num_envs": 8, "step_timeout": 0.0}
     content |= {"format": 5, "environment": environment}
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
     read = from_json(EnvironmentConfig, Run.open(tmp_path).config.environment)
     assert read == EnvironmentConfig(num_envs=8)
 
