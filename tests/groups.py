@@ -75,7 +75,7 @@ class Launch:
     @property
     def said(self) -> list[str]:
         """What they said on standard error, line by line."""
-        return [line for err in self.errs for line in err.read_text().splitlines()]
+        return [line for err in self.errs for line in err.read_text(encoding="utf-8").splitlines()]
 
 
 def _ranked(told: dict[str, str], words: str, err: str) -> None:
