@@ -1,7 +1,11 @@
 """From a policy's actions to the environment's: scale, bounds, offsets and shape in one place."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
+
+from trpo.agents.observations import leaves, map_leaves, named_leaves, nested_as
 
 LARGEST_BOUND = 1e6  # a Box that reaches farther says what a number can be, not what it should be
 
@@ -15,18 +19,44 @@ def odd_scale(space: gym.Space) -> str | None:
     Returns:
         What a user has to know, in one line; `None` if there is nothing to know.
     """
-    if not isinstance(space, gym.spaces.Box) or ActionAdapter(space).scaled:
-        return None
-    low, high = space.low.min(), space.high.max()
-    return (
-        f"actions in [{low:g}, {high:g}] have no scale to go by: the policy's are in the "
-        "environment's own units, with a standard deviation of exp(initial_log_std) at first; set "
-        "--initial-log-std to the logarithm of a sensible one"
-    )
+    for name, leaf in named_leaves(space, "actions").items():
+        if isinstance(leaf, gym.spaces.Box) and not LeafAdapter(leaf).scaled:
+            low, high = leaf.low.min(), leaf.high.max()
+            return (
+                f"{name} in [{low:g}, {high:g}] have no scale to go by: the policy's are in the "
+                "environment's own units, with a standard deviation of exp(initial_log_std) at "
+                "first; set --initial-log-std to the logarithm of a sensible one"
+            )
+    return None
 
 
 class ActionAdapter:
-    """Turns a policy's flat actions (N, A) into an environment's.
+    """Turns a policy's flat actions (N, A) into an environment's, leaf by leaf.
+
+    Args:
+        space: of one environment's actions.
+    """
+
+    def __init__(self, space: gym.Space) -> None:
+        self._nested = map_leaves(LeafAdapter, space)
+        self._adapters: list[LeafAdapter] = leaves(self._nested)
+        self._ends = np.cumsum([adapter.size for adapter in self._adapters])[:-1]
+
+    def __call__(self, actions: np.ndarray) -> Any:
+        """Return actions as the environment takes them.
+
+        Args:
+            actions: (N, A), as the policy chose them, leaf after leaf.
+
+        Returns:
+            (N, *shape), in the action space and of its dtype; nested as the space is.
+        """
+        pieces = zip(self._adapters, np.split(actions, self._ends, axis=1), strict=True)
+        return nested_as(self._nested, [adapter(piece) for adapter, piece in pieces])
+
+
+class LeafAdapter:
+    """Turns a policy's flat actions into an environment's, for one of the four kinds of space.
 
     A bounded Box is scaled: the policy's [-1, 1] is the Box's [low, high], so that its deviation
     means the same for torques and for steering angles. Where either side is unbounded, actions
@@ -34,11 +64,12 @@ class ActionAdapter:
     log-probability stays that of the unclipped action. Discrete actions get their `start`.
 
     Args:
-        space: of one environment's actions.
+        space: Box, Discrete, MultiDiscrete or MultiBinary.
     """
 
     def __init__(self, space: gym.Space) -> None:
         self.shape = space.shape or ()
+        self.size = int(np.prod(self.shape))
         self.dtype = np.dtype(space.dtype)
         self.scaled = False
         self.bounds: tuple[np.ndarray, np.ndarray] | None = None

@@ -165,12 +165,14 @@ class Agent(nn.Module):
             ConfigError: if the observation is not of the observation space's shape.
         """
         observations, single = self._batch(observation)
-        noise = None
+        family, noise = self.policy.family, None
         if not deterministic:
-            noise = self.policy.draw_noise(1, count(observations), generator)[0].to(self.device)
+            noise = family.draw_noise(1, count(observations), generator)[0].to(self.device)
         output = self.policy.network(to_device(observations, self.device))
-        actions = self.adapt_actions(self.policy.act(output, noise).cpu().numpy())
-        return (actions[0] if single else actions), state
+        actions = self.adapt_actions(family.act(output, noise).cpu().numpy())
+        if single:
+            actions = map_leaves(lambda leaf: leaf[0], actions)
+        return actions, state
 
     def values(self, observations: Observation, microbatch_size: int) -> Tensor:
         """Return V of any number of observations.

@@ -63,17 +63,15 @@ class VectorEnvironment(Protocol):
     def reset(self, *, seed: int) -> tuple[Any, dict[str, Any]]:
         """Start new episodes, and return observations (N, *shape)."""
 
-    def send(self, number: int, actions: np.ndarray) -> None:
-        """Let a group begin to step, with its actions (n, *shape)."""
+    def send(self, number: int, actions: Any) -> None:
+        """Let a group begin to step, with its actions (n, *shape), nested as the space is."""
 
     def receive(
         self, number: int
     ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Wait for a group; return observations (n, *shape), rewards, terminated, truncated."""
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step all groups, with actions (N, *shape)."""
 
     def close(self) -> None:
@@ -115,10 +113,10 @@ class Rollout:
     """
 
     def __init__(self, steps: int, env: VectorEnvironment, policy: Policy) -> None:
-        envs = env.num_envs
+        envs, family = env.num_envs, policy.family
         self.observations = allocate(env.single_observation_space, steps + 1, envs)  # (T + 1, N, …)
-        self.outputs = torch.zeros(steps, envs, policy.output_size)  # of the policy's network
-        self.actions = torch.zeros(steps, envs, policy.action_size, dtype=policy.action_dtype)
+        self.outputs = torch.zeros(steps, envs, family.output_size)  # of the policy's network
+        self.actions = torch.zeros(steps, envs, family.action_size, dtype=family.action_dtype)
         self.rewards = torch.zeros(steps, envs)  # as the environment gave them
         self.terminated = torch.zeros(steps, envs, dtype=torch.bool)
         self.truncated = torch.zeros(steps, envs, dtype=torch.bool)
@@ -198,7 +196,7 @@ class Collector:
             return [tensor[:, group].unbind() for group in groups]
 
         outputs, actions = by_group(rollout.outputs), by_group(rollout.actions)
-        all_noise = policy.draw_noise(steps, envs * reducer.size, generator)
+        all_noise = policy.family.draw_noise(steps, envs * reducer.size, generator)
         noise = by_group(all_noise[:, envs * reducer.rank :][:, :envs])
         observations = [_views(rollout.observations, group) for group in groups]
         raw = map_leaves(Tensor.numpy, rollout.observations)  # the same memory, for NumPy
@@ -221,7 +219,7 @@ class Collector:
                     output = outputs[number][t].copy_(
                         policy.network.forward(observations[number][t])
                     )
-                    action = actions[number][t].copy_(policy.act(output, noise[number][t]))
+                    action = actions[number][t].copy_(policy.family.act(output, noise[number][t]))
                     with environment_errors():
                         self.env.send(number, self.adapter(action.numpy()))
         self.observation = map_leaves(lambda leaf: leaf[steps].copy(), raw)

@@ -115,18 +115,18 @@ class InGroups(Protocol):
         """Wait for a group to finish it."""
 
 
-def step_all(env: InGroups, actions: np.ndarray) -> Step:
+def step_all(env: InGroups, actions: Any) -> Step:
     """Step every group.
 
     Args:
         env: N environments.
-        actions: (N, …).
+        actions: (N, …); of Dict and Tuple spaces nested, and in one group.
 
     Returns:
         Observations, rewards, terminated, truncated, each (N, …), and the first's information.
     """
     for number, group in enumerate(env.groups):
-        env.send(number, actions[group])
+        env.send(number, actions[group] if len(env.groups) > 1 else actions)
     step: Step = join([env.receive(number) for number in range(len(env.groups))])
     return step
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from trpo.envs.envpool_engine import EnvPoolVectorEnv, Step, step_all
@@ -39,7 +38,7 @@ class GroupedVectorEnv(VectorWrapper):
         """
         return super().reset(seed=None if seed is None else seed + self._first, options=options)
 
-    def step(self, actions: np.ndarray) -> Step:
+    def step(self, actions: Any) -> Step:
         """Step every environment.
 
         Args:
@@ -50,7 +49,7 @@ class GroupedVectorEnv(VectorWrapper):
         """
         return step_all(self, actions)
 
-    def send(self, number: int, actions: np.ndarray) -> None:
+    def send(self, number: int, actions: Any) -> None:
         """Let a group step: at once if there are several; a single one steps when waited for.
 
         Args:

@@ -57,6 +57,36 @@ class RandomEnvironment(gym.Env):
         )
 
 
+class Controls(RandomEnvironment):
+    """Shows a gear, a thrust and two lamps; rewards the action that has them: 1 a step at best."""
+
+    def __init__(self) -> None:
+        wanted = gym.spaces.Dict({
+            "gear": gym.spaces.Discrete(3),
+            "lamps": gym.spaces.MultiBinary(2),
+            "thrust": gym.spaces.Box(-1.0, 1.0, (1,)),
+        })
+        action = gym.spaces.Dict({
+            "gear": gym.spaces.Discrete(3, start=1),
+            "hands": gym.spaces.Tuple((
+                gym.spaces.Box(0.0, 10.0, (1,)),
+                gym.spaces.MultiBinary(2),
+            )),
+        })
+        super().__init__(wanted, action, length=10)
+
+    def _observation(self) -> Any:
+        self.wanted = super()._observation()
+        return self.wanted
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        wanted, (thrust, lamps) = self.wanted, action["hands"]
+        miss = abs(thrust[0] / 5 - 1 - wanted["thrust"][0])
+        right = float(action["gear"] - 1 == wanted["gear"]) + np.mean(lamps == wanted["lamps"])
+        observation, _, *rest = super().step(action)
+        return observation, float(right + 1 - miss) / 3, *rest
+
+
 class NotFinite(RandomEnvironment):
     """Turns to NaN, or to infinity, in its third episode."""
 
@@ -334,6 +364,7 @@ def register() -> None:
     gym.register(
         "TestRicher-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e300)
     )
+    gym.register("TestControls-v0", Controls)
     gym.register("TestConstant-v0", lambda: Constant(BOX, gym.spaces.Box(-1.0, 1.0, (2,))))
     gym.register("TestRaises-v0", lambda: Failing("raise"))
     gym.register("TestDies-v0", lambda: Failing("die"))

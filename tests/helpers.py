@@ -25,6 +25,10 @@ ACTION_SPACES = {
     "discrete": gym.spaces.Discrete(4),
     "multidiscrete": gym.spaces.MultiDiscrete([3, 2, 4]),
     "multibinary": gym.spaces.MultiBinary(3),
+    "joint": gym.spaces.Dict({
+        "gear": gym.spaces.Discrete(3),
+        "limbs": gym.spaces.Tuple((gym.spaces.Box(-1.0, 1.0, (2,)), gym.spaces.MultiBinary(2))),
+    }),
 }
 HIDDEN = {"linear": (), "one layer": (7,), "two layers": (6, 5)}
 
@@ -59,7 +63,8 @@ def make_problem(
             )
         observations = torch.randn(size, OBSERVATION_SIZE, generator=generator, dtype=torch.float64)
         output = policy.network(observations)
-        actions = policy.act(output, policy.draw_noise(1, size, generator)[0].double())
+        noise = policy.family.draw_noise(1, size, generator)[0].double()
+        actions = policy.family.act(output, noise)
         batch = Batch(
             observations=observations,
             actions=actions,

@@ -52,7 +52,7 @@ def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
         if one_in(8):
             observations[:] = observations[0]  # one state only
         output = policy.network(observations)
-        actions = policy.act(output, policy.draw_noise(1, size, generator)[0])
+        actions = policy.family.act(output, policy.family.draw_noise(1, size, generator)[0])
         advantages = 10 ** uniform(-8, 8) * torch.randn(size, generator=generator)
         if one_in(8):
             advantages *= torch.rand(size, generator=generator) < 0.1  # mostly zeros

@@ -13,8 +13,10 @@ from torch import Tensor
 from trpo.agents.runs.errors import CheckpointError
 from trpo.agents.runs.files import read_file, replace_file
 
-# Since 2, policies act in [-1, 1], and checkpoints say what agent they are of; 3 renames a counter.
-FORMAT = 3
+# Since 2, policies act in [-1, 1], and checkpoints say what agent they are of; 3 renames a counter,
+# 4 a tensor.
+FORMAT = 4
+LOG_STD = {"agent.policy.log_std": "agent.policy.family.log_std"}  # the name up to 3, and since
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
 
 
@@ -101,9 +103,9 @@ def decode(content: bytes, path: Path) -> Checkpoint:
         metadata = _metadata(content)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    if metadata.get("format") not in {"2", str(FORMAT)}:
+    if metadata.get("format") not in {"2", "3", str(FORMAT)}:
         raise CheckpointError(
-            f"{path} has format {metadata.get('format')!r}: this version reads 2 and {FORMAT}"
+            f"{path} has format {metadata.get('format')!r}: this version reads 2 to {FORMAT}"
         )
     checksum = str(metadata.get("sha256"))
     if (
@@ -115,7 +117,10 @@ def decode(content: bytes, path: Path) -> Checkpoint:
         state = json.loads(metadata["state"])
         if metadata["format"] == "2" and isinstance(state, dict):
             state = _from_2(state)
-        checkpoint = Checkpoint(load(content), state)
+        tensors = load(content)
+        if metadata["format"] in {"2", "3"}:
+            tensors = {LOG_STD.get(name, name): tensor for name, tensor in tensors.items()}
+        checkpoint = Checkpoint(tensors, state)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     _check_finite(path, checkpoint.tensors)

@@ -111,7 +111,7 @@ def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Ca
     with torch.no_grad():
         observations = torch.randn(batch_size, OBSERVATIONS, generator=generator)
         output = policy.network(observations)
-        actions = policy.act(output, policy.draw_noise(1, batch_size, generator)[0])
+        actions = policy.family.act(output, policy.family.draw_noise(1, batch_size, generator)[0])
         log_probs = policy.distribution(output).log_prob(actions)
     batch = Batch(
         observations,

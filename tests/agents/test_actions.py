@@ -22,6 +22,11 @@ SPACES = {
     "multibinary": gym.spaces.MultiBinary((2, 2)),
 }
 
+NESTED = gym.spaces.Dict({
+    "a": SPACES["discrete"],
+    "b": gym.spaces.Tuple((SPACES["matrix"], SPACES["multidiscrete"], SPACES["integers"])),
+})
+
 
 def chosen(space: gym.Space, count: int) -> np.ndarray:
     """What a policy for this space may choose, far outside of its bounds included."""
@@ -41,6 +46,18 @@ def test_every_action_is_in_the_space(name):
     assert actions.shape == (200, *space.shape)
     assert actions.dtype == space.dtype
     assert all(space.contains(action) for action in actions)
+
+
+def test_actions_of_nested_spaces_are_adapted_leaf_by_leaf():
+    leaves = [NESTED["a"], *NESTED["b"]]
+    parts = [chosen(leaf, 20).astype(np.float32) for leaf in leaves]
+    actions = ActionAdapter(NESTED)(np.concatenate(parts, axis=1))
+    found = [actions["a"], *actions["b"]]
+    for leaf, part, got in zip(leaves, parts, found, strict=True):
+        np.testing.assert_array_equal(got, ActionAdapter(leaf)(part))
+        assert all(leaf.contains(action) for action in got)
+    assert odd_scale(NESTED) is None
+    assert "actions.a in [-inf" in odd_scale(gym.spaces.Dict({"a": SPACES["unbounded"]}))
 
 
 @pytest.mark.parametrize("name", ["narrow", "wide", "lopsided", "matrix", "integers", "bytes"])

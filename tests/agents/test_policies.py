@@ -14,8 +14,8 @@ DRAWS = 40_000
 
 def sample(problem, state=0):
     output = problem.policy.network(problem.batch.observations[state : state + 1]).detach()
-    noise = problem.policy.draw_noise(DRAWS, 1, torch.Generator().manual_seed(0))
-    actions = problem.policy.act(output.expand(DRAWS, -1), noise[:, 0].double())
+    noise = problem.policy.family.draw_noise(DRAWS, 1, torch.Generator().manual_seed(0))
+    actions = problem.policy.family.act(output.expand(DRAWS, -1), noise[:, 0].double())
     return problem.policy.distribution(output), actions
 
 
@@ -43,7 +43,7 @@ def test_without_noise_the_action_is_the_mode(action_space):
     problem = make_problem(action_space, (6,))
     output = problem.policy.network(problem.batch.observations)
     mode = problem.policy.distribution(output).mode
-    assert torch.equal(problem.policy.act(output, None).double(), mode.double())
+    assert torch.equal(problem.policy.family.act(output, None).double(), mode.double())
 
 
 def test_choices_that_do_not_exist_have_no_probability():
@@ -63,8 +63,9 @@ def test_spaces_of_any_shape_are_flattened(shape):
         gym.spaces.MultiBinary(shape),
     ):
         policy = make_policy(flat_features(OBSERVATION_SIZE), space, PolicyConfig(), generator)
-        action = policy.act(
-            policy.network(torch.zeros(7, OBSERVATION_SIZE)), policy.draw_noise(1, 7, generator)[0]
+        action = policy.family.act(
+            policy.network(torch.zeros(7, OBSERVATION_SIZE)),
+            policy.family.draw_noise(1, 7, generator)[0],
         )
         assert action.shape == (7, 4)
 

@@ -114,14 +114,10 @@ def test_fisher_is_the_expected_outer_product_of_scores():
 
 def test_log_std_is_among_the_parameters_and_its_block_is_2_per_dimension():
     problem = make_problem(ACTION_SPACES["box"], (6,))
-    names = [name for name, _ in problem.policy.named_parameters()]
-    assert "log_std" in names
-    where = sum(
-        p.numel() for n, p in list(problem.policy.named_parameters())[: names.index("log_std")]
-    )
-    block = dense_fisher(problem.policy.model(), [problem.batch])[
-        where : where + 3, where : where + 3
-    ]
+    (name, log_std), *_ = problem.policy.named_parameters()
+    assert name == "family.log_std"
+    assert len(log_std) == 3
+    block = dense_fisher(problem.policy.model(), [problem.batch])[:3, :3]
     assert torch.allclose(block, 2 * torch.eye(3, dtype=torch.float64), atol=1e-12)
 
 

@@ -129,10 +129,18 @@ def test_format_2_is_read(tmp_path: Path, monkeypatch):
     assert load_checkpoint(path).state == STATE | {"at_resume_point": True}
 
 
+def test_format_3_is_read(tmp_path: Path, monkeypatch):
+    path = tmp_path / "update-000001.safetensors"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, "FORMAT", 3)
+        save_checkpoint(path, {"agent.policy.log_std": torch.ones(2)}, STATE)
+    assert list(load_checkpoint(path).tensors) == ["agent.policy.family.log_std"]
+
+
 def test_another_format_is_refused(tmp_path: Path):
     path = tmp_path / "update-000001.safetensors"
     save_file(TENSORS, path, metadata={"format": "1", "state": "{}"})
-    with pytest.raises(CheckpointError, match="has format '1': this version reads 2 and 3"):
+    with pytest.raises(CheckpointError, match="has format '1': this version reads 2 to 4"):
         load_checkpoint(path)
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):
