@@ -15,10 +15,12 @@ from trpo.agents.runs.checkpoint_folder import read_checkpoint
 from trpo.agents.runs.typed_json import first_difference, to_json
 from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
+from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.ranks import BEGIN, FINISHED, Ranks, told_by_the_first
+from trpo.scripts.cli.seeds import train_seeds
 from trpo.scripts.cli.training import continue_run, finished, make_trainer, train_into
 from trpo.scripts.exercises.student import exercise_of, keep_exercise, use_exercise
 from trpo.validation import ConfigError
@@ -35,6 +37,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     with told_by_the_first():
         options = parse_train_options(arguments)
+        if options.seeds > 1 and torchrun.size() > 1:
+            raise UsageError("--seeds is for one process: give torchrun a command for each seed")
+    if options.seeds > 1:
+        return train_seeds(options, train)
     _, exit_code = train(options)
     return exit_code
 

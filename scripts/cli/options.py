@@ -102,6 +102,8 @@ class TrainOptions:
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Folder of a run, or a checkpoint, whose policy, value function and statistics training starts
     from."""
+    seeds: int = 1
+    """Runs to make, side by side, of as many seeds from --seed up, and to report together."""
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
     exercise: Path | None = None
@@ -124,6 +126,7 @@ class TrainOptions:
         require(
             self, "threads", 0 <= self.threads <= MOST_THREADS, f"an integer in [0, {MOST_THREADS}]"
         )
+        require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
         fits = (
             not {"/", "\0"} & set(self.name)
             and not self.name.startswith(".")

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import multiprocessing
 import shlex
 import shutil
 import sys
@@ -21,13 +20,10 @@ from trpo.report import Status
 from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import parse_train_options, run_folder
+from trpo.scripts.cli.processes import FORKS
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.train import train
 
-FORKS = multiprocessing.get_context(
-    "forkserver"
-)  # processes that have torch imported already, and nothing else done
-FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool"])
 COLUMNS = {  # of a grid's table, from a run's
     "steps": "steps",
     "episode_return": "episode/return",

@@ -1,0 +1,127 @@
+"""`trpo train ENV --seeds N`: the same training from N seeds, side by side, reported together."""
+
+import contextlib
+import io
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TypeAlias
+
+from trpo.agents.runs import Run
+from trpo.scripts.cli.command import UsageError, run_command
+from trpo.scripts.cli.display import print_facts
+from trpo.scripts.cli.figures import comparison_figure, save_figure
+from trpo.scripts.cli.interrupt import Interrupt
+from trpo.scripts.cli.numbers import readable
+from trpo.scripts.cli.options import TrainOptions, cpu_count
+from trpo.scripts.cli.output import printable
+from trpo.scripts.cli.processes import FORKS
+from trpo.scripts.cli.tables import print_rows
+
+Train: TypeAlias = Callable[[TrainOptions], tuple[Path, int]]
+
+
+def train_seeds(options: TrainOptions, train: Train) -> int:
+    """Train from several seeds, as many at a time as there are cores, and report them together.
+
+    Args:
+        options: of all of them; `seeds` is how many.
+        train: trains one.
+
+    Returns:
+        0; 1 or 2 if one failed; 130 or 143 when interrupted.
+    """
+    if options.resume and not options.name:
+        raise UsageError("--resume needs --name: which runs to go on with, or to start")
+    threads = options.threads or 1
+    named = replace(options, threads=threads, name=options.name or time.strftime("%Y%m%d-%H%M%S"))
+    runs = [_seeded(named, number) for number in range(options.seeds)]
+    with Interrupt() as interrupt:
+        codes = _run(runs, train, max(cpu_count() // threads, 1), interrupt)
+    trained = [run.folder for run in runs if codes.get(run.name) == 0]
+    if trained:
+        _report([Run.open(folder) for folder in trained], named)
+    return interrupt.exit_code or max(codes.values(), default=0)
+
+
+def _seeded(options: TrainOptions, number: int) -> TrainOptions:
+    seed = options.learner.trainer.seed + number
+    loop = replace(options.learner.trainer, seed=seed)
+    learner = replace(options.learner, trainer=loop)
+    return replace(options, seeds=1, name=f"{options.name}-seed{seed}", learner=learner)
+
+
+def _run(
+    runs: Sequence[TrainOptions], train: Train, workers: int, interrupt: Interrupt
+) -> dict[str, int]:
+    """Train each; none more after an interrupt, or input that no seed can use.
+
+    Args:
+        runs: one a seed.
+        train: trains one.
+        workers: how many at a time.
+        interrupt: ends all of them.
+
+    Returns:
+        The exit codes of those that were begun, by name.
+    """
+    waiting, running = list(runs), dict[str, BaseProcess]()
+    codes: dict[str, int] = {}
+    while running or waiting:
+        if interrupt.signal or 2 in codes.values():
+            waiting = []
+        while waiting and len(running) < workers:
+            run = waiting.pop(0)
+            running[run.name] = FORKS.Process(target=_train_one, args=(run, train))
+            running[run.name].start()
+        wait([process.sentinel for process in running.values()], timeout=0.5)
+        if interrupt.signal:
+            for process in running.values():
+                process.terminate()  # it saves, and ends
+            for process in running.values():
+                process.join()
+        for name in [name for name, process in running.items() if not process.is_alive()]:
+            code = running.pop(name).exitcode or 0
+            codes[name] = code if code >= 0 else 128 - code
+            said = "finished" if code == 0 else f"ended with exit code {codes[name]}"
+            print(f"{printable(name)}: {said}", flush=True)
+    return codes
+
+
+def _train_one(options: TrainOptions, train: Train) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but its parent decides
+    with contextlib.redirect_stdout(io.StringIO()):
+        sys.exit(run_command(lambda _: train(options)[1], []))
+
+
+def _report(runs: Sequence[Run], options: TrainOptions) -> None:
+    rows, finals = [], []
+    for run in runs:
+        records = run.records()
+        last = {name: value for record in records for name, value in record.metrics.items()}
+        final = last.get("evaluation/return", last.get("episode/return_100"))
+        finals += [] if final is None else [final]
+        rows.append({
+            "seed": str(run.config.learner.trainer.seed),
+            "steps": f"{records[-1].steps:,}",
+            "return": "no episode has ended yet" if final is None else readable(final)[0],
+            "largest KL": f"{max(record.metrics['update/mean_kl'] for record in records):.5f}",
+            "run": printable(run.folder),
+        })
+    print_rows(rows)
+    if not finals:
+        return
+    figure = options.folder.with_name(f"{options.name}.png")
+    metric = "evaluation/return" if options.learner.trainer.eval_every else "episode/return_100"
+    save_figure(comparison_figure(runs, metric), figure)
+    mean, least, most = readable(sum(finals) / len(finals), min(finals), max(finals))
+    which = "last evaluation" if options.learner.trainer.eval_every else "last 100 episodes"
+    print_facts({
+        f"return, {which}": f"{mean}, from {least} to {most}, {len(finals)} seeds",
+        "figure": str(figure),
+    })

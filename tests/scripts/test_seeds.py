@@ -1,0 +1,49 @@
+"""`trpo train ENV --seeds N` makes the runs that N commands would, and reports them together."""
+
+import signal
+
+import pytest
+
+from tests.processes import SMALL, differences, launch, wait_for_rows
+from trpo.agents.runs import Run
+from trpo.scripts import __main__
+
+
+def test_seeds_are_the_runs_of_single_commands_reported_together(tmp_path, capsys):
+    words = ["train", "CartPole-v1", *SMALL.split(), "--runs", str(tmp_path)]
+    assert __main__.main([*words, "--seed", "3", "--seeds", "2", "--name", "x"]) == 0
+    out = capsys.readouterr().out
+    folder = tmp_path / "CartPole-v1"
+    finals = []
+    for seed in (3, 4):
+        assert f"x-seed{seed}: finished" in out
+        finals.append(Run.open(folder / f"x-seed{seed}").metrics()["episode/return_100"][-1])
+        assert f"{finals[-1]:,.2f}" in out
+    said = f"{sum(finals) / 2:,.2f}, from {min(finals):,.2f} to {max(finals):,.2f}, 2 seeds"
+    assert said in out
+    assert (folder / "x.png").read_bytes().startswith(b"\x89PNG")
+    assert __main__.main([*words, "--seed", "4", "--name", "single"]) == 0
+    assert not differences(folder / "x-seed4", folder / "single")
+
+
+def test_an_interrupt_saves_them_all_and_the_same_command_goes_on(tmp_path):
+    words = ["train", "CartPole-v1", *SMALL.split(), "--total-steps=100000000", "--seeds=2"]
+    words = [word for word in words if word not in SMALL.split()[:2]]
+    words += ["--runs", str(tmp_path), "--name", "x", "--resume"]
+    process = launch(words)
+    folder = tmp_path / "CartPole-v1"
+    for name in ("x-seed0", "x-seed1"):
+        wait_for_rows(process, folder / name, 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    for name in ("x-seed0", "x-seed1"):
+        run = Run.open(folder / name)
+        newest = run.checkpoints.newest(pytest.fail)
+        assert newest.state["update"] == len(run.records())  # saved as it ended
+
+
+def test_input_that_no_seed_can_use_ends_the_others(tmp_path, capsys):
+    words = ["train", "CartPole-v9", "--seeds", "5", "--runs", str(tmp_path)]
+    assert __main__.main(words) == 2
+    assert 1 <= capsys.readouterr().out.count("ended with exit code 2") < 5
