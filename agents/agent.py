@@ -125,7 +125,14 @@ class Agent(nn.Module):
             config = from_json(AgentConfig, migrate_agent(checkpoint.state.get("agent")))
         except ValueError as error:
             raise CheckpointError(f"a checkpoint's agent cannot be read: {error}") from error
-        agent = cls(config, Randomness(0), make_encoder)
+        numbers = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+        for hidden in (config.policy.hidden, config.value.hidden):
+            if sum(hidden) > numbers:  # before they are made, which may take all memory
+                raise ConfigError("the checkpoint's networks are not those of the configuration")
+        try:
+            agent = cls(config, Randomness(0), make_encoder)
+        except (RuntimeError, MemoryError, OverflowError) as error:  # of sizes that cannot be
+            raise CheckpointError(f"a checkpoint's agent cannot be made: {error}") from error
         agent.load_tensors(without_prefix(TENSORS, checkpoint.tensors))
         return agent
 

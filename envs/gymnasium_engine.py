@@ -41,6 +41,8 @@ def find_spec(env_id: str) -> EnvSpec | None:
         EnvError: if the id names a module that cannot be imported, or ALE is not installed.
     """
     module, _, name = env_id.rpartition(":")
+    if module and not all(part.isidentifier() for part in module.split(".")):
+        raise EnvError(f"environment {env_id!r}: {module!r} is no name of a module")
     try:
         if module:
             importlib.import_module(module)

@@ -67,7 +67,8 @@ class CheckedEnv(gym.Wrapper):
 
         Raises:
             TypeError: if the environment has the old Gym interface.
-            ValueError: if an observation has another shape than its space.
+            ValueError: if an observation has another shape than its space, or the reward is none
+                but an array.
         """
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
@@ -78,6 +79,8 @@ class CheckedEnv(gym.Wrapper):
                 ) from error
             raise
         check_shape(self.observation_space, observation)
+        if np.ndim(reward):  # NumPy's words for it name nothing that a user wrote
+            raise ValueError(f"a reward has shape {np.shape(reward)}: expected one number")
         return observation, reward, terminated, truncated, info
 
 

@@ -62,9 +62,10 @@ class CompareOptions:
             len(sizes) >= 1 and all(0 < size < np.inf for size in sizes),
             "numbers > 0",
         )
-        require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
+        require(self, "seeds", 1 <= self.seeds <= 10_000, "an integer in [1, 10000]")
         require(self, "steps", self.steps >= 1, "an integer ≥ 1")
-        require(self, "workers", self.workers >= 0, "an integer ≥ 0")
+        workers = 0 <= self.workers <= MOST_THREADS
+        require(self, "workers", workers, f"an integer in [0, {MOST_THREADS}]")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,6 +22,7 @@ from trpo.scripts.cli.command import parse, warn
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
+from trpo.scripts.cli.sizes import check_environments
 from trpo.validation import require
 
 
@@ -116,6 +117,8 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     """
     folder = Run.open(options.run)
     run = options_of(folder, options.trust)
+    environment = replace(run.environment, num_envs=options.episodes)
+    check_environments("episodes", environment)
     checkpoint = folder.checkpoints.best() if options.best else _newest(folder)
     agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
@@ -140,9 +143,7 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
 
     if options.video:
         play(make_recording_env(run.env, run.environment, options.video_files, seed))
-    return play(
-        replace(run, environment=replace(run.environment, num_envs=options.episodes)).make_env(seed)
-    )
+    return play(replace(run, environment=environment).make_env(seed))
 
 
 def _newest(run: Run) -> Checkpoint:

@@ -65,7 +65,7 @@ def write_config(folder: Path, config: RunConfig) -> None:
         folder: the run's.
         config: what goes into it.
     """
-    text = json.dumps({"format": FORMAT} | to_json(config), indent=2)
+    text = json.dumps({"format": FORMAT} | to_json(config), indent=2, allow_nan=False)
     replace_file(folder / CONFIG, (text + "\n").encode("utf-8"))
 
 

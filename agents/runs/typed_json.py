@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import Field, asdict
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import gymnasium as gym
 import msgspec
@@ -31,8 +31,20 @@ def to_json(value: Dataclass) -> dict[str, object]:
     """
     # asdict: msgspec alone leaves out defaults that stand in for what it did not find
     builtins = msgspec.to_builtins(asdict(value), enc_hook=space_to_json)
-    content: dict[str, object] = json.loads(json.dumps(builtins))  # its tuples as lists
+    content: dict[str, object] = _as_json(builtins)
     return content
+
+
+def _as_json(content: object) -> Any:
+    """Return content as JSON holds it: tuples as lists, and "inf", which is no number of JSON's."""
+
+    def spelt(constant: str) -> str:
+        return constant.lower().replace("infinity", "inf")
+
+    try:
+        return json.loads(json.dumps(content), parse_constant=spelt)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def from_json(kind: type[Kind], content: object) -> Kind:
@@ -48,10 +60,13 @@ def from_json(kind: type[Kind], content: object) -> Kind:
     Raises:
         ValueError: if the content is not that of such a dataclass, or a value is out of range.
     """
-    value = msgspec.convert(content, kind, dec_hook=_decode)
-    # so that no default of today stands in for what is not there
+    content = _as_json(content)  # earlier versions wrote Infinity
+    value = msgspec.convert(content, kind, dec_hook=_decode, strict=False)
+    # so that no default of today stands in for what is not there, and no text for a number
     if difference := first_difference(content, to_json(value)):
-        raise ValueError(f"{difference[0]} is {'unknown' if difference[2] is None else 'missing'}")
+        name, there, expected = difference
+        missing = "missing" if there is None else f"{there!r}: expected {expected!r}"
+        raise ValueError(f"{name} is {'unknown' if expected is None else missing}")
     return value
 
 

@@ -27,7 +27,7 @@ from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.config_file import read_options
 from trpo.scripts.cli.presets import PRESETS
-from trpo.scripts.cli.sizes import MOST_THREADS, check_integers, check_memory
+from trpo.scripts.cli.sizes import MOST_THREADS, check_environments, check_integers, check_memory
 from trpo.validation import require
 
 
@@ -142,6 +142,7 @@ class TrainOptions:
         Raises:
             ConfigError: with what does not go together, or is larger than this machine.
         """
+        check_environments("num_envs", self.environment)
         check_batch_size(self.learner.trainer.batch_size, self.environment.num_envs)
         Part(torchrun.rank(), torchrun.size()).of(self.environment.num_envs)
         if self.exercise and torchrun.size() > 1:

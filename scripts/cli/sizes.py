@@ -6,11 +6,14 @@ from itertools import pairwise
 
 from trpo.agents.config import LearnerConfig
 from trpo.agents.runs.typed_json import Dataclass, to_json
+from trpo.envs.factory import EnvironmentConfig
 from trpo.validation import ConfigError
 
 LARGEST = 2**63 - 1  # what torch and NumPy count with
 MOST_THREADS = 1024
 BYTES_A_STEP = 60  # of a rollout and its batch, for one number of observation and action
+BYTES_AN_ENVIRONMENT = 2_500  # the state of its random generator alone
+BYTES_A_PROCESS = 10 * 2**20  # of an environment that has one of its own
 COPIES = 8  # of the parameters: θ, g, a step, and what conjugate gradient holds
 
 
@@ -36,6 +39,20 @@ def check_integers(options: Dataclass) -> None:
     check(to_json(options))
 
 
+def check_environments(name: str, config: EnvironmentConfig) -> None:
+    """Refuse more environments than this machine has memory for.
+
+    Args:
+        name: what their number is called where it was given.
+        config: how many, and by what engine.
+
+    Raises:
+        ConfigError: with what they would take.
+    """
+    each = BYTES_A_PROCESS if config.engine == "gymnasium-async" else BYTES_AN_ENVIRONMENT
+    _check_fits(f"{name} = {config.num_envs}", config.num_envs * each)
+
+
 def check_memory(learner: LearnerConfig) -> None:
     """Refuse a batch and networks that no environment is small enough for.
 
@@ -45,12 +62,17 @@ def check_memory(learner: LearnerConfig) -> None:
     Raises:
         ConfigError: with what they would take.
     """
-    there, needed = physical_memory(), least_memory(learner)
+    sizes = f"batch_size = {learner.trainer.batch_size}, hidden = {learner.policy.hidden}"
+    sizes += f" and value.hidden = {learner.value.hidden}"
+    _check_fits(sizes, least_memory(learner))
+
+
+def _check_fits(sizes: str, needed: int) -> None:
+    there = physical_memory()
     if there and needed > there:
-        sizes = f"batch_size = {learner.trainer.batch_size}, hidden = {learner.policy.hidden}"
         raise ConfigError(
-            f"{sizes} and value.hidden = {learner.value.hidden} would take {needed / 2**30:,.0f} "
-            f"GiB of memory or more: this machine has {there / 2**30:,.0f} GiB"
+            f"{sizes} would take {needed / 2**30:,.0f} GiB of memory or more: "
+            f"this machine has {there / 2**30:,.0f} GiB"
         )
 
 

@@ -20,6 +20,7 @@ from trpo.envs.factory import EnvironmentConfig, make_vector_env
     ("env_id", "said"),
     [
         ("TestExits-v0", r"TestExits-v0 raised SystemExit: 0, in update 1"),
+        ("TestRowReward-v0", r"TestRowReward-v0 raised ValueError: a reward has shape \(1,\): .*"),
         ("TestUnspeakable-v0", r"TestUnspeakable-v0 raised .*MuteError: .*, in update 1"),
     ],
 )

@@ -135,8 +135,10 @@ def test_a_wrapper_that_the_run_names_is_imported_on_trust_only(run, monkeypatch
 
 @pytest.mark.parametrize("env_id", [".:x", "../../etc:passwd", ":", "a.b.c:Env-v0", "os:Env-v0"])
 def test_ids_of_no_module(env_id, run, capsys):
-    assert told(f"evaluate {renamed(run, env_id)} --trust", capsys)[0] == 2
-    assert told(f"train {env_id}", capsys)[0] == 2
+    for words in (f"evaluate {renamed(run, env_id)} --trust", f"train {env_id}"):
+        code, err = told(words, capsys)
+        assert code == 2
+        assert "package" not in err  # in the words of Python's import
 
 
 # Evaluation
@@ -217,6 +219,11 @@ def test_networks_that_do_not_fit_the_environment(run, capsys):
 # Checkpoints and tables
 
 
+def _with_hidden(state: dict, hidden: list[int]) -> dict:
+    agent = state["agent"]
+    return state | {"agent": agent | {"policy": agent["policy"] | {"hidden": hidden}}}
+
+
 def test_a_checkpoint_of_hostile_content(run, capsys):
     """Its checksum is valid, and what it holds is not what training would have written."""
     path = sorted((run / "checkpoints").glob("update-*"))[-1]
@@ -233,6 +240,7 @@ def test_a_checkpoint_of_hostile_content(run, capsys):
             good.state,
         ),
         "a state of words": (good.tensors, good.state | {"steps": "many"}),
+        "an agent of any size": (good.tensors, _with_hidden(good.state, [10**9, 10**9])),
         "another update": (good.tensors, good.state | {"update": 10**30}),
     }
     for tensors, state in hostile.values():
@@ -260,10 +268,27 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_a_damaged_table_is_named(name, run, capsys):
     (run / "metrics.csv").write_bytes(TABLES[name])
+    config = (run / "config.json").read_bytes()
     for words in (f"plot {run}", f"audit {run}", f"resume {run} --total-steps 4000"):
-        code, err = told(words, capsys)
+        code = __main__.main(words.split())
+        said = capsys.readouterr()
         assert code == 2
-        assert "metrics.csv" in err or "no updates yet" in err
+        assert "metrics.csv" in said.err or "no updates yet" in said.err
+        assert "going on" not in said.out
+    assert (run / "config.json").read_bytes() == config
+
+
+def test_json_has_no_infinity_and_older_runs_may(run, capsys):
+    path = run / "config.json"
+    text = path.read_text(encoding="utf-8")
+    assert "Infinity" not in text
+    assert text.count('"inf"') >= 2  # limits that are none: --step-size, --value.max-change
+    path.write_text(text.replace('"inf"', "Infinity"), encoding="utf-8")
+    assert told(f"evaluate {run} --episodes 1", capsys) == (0, "")
+    path.write_text(text.replace(': "inf"', ': "5"'), encoding="utf-8")
+    code, err = told(f"evaluate {run} --episodes 1", capsys)
+    assert code == 2
+    assert "is '5': expected 5.0" in err
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "nan", '"\\ud800"', "\0"])
@@ -283,6 +308,7 @@ def test_a_config_of_hostile_text(text, run, capsys):
     [
         "--num-envs 1000000000",
         "--num-envs 1000000000 --batch-size 1000000000000",
+        "--num-envs 1000000 --batch-size 1000000 --engine gymnasium-async",
         "--hidden 1000000000 1000000000",
         "--value.hidden 1000000000 9",
         "--threads 100000000000000000000",
@@ -295,8 +321,14 @@ def test_a_config_of_hostile_text(text, run, capsys):
 def test_sizes_that_cannot_be_are_refused(words, tmp_path, capsys):
     code, err = told(f"train CartPole-v1 {words} --runs {tmp_path}", capsys)
     assert code == 2
-    assert re.search(r"is out of range|is not a multiple|GiB of memory or more", err)
+    assert re.search(r"is out of range|GiB of memory or more", err)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_play_of_more_environments_than_fit_is_refused(run, capsys):
+    code, err = told(f"evaluate {run} --episodes 1000000000", capsys)
+    assert code == 2
+    assert re.match(r"trpo: episodes = 1000000000 would take [\d,]+ GiB of memory or more: ", err)
 
 
 @pytest.mark.filterwarnings("ignore")
