@@ -20,6 +20,7 @@ from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import cpu_count, parse_train_options
 from trpo.scripts.cli.options_record import add_options
+from trpo.scripts.cli.sizes import MOST_THREADS
 from trpo.scripts.cli.tables import write_provenance
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS

@@ -360,8 +360,10 @@ def register() -> None:
         "TestWorthless-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=0.0)
     )
     gym.register("TestOneStep-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), length=1))
-    row = np.array([1.0])
-    gym.register("TestRowReward-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), row))
+    gym.register(
+        "TestRowReward-v0",
+        lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=np.array([1.0])),
+    )
     gym.register("TestRich-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e8))
     gym.register(
         "TestRicher-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e300)
