@@ -70,6 +70,7 @@ class CheckedEnv(gym.Wrapper):
             ValueError: if an observation has another shape than its space, or the reward is none
                 but an array.
         """
+        reward: Any  # a number, says the interface
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         except ValueError as error:

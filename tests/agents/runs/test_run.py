@@ -168,7 +168,7 @@ def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
     [
         ({"format": 99}, "format = 99: this version reads formats 1 to"),
         ({"format": "2"}, "format = '2'"),
-        ({"threads": "2"}, r"Expected `int`, got `str` - at `\$.threads`"),
+        ({"threads": "2"}, "threads is '2': expected 2"),
         ({"thread": 2}, "thread is unknown"),
         ({"env": None}, "Expected `str`, got `null`"),
         ({"action_space": {"type": "Discrete"}}, "missing required field `n`"),
