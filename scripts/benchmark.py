@@ -1,4 +1,4 @@
-"""`trpo benchmark NAME`: measures learning, speed, checkpoints or Fisher products."""
+"""`trpo benchmark NAME`: measures learning, speed, checkpoints, Fisher products; takes a census."""
 
 import importlib
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ BENCHMARKS = {
     "learning": "train and evaluate over seeds: what every environment's preset reaches",
     "speed": "training against its environment's own rate, and against a peer",
     "checkpoint": "what a run pays for being saved, and started afresh, at resume points",
+    "census": "two updates in every environment there is: which train, and why the others do not",
     "fisher": "one Fisher-vector product against gradients and other products: time and memory",
 }
 

@@ -1,0 +1,184 @@
+"""`trpo benchmark census`: two updates in every environment there is, each in a process of its own.
+
+Environments are taken in turns from each family, so that a census that was stopped has seen some of
+all. It is taken up where it was stopped.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from trpo.agents.trainer import Trainer, TrainingError
+from trpo.envs.catalogue import Entry, catalogue
+from trpo.envs.errors import EnvError
+from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
+from trpo.validation import ConfigError, require
+
+WORDS = "--num-envs 4 --batch-size 64 --threads 1"
+UPDATES = 2
+TRAINED = "trained"
+
+
+@dataclass(frozen=True)
+class CensusOptions:
+    """Train for two updates in every environment there is; add a row each to OUT/results.csv."""
+
+    families: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Families to take, as trpo envs names them; all by default."""
+    most: int = 0
+    """Environments to take, at most, of those that have no row yet; 0 for all."""
+    timeout: float = 120.0
+    """Seconds that one may take; more where other work keeps the machine busy."""
+    out: Path = Path("runs/census")
+    """Folder for results.csv."""
+
+    def __post_init__(self) -> None:
+        require(self, "most", self.most >= 0, "an integer ≥ 0")
+        require(self, "timeout", self.timeout > 0, "seconds > 0")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Take the census.
+
+    Args:
+        arguments: the words after `trpo benchmark census`.
+
+    Returns:
+        0.
+
+    Raises:
+        UsageError: if there is no environment of a family.
+    """
+    options = parse(CensusOptions, arguments, "benchmark census")
+    entries = in_turns([
+        entry for entry in catalogue() if not options.families or entry.family in options.families
+    ])
+    if not entries:
+        raise UsageError(f"families = {options.families}: expected some that trpo envs lists")
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = options.out / "results.csv"
+    rows = read_rows(results)
+    done = {(row["engine"], row["environment"]) for row in rows}
+    left = [entry for entry in entries if (entry.engine, entry.env_id) not in done]
+    write_provenance(options.out / "provenance.json")
+    for number, entry in enumerate(left[: options.most or None], 1):
+        rows.append(row := examine(entry, options.timeout))
+        write_rows(results, rows)
+        print(f"[{number}/{len(left)}] {entry.engine} {entry.env_id}: {row['outcome']}", flush=True)
+    print_rows(summarize(rows))
+    return 0
+
+
+def in_turns(entries: Sequence[Entry]) -> list[Entry]:
+    """Return environments in another order: the first of each family, the second of each, etc.
+
+    Args:
+        entries: by engine and family.
+
+    Returns:
+        All of them.
+    """
+    families = [list(members) for _, members in groupby(entries, lambda e: (e.engine, e.family))]
+    return [entry for turn in zip_longest(*families) for entry in turn if entry]
+
+
+def examine(entry: Entry, timeout: float) -> dict[str, Any]:
+    """Train for two updates in a process that may die, or hang.
+
+    Args:
+        entry: the environment.
+        timeout: seconds, after which the process is killed.
+
+    Returns:
+        A row of results.csv.
+    """
+    context = get_context("forkserver")  # which imports torch once, and starts no thread
+    context.set_forkserver_preload([__name__])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_report, args=(entry, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        found = ours.recv() if ours.poll(timeout) else {"outcome": f"no answer in {timeout:g} s"}
+    except EOFError:
+        process.join()
+        found = {"outcome": f"its process ended with code {process.exitcode}"}
+    process.kill()
+    process.join()
+    return {
+        "environment": entry.env_id,
+        "engine": entry.engine,
+        "family": entry.family,
+        "outcome": "",
+        "largest_kl": "",
+        "accepted": "",
+        **found,
+    }
+
+
+def _report(entry: Entry, connection: Connection) -> None:
+    """Send what came of two updates; runs in a process of its own."""
+    warnings.simplefilter("ignore")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what simulators in C have to say
+    connection.send(train(entry))
+
+
+def train(entry: Entry) -> dict[str, Any]:
+    """Train for two updates.
+
+    Args:
+        entry: the environment.
+
+    Returns:
+        What is to be told of them.
+    """
+    words = [entry.env_id, "--engine", entry.engine, *WORDS.split()]
+    try:
+        options = parse_train_options(words)
+        trainer = Trainer(options.make_env, options.learner, options.cpu_threads)
+        updates = trainer.updates()
+        records = [next(updates) for _ in range(UPDATES)]
+    except (EnvError, ConfigError, TrainingError, UsageError) as error:
+        return {"outcome": str(error)}
+    except Exception as error:  # a fault of ours, and told as one
+        return {"outcome": f"not foreseen: {error!r}"}
+    largest = max(record.metrics["update/mean_kl"] for record in records)
+    within = largest <= (options.learner.max_kl or math.inf)
+    return {
+        "outcome": TRAINED if within else "KL above its limit",
+        "largest_kl": largest,
+        "accepted": sum(int(record.metrics["update/accepted"]) for record in records),
+    }
+
+
+def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return one row a family, with the first reason of those that were not trained.
+
+    Args:
+        rows: of results.csv.
+
+    Returns:
+        Rows to print.
+    """
+    summary = []
+    for engine, family in sorted({(row["engine"], row["family"]) for row in rows}):
+        mine = [r for r in rows if (r["engine"], r["family"]) == (engine, family)]
+        failed = [row["outcome"] for row in mine if row["outcome"] != TRAINED]
+        summary.append({
+            "engine": engine,
+            "family": family,
+            "trained": f"{len(mine) - len(failed)} of {len(mine)}",
+            "else": failed[0] if failed else "",
+        })
+    return summary

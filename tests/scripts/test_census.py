@@ -1,0 +1,57 @@
+"""The census: two updates in processes of their own, whatever becomes of them; taken up again."""
+
+import re
+
+import pytest
+
+from trpo.envs.catalogue import Entry
+from trpo.scripts.__main__ import main
+from trpo.scripts.benchmarks.census import TRAINED, examine, in_turns
+from trpo.scripts.cli.tables import read_rows
+
+BAD = {
+    "TestText-v0": "observation space Text.* is not supported",
+    "TestRaises-v0": "raised RuntimeError: the simulator is, in update 2",
+    "TestDies-v0": "its process ended with code 1",
+}
+
+
+def test_a_census_is_taken_up_where_it_was_stopped(tmp_path, capsys):
+    words = ["benchmark", "census", "toy_text", "--out", str(tmp_path), "--most"]
+    assert main([*words, "1"]) == 0
+    (first,) = read_rows(tmp_path / "results.csv")
+    assert first["outcome"] == TRAINED
+    assert 0 <= float(first["largest_kl"]) <= 0.02
+    assert main([*words, "2"]) == 0
+    rows = read_rows(tmp_path / "results.csv")
+    assert rows[0] == first
+    assert len({(row["engine"], row["environment"]) for row in rows}) == 3
+    assert "envpool" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_does_not_train_has_a_reason(name):
+    row = examine(Entry(f"tests.environments:{name}", "gymnasium", "tests"), timeout=100)
+    assert not row["largest_kl"]
+    assert re.search(BAD[name], row["outcome"])
+
+
+def test_what_gives_no_answer_is_left():
+    row = examine(Entry("CartPole-v1", "gymnasium", "classic_control"), timeout=0.01)
+    assert row["outcome"] == "no answer in 0.01 s"
+
+
+def test_families_take_turns():
+    entries = [Entry(f"{family}{number}", "envpool", family) for family in "ab" for number in "12"]
+    assert [entry.env_id for entry in in_turns([*entries, Entry("c1", "envpool", "c")])] == [
+        "a1",
+        "b1",
+        "c1",
+        "a2",
+        "b2",
+    ]
+
+
+def test_families_that_are_not_there_are_refused(tmp_path, capsys):
+    assert main(["benchmark", "census", "dragons", "--out", str(tmp_path)]) == 2
+    assert "expected some that trpo envs lists" in capsys.readouterr().err
