@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trpo.agents.actions import ActionAdapter
 from trpo.agents.encoders import Features, MakeEncoder, Preprocessor, encoder_for
+from trpo.agents.masks import mask_in
 from trpo.agents.normalization import AdvantageScale, NormalizationConfig, RewardScaler
 from trpo.agents.observations import Observation, count, leaves, map_leaves, map_pieces, to_device
 from trpo.agents.pictures import PictureConfig
@@ -82,7 +83,9 @@ class Agent(nn.Module):
         def features(generator: torch.Generator) -> Features:
             return Features(self.preprocessor, make(observation_space, generator))
 
-        self.policy = make_policy(features(policy), action_space, config.policy, policy)
+        self.policy = make_policy(
+            features(policy), action_space, config.policy, policy, mask_in(observation_space)
+        )
         self.value_function = ValueFunction(features(value), config.value, value)
         self.reward_scaler = RewardScaler(config.gamma)
         self.advantage_scale = AdvantageScale()

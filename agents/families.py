@@ -105,6 +105,14 @@ class Family(nn.Module, ABC):
             (N, A), of `action_dtype`: samples of the distribution.
         """
 
+    def choices(self) -> list[int]:
+        """Return the numbers of choices of an action's categorical parts, in a row."""
+        return []
+
+    def is_choice(self) -> Tensor:
+        """Return which of a network's outputs are the logits of choices, (E,) bool."""
+        return torch.zeros(self.output_size, dtype=torch.bool)
+
     def deviations(self) -> Tensor:
         """Return the standard deviations of what is Gaussian in an action, (≤ A,)."""
         return torch.empty(0)
@@ -173,6 +181,13 @@ class Categoricals(Family):
         )
         self.register_buffer("padding", torch.where(real, 0.0, -1e9), persistent=False)
         self.uniform = bool(real.all())
+        self._choices = list(choices)
+
+    def choices(self) -> list[int]:  # noqa: D102
+        return self._choices
+
+    def is_choice(self) -> Tensor:  # noqa: D102
+        return torch.ones(self.output_size, dtype=torch.bool)
 
     def _logits(self, row: Tensor) -> Tensor:
         # (B, Σ choices) → (B, A, widest), with choices that do not exist at -1e9: of probability 0,
@@ -287,6 +302,12 @@ class JointFamily(Family):
                 for part, row, piece in zip(self._parts, rows, pieces, strict=True)
             ]
         return torch.cat([action.to(output.dtype) for action in actions], dim=-1)
+
+    def choices(self) -> list[int]:  # noqa: D102
+        return [n for part in self._parts for n in part.choices()]
+
+    def is_choice(self) -> Tensor:  # noqa: D102
+        return torch.cat([part.is_choice() for part in self._parts])
 
     def deviations(self) -> Tensor:  # noqa: D102
         return torch.cat([part.deviations() for part in self._parts])

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from trpo.agents.encoders import Features
 from trpo.agents.families import Family, make_family
+from trpo.agents.masks import masked_network
 from trpo.agents.networks import Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
@@ -119,7 +120,11 @@ class Policy(nn.Module):
 
 
 def make_policy(
-    features: Features, action_space: gym.Space, config: PolicyConfig, generator: torch.Generator
+    features: Features,
+    action_space: gym.Space,
+    config: PolicyConfig,
+    generator: torch.Generator,
+    mask: gym.Space | None = None,
 ) -> Policy:
     """Build the policy that fits an action space.
 
@@ -131,12 +136,13 @@ def make_policy(
             environment.
         config: network and initial deviation.
         generator: source of the initial weights.
+        mask: the space of `action_mask`, where the observations have one.
 
     Returns:
         A policy whose actions have A numbers, the space's own, flattened.
 
     Raises:
-        ConfigError: if the space, or a leaf of it, is none of the four.
+        ConfigError: if the space, or a leaf of it, is none of the four, or the mask does not fit.
     """
     family = make_family(action_space, config.initial_log_std)
     head = mlp(
@@ -147,4 +153,5 @@ def make_policy(
         last_gain=0.01,
         generator=generator,
     )
-    return Policy(Network(features, head), family)
+    network = masked_network(features, head, family, mask) if mask else Network(features, head)
+    return Policy(network, family)

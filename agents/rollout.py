@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from torch import Tensor
 
 from trpo.agents.actions import ActionAdapter
+from trpo.agents.masks import MASK, MaskedNetwork, without_choice
 from trpo.agents.observations import Observation, allocate, leaves, map_leaves
 from trpo.agents.policies import Policy
 from trpo.reducer import SERIAL, Reducer
@@ -202,6 +203,7 @@ class Collector:
         raw = map_leaves(Tensor.numpy, rollout.observations)  # the same memory, for NumPy
         rewards, terminated = rollout.rewards.numpy(), rollout.terminated.numpy()
         truncated = rollout.truncated.numpy()
+        masks = raw[MASK] if isinstance(policy.network, MaskedNetwork) else None
         self.environment_seconds = 0.0
         _write(raw, 0, self.observation)
         for t in range(steps + 1):
@@ -216,6 +218,10 @@ class Collector:
                         terminated[t - 1, group], truncated[t - 1, group] = step[1], step[2]
                     self.environment_seconds += time.perf_counter() - before
                 if t < steps:
+                    if masks is not None:
+                        ended = (terminated[t - 1] | truncated[t - 1]) if t else self.done
+                        wrong = without_choice(masks[t, group], policy.family.choices())
+                        _check_masks(wrong & ~ended[group], t, group)
                     output = outputs[number][t].copy_(
                         policy.network.forward(observations[number][t])
                     )
@@ -259,6 +265,13 @@ def _write(buffer: Any, index: Any, observation: Any) -> None:
         buffer[index] = observation
 
     map_leaves(leaf, buffer, observation)
+
+
+def _check_masks(wrong: np.ndarray, t: int, group: slice) -> None:
+    if wrong.any():  # after an episode's end no action is taken, and none need be allowed
+        env = group.start + int(wrong.argmax())
+        where = f"in environment {env} at step {t} of the rollout"
+        raise BrokenEnvironmentError(f"gave an action mask that allows nothing {where}")
 
 
 def _check_shapes(step: list[Any], envs: int) -> None:

@@ -23,6 +23,7 @@ from trpo.envs.gymnasium_engine import (
     make_gymnasium,
     make_parallel,
 )
+from trpo.envs.masking import ActionMask
 from trpo.envs.recording import make_filmed
 from trpo.envs.seeding import seed_process
 from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
@@ -57,6 +58,10 @@ class EnvironmentConfig:
     """Observations shown together; None: as the environment has it (Atari: 4)."""
     time_limit: int | None = None
     """Steps after which an episode is truncated, instead of the environment's own limit."""
+    action_mask: ActionMask = "auto"
+    """Where the choices that a state allows are said: info["action_mask"], or a method
+    action_masks(); auto: an action_mask in a Dict observation, or that method, if there is either;
+    none: nowhere."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:
@@ -163,7 +168,8 @@ def _uses_envpool(env_id: str, config: EnvironmentConfig) -> bool:
         if find_spec(env_id) is None:
             raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
         return False
-    fits = not config.wrapper and not refused_options(env_id, _envpool_options(config))
+    wrapped = config.wrapper or config.action_mask in {"info", "method"}
+    fits = not wrapped and not refused_options(env_id, _envpool_options(config))
     return fits or find_spec(env_id) is None
 
 
@@ -182,7 +188,7 @@ def _recipe(config: EnvironmentConfig) -> Recipe:
     wrappers = wrappers_for(
         config.wrapper, config.frame_skip, config.frame_stack, config.time_limit
     )
-    return Recipe(config.env_kwargs, wrappers, timed=config.time_limit is not None)
+    return Recipe(config.env_kwargs, wrappers, config.time_limit is not None, config.action_mask)
 
 
 def make_recording_env(
@@ -221,6 +227,8 @@ def _make_envpool(
         raise unknown_id(env_id, envpool_ids())
     if config.wrapper:
         raise EnvError(f"wrapper = {config.wrapper}: EnvPool's {env_id} cannot be wrapped")
+    if config.action_mask in {"info", "method"}:
+        raise EnvError(f"action_mask = {config.action_mask!r}: EnvPool's {env_id} has no masks")
     options = _envpool_options(config)
     if refused := refused_options(env_id, options):
         raise EnvError(refused)

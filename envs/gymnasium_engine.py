@@ -21,6 +21,7 @@ from gymnasium.vector import (
 
 from trpo.envs.errors import EnvError, missing_extra, told, unknown_id, versions_of
 from trpo.envs.interface import CheckedEnv
+from trpo.envs.masking import ActionMask, with_mask
 from trpo.envs.seeding import SeededEnv
 from trpo.envs.wrapping import Wrap
 
@@ -149,16 +150,19 @@ class Recipe:
         kwargs: arguments of its constructor.
         wrappers: what it is wrapped in, the innermost first.
         timed: whether they limit an episode's steps, instead of the limit it is registered with.
+        action_mask: where its masks are said.
     """
 
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     wrappers: Sequence[Wrap] = ()
     timed: bool = False
+    action_mask: ActionMask = "auto"
 
     @property
     def is_plain(self) -> bool:
         """Whether it is made as it is registered."""
-        return not self.kwargs and not self.wrappers
+        unmasked = self.action_mask in {"auto", "none"}
+        return not self.kwargs and not self.wrappers and unmasked
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -174,7 +178,7 @@ class Recipe:
         env = CheckedEnv(SeededEnv(env))
         for wrapper in self.wrappers:
             env = wrapper(env)
-        return env
+        return with_mask(env, self.action_mask)
 
 
 AS_REGISTERED = Recipe()

@@ -87,6 +87,41 @@ class Controls(RandomEnvironment):
         return observation, float(right + 1 - miss) / 3, *rest
 
 
+class Gates(RandomEnvironment):
+    """Two gates of 50 are open, others end the episode; a point for the upper, or the lower one.
+
+    Shows which of the two, and not which are open: `said` says where that is to be read.
+    """
+
+    def __init__(self, said: str = "info", shut_after: int = 10**9) -> None:
+        super().__init__(gym.spaces.Discrete(2), gym.spaces.Discrete(50), length=20)
+        self.shut_after = shut_after
+        self.said = said
+        if said == "method":
+            self.action_masks = lambda: self.mask
+        if said == "observation":
+            parts = {"bit": self.observation_space, "action_mask": gym.spaces.MultiBinary(50)}
+            self.observation_space = gym.spaces.Dict(parts)
+
+    def _observation(self) -> Any:
+        self.bit = int(self.np_random.integers(2))
+        self.open = np.sort(self.np_random.choice(50, 2, replace=False))
+        self.mask = np.zeros(50, np.int8)
+        self.mask[self.open if self.t < self.shut_after else []] = 1
+        nested = {"bit": self.bit, "action_mask": self.mask}
+        return nested if self.said == "observation" else self.bit
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(**options)
+        return observation, info | ({"action_mask": self.mask} if self.said == "info" else {})
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward, is_open = float(action == self.open[self.bit]), bool(action in self.open)
+        observation, _, terminated, truncated, info = super().step(action)
+        info |= {"action_mask": self.mask} if self.said == "info" else {}
+        return observation, reward, terminated or not is_open, truncated, info
+
+
 class NotFinite(RandomEnvironment):
     """Turns to NaN, or to infinity, in its third episode."""
 
@@ -369,6 +404,9 @@ def register() -> None:
         "TestRicher-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e300)
     )
     gym.register("TestControls-v0", Controls)
+    for said in ("info", "method", "observation"):
+        gym.register(f"TestGates{said.capitalize()}-v0", lambda said=said: Gates(said))
+    gym.register("TestShut-v0", lambda: Gates("method", shut_after=5))
     gym.register("TestConstant-v0", lambda: Constant(BOX, gym.spaces.Box(-1.0, 1.0, (2,))))
     gym.register("TestRaises-v0", lambda: Failing("raise"))
     gym.register("TestDies-v0", lambda: Failing("die"))

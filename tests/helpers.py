@@ -92,7 +92,8 @@ def make_trainer(
         value=ValueConfig(hidden=(16,), **changes.pop("value", {})),
         **changes,
     )
-    config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout)
+    environment = changes.pop("environment", {})
+    config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout, **environment)
     part = Part(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else WHOLE
 
     def make_env(seed: int) -> GroupedVectorEnv:

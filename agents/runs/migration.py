@@ -104,12 +104,24 @@ def _from_5(content: Content) -> Content:
     return {**content, "environment": _filled(environment, LACKED_BY_5)}
 
 
+# Before format 7, there were no masks.
+LACKED_BY_6: Content = {"action_mask": "auto"}
+
+
+def _from_6(content: Content) -> Content:
+    environment = content.get("environment")
+    if not isinstance(environment, dict) or "engine" not in environment:
+        return content
+    return {**content, "environment": _filled(environment, LACKED_BY_6)}
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
     _from_3,
     _from_4,
     _from_5,
+    _from_6,
 )
 FORMAT = len(MIGRATIONS) + 1
 

@@ -1,0 +1,111 @@
+"""Action masks: a choice that a state does not allow has no probability there.
+
+A mask is a part of the observation, `action_mask`, with a number for every choice, 0 where it is
+not allowed. So it goes wherever states go: into sampling, log-probability, entropy, KL, F, and the
+states that F remembers.
+"""
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from trpo.agents.encoders import Features
+from trpo.agents.families import Family
+from trpo.agents.networks import MLP, Network
+from trpo.agents.observations import Observation
+from trpo.linearization import Linearization, Tensors
+from trpo.validation import ConfigError
+
+MASK = "action_mask"
+IMPOSSIBLE = -1e9  # a logit: of probability 0, and finite
+
+
+class MaskedNetwork(Network):
+    """A network whose logits of choices that the observation's mask forbids are −10⁹.
+
+    There they depend on no parameter: J has rows of zeros.
+
+    Args:
+        features: observations to F numbers.
+        head: F numbers to E outputs.
+        is_choice: (E,), which outputs are the logits that masks are of.
+    """
+
+    is_choice: Tensor
+
+    def __init__(self, features: Features, head: MLP, is_choice: Tensor) -> None:
+        super().__init__(features, head)
+        self.register_buffer("is_choice", is_choice, persistent=False)
+
+    def _allowed(self, observation: Observation) -> Tensor:
+        """Return which outputs are left as they are, (B, E)."""
+        assert isinstance(observation, dict)
+        mask = observation[MASK]
+        assert isinstance(mask, Tensor)
+        allowed = torch.ones(len(mask), len(self.is_choice), dtype=torch.bool, device=mask.device)
+        allowed[:, self.is_choice] = mask.flatten(1) != 0
+        return allowed
+
+    def forward(self, observation: Observation) -> Tensor:  # noqa: D102
+        return super().forward(observation).where(self._allowed(observation), IMPOSSIBLE)
+
+    def linearize(self, observation: Observation) -> Linearization:  # noqa: D102
+        unmasked, allowed = super().linearize(observation), self._allowed(observation)
+
+        def jvp(v: Tensors) -> Tensors:
+            return (unmasked.jvp(v)[0] * allowed,)
+
+        def vjp(u: Tensors) -> Tensors:
+            return unmasked.vjp((u[0] * allowed,))
+
+        return Linearization((unmasked.eta[0].where(allowed, IMPOSSIBLE),), jvp, vjp)
+
+
+def mask_in(space: gym.Space) -> gym.Space | None:
+    """Return the mask's space in an observation's, if there is one.
+
+    Args:
+        space: of one observation.
+    """
+    return space.spaces.get(MASK) if isinstance(space, gym.spaces.Dict) else None
+
+
+def masked_network(features: Features, head: MLP, family: Family, mask: gym.Space) -> MaskedNetwork:
+    """Make a network whose output a mask in the observation constrains.
+
+    Args:
+        features: observations to F numbers.
+        head: F numbers to the family's output.
+        family: says which outputs are choices.
+        mask: its space.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: if the mask has another number of choices than the actions.
+    """
+    is_choice = family.is_choice()
+    numbers, count = gym.spaces.flatdim(mask), int(is_choice.sum())
+    if mask.shape is None or int(np.prod(mask.shape)) != count or count == 0:
+        expected = f"expected {count}, one a choice" if count else "there are no choices to mask"
+        raise ConfigError(
+            f"observation.{MASK} has {numbers} numbers: {expected}; --action-mask none removes it"
+        )
+    return MaskedNetwork(features, head, is_choice)
+
+
+def without_choice(mask: np.ndarray, choices: list[int]) -> np.ndarray:
+    """Return where a mask leaves one of an action's parts no choice.
+
+    Args:
+        mask: (n, …), 0 where a choice is not allowed.
+        choices: numbers of choices of the action's parts, in a row.
+
+    Returns:
+        (n,) bool.
+    """
+    starts = np.cumsum([0, *choices[:-1]])
+    some = np.logical_or.reduceat(mask.reshape(len(mask), -1) != 0, starts, axis=1)
+    return ~some.all(axis=1)

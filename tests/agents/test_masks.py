@@ -1,0 +1,125 @@
+"""Action masks: from wherever they are said, into all that is made of a policy."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import tests.environments  # noqa: F401  registers the gates
+from tests.helpers import make_trainer, run
+from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
+from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.policies import PolicyConfig, make_policy
+from trpo.agents.trainer import TrainingError
+from trpo.agents.trpo import States
+from trpo.envs.errors import EnvError
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.fisher import fisher_vector_product
+from trpo.reference import dense_fisher
+from trpo.validation import ConfigError
+
+ACTIONS = gym.spaces.Tuple((gym.spaces.Box(-1, 1, (1,)), gym.spaces.MultiDiscrete([3, 2])))
+
+
+def masked_policy(actions: gym.Space, choices: int):
+    mask = gym.spaces.MultiBinary(choices)
+    space = gym.spaces.Dict({"action_mask": mask, "state": gym.spaces.Box(-1, 1, (3,))})
+    generator = torch.Generator().manual_seed(0)
+    preprocessor = Preprocessor(space, NormalizationConfig(observations=False))
+    features = Features(preprocessor, FlatEncoder(space, generator))
+    return make_policy(features, actions, PolicyConfig(hidden=(6,)), generator, mask).double()
+
+
+def test_f_and_samples_are_of_what_is_allowed():
+    """F·v by hand against F in full from autograd; of forbidden choices neither has anything."""
+    policy, generator = masked_policy(ACTIONS, 5), torch.Generator().manual_seed(1)
+    mask = torch.tensor([[1, 0, 1, 1, 1], [0, 1, 0, 1, 0], [1, 1, 1, 0, 1]]).repeat(20, 1)
+    states = torch.randn(60, 3, generator=generator, dtype=torch.float64)
+    observations = {"action_mask": mask, "state": states}
+    model, microbatches = policy.model(), [States(observations)]
+    F = dense_fisher(model, microbatches)
+    v = torch.randn(len(F), generator=generator, dtype=torch.float64)
+    assert torch.allclose(fisher_vector_product(model, microbatches)(v), F @ v, rtol=1e-10)
+
+    output = policy.network(observations)
+    distribution = policy.distribution(output)
+    noise = policy.family.draw_noise(1, 60, generator)[0].double()
+    first, second = policy.family.act(output, noise)[:, 1:].long().T
+    rows = torch.arange(60)
+    assert mask[rows, first].all()
+    assert mask[rows, 3 + second].all()
+    probabilities = distribution.parts[1].base_dist.probs  # (60, 2, 3)
+    assert torch.equal(probabilities[:, 0] > 0, mask[:, :3] > 0)
+    assert torch.isfinite(distribution.entropy()).all()
+    assert (distribution.parts[1].entropy()[1::3] == 0).all()  # one choice each
+
+
+@pytest.mark.parametrize(("actions", "expected"), [(ACTIONS, "5"), (ACTIONS[0], "no choices")])
+def test_a_mask_that_does_not_fit_is_refused(actions, expected):
+    with pytest.raises(ConfigError, match=f"action_mask has 4 numbers: .*{expected}"):
+        masked_policy(actions, 4)
+
+
+def gates(said: str, action_mask: str = "auto", updates: int = 12):
+    trainer = make_trainer(
+        f"TestGates{said}-v0",
+        "gymnasium",
+        trainer={"batch_size": 512, "gamma": 0.0},
+        environment={"action_mask": action_mask},
+    )
+    records = run(trainer, updates)
+    trainer.close()
+    assert all(record.metrics["update/mean_kl"] <= trainer.config.trpo.max_kl for record in records)
+    return trainer
+
+
+def test_with_masks_trpo_learns_what_it_cannot_without():
+    assert gates("Method").mean_return > 16  # of 20; of two open gates, at random, 10
+    assert gates("Method", "none").mean_return < 2
+
+
+def test_masks_are_the_same_wherever_they_are_said():
+    one, two, three = gates("Info", "info", 2), gates("Method", "method", 2), gates("Observation")
+    space = one.agent.observation_space
+    assert set(space.spaces) == {"observation", "action_mask"}
+    first, second = (t.agent.state_dict() for t in (one, two))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert three.mean_return > 16
+
+
+def test_without_its_mask_an_observation_has_the_rest():
+    config = EnvironmentConfig("gymnasium", 2, action_mask="none")
+    env = make_vector_env("TestGatesObservation-v0", config, 0)
+    assert set(env.single_observation_space.spaces) == {"bit"}
+    observation, _ = env.reset(seed=0)
+    assert set(observation) == {"bit"}
+    env.close()
+
+
+def test_a_mask_that_allows_nothing_is_told_with_environment_and_step():
+    trainer = make_trainer("TestShut-v0", "gymnasium")
+    message = r"TestShut-v0 gave an action mask that allows nothing in environment \d at step [1-9]"
+    with pytest.raises(TrainingError, match=message):
+        run(trainer, 1)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "engine", "source", "message"),
+    [
+        ("CartPole-v1", "gymnasium", "method", r"no method action_masks\(\)"),
+        ("Pendulum-v1", "gymnasium", "info", "no choices to mask"),
+        ("CartPole-v1", "envpool", "info", "has no masks"),
+    ],
+)
+def test_masks_that_there_are_not_are_refused(env_id, engine, source, message):
+    with pytest.raises(EnvError, match=message):
+        make_vector_env(env_id, EnvironmentConfig(engine, 2, action_mask=source), 0)
+
+
+def test_ended_episodes_need_no_mask():
+    """A step that ended an episode may say none: the next action is ignored."""
+    env = make_vector_env("Taxi-v3", EnvironmentConfig("gymnasium", 1, action_mask="info"), 0)
+    observation, _ = env.reset(seed=0)
+    assert observation["action_mask"].shape == (1, 6)
+    assert np.isin(observation["action_mask"], (0, 1)).all()
+    env.close()
