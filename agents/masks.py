@@ -107,5 +107,5 @@ def without_choice(mask: np.ndarray, choices: list[int]) -> np.ndarray:
         (n,) bool.
     """
     starts = np.cumsum([0, *choices[:-1]])
-    some = np.logical_or.reduceat(mask.reshape(len(mask), -1) != 0, starts, axis=1)
-    return ~some.all(axis=1)
+    allowed = np.logical_or.reduceat(mask.reshape(len(mask), -1) != 0, starts, axis=1)
+    return np.any(~allowed, axis=1)

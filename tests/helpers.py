@@ -85,6 +85,7 @@ def make_trainer(
     make_encoder=None,
     **changes,
 ) -> Trainer:
+    environment = changes.pop("environment", {})
     loop = TrainerConfig(total_steps=10**9, batch_size=256, checkpoint_interval=2)
     learner = LearnerConfig(
         trainer=replace(loop, **changes.pop("trainer", {})),
@@ -92,7 +93,6 @@ def make_trainer(
         value=ValueConfig(hidden=(16,), **changes.pop("value", {})),
         **changes,
     )
-    environment = changes.pop("environment", {})
     config = EnvironmentConfig(engine, num_envs=8, step_timeout=step_timeout, **environment)
     part = Part(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else WHOLE
 
