@@ -88,25 +88,25 @@ class Controls(RandomEnvironment):
 
 
 class Gates(RandomEnvironment):
-    """Two gates of 50 are open, others end the episode; a point for the upper, or the lower one.
+    """Two gates of 20 are open, others end the episode; a point for the upper, or the lower one.
 
     Shows which of the two, and not which are open: `said` says where that is to be read.
     """
 
     def __init__(self, said: str = "info", shut_after: int = 10**9) -> None:
-        super().__init__(gym.spaces.Discrete(2), gym.spaces.Discrete(50), length=20)
+        super().__init__(gym.spaces.Discrete(2), gym.spaces.Discrete(20), length=20)
         self.shut_after = shut_after
         self.said = said
         if said == "method":
             self.action_masks = lambda: self.mask
         if said == "observation":
-            parts = {"bit": self.observation_space, "action_mask": gym.spaces.MultiBinary(50)}
+            parts = {"bit": self.observation_space, "action_mask": gym.spaces.MultiBinary(20)}
             self.observation_space = gym.spaces.Dict(parts)
 
     def _observation(self) -> Any:
         self.bit = int(self.np_random.integers(2))
-        self.open = np.sort(self.np_random.choice(50, 2, replace=False))
-        self.mask = np.zeros(50, np.int8)
+        self.open = np.sort(self.np_random.choice(20, 2, replace=False))
+        self.mask = np.zeros(20, np.int8)
         self.mask[self.open if self.t < self.shut_after else []] = 1
         nested = {"bit": self.bit, "action_mask": self.mask}
         return nested if self.said == "observation" else self.bit
