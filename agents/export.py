@@ -1,0 +1,181 @@
+"""A trained policy as one file for other programs: ONNX, or TorchScript.
+
+What is exported is all of `Agent.act`'s deterministic policy: observations as the environment gives
+them, through normalisation, clipping and networks, to actions as the environment takes them.
+"""
+
+import copy
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trpo.agents.actions import ActionAdapter
+from trpo.agents.agent import Agent
+from trpo.agents.networks import MLP, Tanh
+from trpo.agents.observations import allocate, leaves, named_leaves, nested_as
+
+EXAMPLES = 2  # observations that are traced with; with one, its number would be taken for fixed
+ACTION = "action"
+
+
+class DeterministicPolicy(nn.Module):
+    """An agent's deterministic policy: a tensor for each leaf of the observation, to actions.
+
+    Args:
+        agent: of which a copy is taken, on the CPU.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.policy = copy.deepcopy(agent.policy).cpu().eval()
+        for network in self.policy.modules():
+            if isinstance(network, MLP):
+                _by_torch_alone(network)
+        self.adapt_actions = TensorActionAdapter(agent.adapt_actions)
+        self.observation_space = agent.observation_space
+        self.requires_grad_(False)
+
+    def forward(self, *observation: Tensor) -> Tensor:
+        """Return actions.
+
+        Args:
+            observation: (N, *shape) for each leaf, in the order of `named_leaves`.
+
+        Returns:
+            (N, *shape), in the action space and of its dtype.
+        """
+        nested = nested_as(self.observation_space, observation)
+        return self.adapt_actions(self.policy.act(self.policy.network(nested), None))
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Return observations of the shapes and dtypes that `forward` takes, zeros."""
+        return tuple(leaves(allocate(self.observation_space, EXAMPLES)))
+
+
+def _by_torch_alone(network: MLP) -> None:
+    """Put torch's tanh, which can be traced, in NumPy's place."""
+    for number, layer in enumerate(network):
+        if isinstance(layer, Tanh):
+            network[number] = nn.Tanh()
+
+
+class TensorActionAdapter(nn.Module):
+    """`ActionAdapter` in torch: scale, bounds, offsets and shape.
+
+    Args:
+        adapter: the one to do as.
+    """
+
+    low: Tensor
+    high: Tensor
+    half_range: Tensor
+    middle: Tensor
+    start: Tensor
+
+    def __init__(self, adapter: ActionAdapter) -> None:
+        super().__init__()
+        self.shape = adapter.shape
+        self.dtype = torch.from_numpy(np.zeros(0, adapter.dtype)).dtype
+        self.bounded, self.scaled = adapter.bounds is not None, adapter.scaled
+        self.whole = adapter.dtype.kind in "iu"
+        if adapter.bounds is not None:
+            low, high = adapter.bounds
+            self.register_buffer("low", torch.as_tensor(low))
+            self.register_buffer("high", torch.as_tensor(high))
+        if adapter.scaled:
+            self.register_buffer("half_range", torch.as_tensor(adapter.half))
+            self.register_buffer("middle", torch.as_tensor(adapter.middle))
+        self.register_buffer("start", torch.as_tensor(adapter.start))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Return actions as the environment takes them.
+
+        Args:
+            actions: (N, A), as the policy chose them.
+
+        Returns:
+            (N, *shape), in the action space and of its dtype.
+        """
+        actions = actions.reshape(-1, *self.shape)
+        if not self.bounded:
+            return (actions + self.start).to(self.dtype)
+        if self.scaled:
+            actions = actions * self.half_range + self.middle
+        if self.whole:
+            actions = actions.round()
+        return actions.clamp(self.low, self.high).to(self.dtype)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch's exporters say of their own age to themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def input_names(space: gym.Space) -> list[str]:
+    """Return what an exported policy's inputs are called.
+
+    Args:
+        space: of one observation.
+
+    Returns:
+        `observation`, or a name a leaf, such as observation.image.
+    """
+    return list(named_leaves(space))
+
+
+@torch.no_grad()
+def to_onnx(agent: Agent) -> bytes:
+    """Return a deterministic policy as an ONNX model, for any number of observations at once.
+
+    Args:
+        agent: trained.
+
+    Returns:
+        The content of an .onnx file; inputs are called as `input_names` has them, its output
+        `action`.
+
+    Raises:
+        ModuleNotFoundError: if onnx or onnxscript is not installed.
+    """
+    policy = DeterministicPolicy(agent)
+    example = policy.example()
+    with _quiet():
+        program = torch.onnx.export(
+            policy,
+            example,
+            input_names=input_names(agent.observation_space),
+            output_names=[ACTION],
+            dynamic_shapes=(tuple({0: torch.export.Dim("N")} for _ in example),),
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch exported nothing")
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+@torch.no_grad()
+def to_torchscript(agent: Agent) -> bytes:
+    """Return a deterministic policy as TorchScript, for any number of observations at once.
+
+    Args:
+        agent: trained.
+
+    Returns:
+        The content of a file for `torch.jit.load`, in Python or C++.
+    """
+    policy = DeterministicPolicy(agent)
+    content = io.BytesIO()
+    with _quiet():
+        torch.jit.save(torch.jit.trace(policy, policy.example(), check_trace=False), content)
+    return content.getvalue()

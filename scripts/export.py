@@ -1,0 +1,75 @@
+"""`trpo export RUN`: the deterministic policy as one file, for programs without this one."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import gymnasium as gym
+import tyro
+
+from trpo.agents.agent import Agent
+from trpo.agents.export import ACTION, to_onnx, to_torchscript
+from trpo.agents.observations import named_leaves
+from trpo.agents.runs import Run
+from trpo.agents.runs.files import replace_file
+from trpo.envs.errors import INSTALL
+from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.display import print_facts
+
+Format = Literal["onnx", "torchscript"]
+SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
+PACKAGES = {"onnx": ("onnx", "onnxscript"), "torchscript": ()}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write the deterministic policy as one file, normalisation, clipping and actions inside."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, as trpo train leaves it."""
+    to: Format = "onnx"
+    """What to write: ONNX, or TorchScript for torch.jit.load in Python and C++."""
+    best: bool = False
+    """Export the best checkpoint instead of the newest."""
+    out: Path | None = None
+    """File to write; by default RUN/policy.onnx, or RUN/policy.pt."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export, as the options say.
+
+    Args:
+        arguments: the words after `trpo export`.
+
+    Returns:
+        0.
+
+    Raises:
+        UsageError: if a package is missing, or the file cannot be written.
+    """
+    options = parse(ExportOptions, arguments, "export")
+    if not all(importlib.util.find_spec(package) for package in PACKAGES[options.to]):
+        install = INSTALL.format(extra="export")
+        raise UsageError(f"--to {options.to} needs packages that are not installed: run {install}")
+    run = Run.open(options.run)
+    agent = Agent.of_checkpoint(run.checkpoints.best()) if options.best else Agent.load(options.run)
+    out = options.out or options.run / f"policy{SUFFIX[options.to]}"
+    content = to_onnx(agent) if options.to == "onnx" else to_torchscript(agent)
+    try:
+        replace_file(out, content)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}") from error
+    inputs = named_leaves(agent.observation_space)
+    print_facts(
+        {"policy": f"{out}, deterministic, of any number N of observations"}
+        | {f"input {name}": _described(leaf) for name, leaf in inputs.items()}
+        | {f"output {ACTION}": _described(agent.action_space)}
+    )
+    return 0
+
+
+def _described(space: gym.Space) -> str:
+    dtype = "float32" if space.dtype is not None and space.dtype.kind == "f" else str(space.dtype)
+    return f"{dtype} {('N', *(space.shape or ()))}".replace("'", "")
