@@ -6,6 +6,7 @@ them, through normalisation, clipping and networks, to actions as the environmen
 
 import copy
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from trpo.agents.actions import ActionAdapter
 from trpo.agents.agent import Agent
 from trpo.agents.networks import MLP, Tanh
-from trpo.agents.observations import allocate, leaves, named_leaves, nested_as
+from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, nested_as
 
 EXAMPLES = 2  # observations that are traced with; with one, its number would be taken for fixed
 ACTION = "action"
@@ -54,8 +55,11 @@ class DeterministicPolicy(nn.Module):
         return self.adapt_actions(self.policy.act(self.policy.network(nested), None))
 
     def example(self) -> tuple[Tensor, ...]:
-        """Return observations of the shapes and dtypes that `forward` takes, zeros."""
-        return tuple(leaves(allocate(self.observation_space, EXAMPLES)))
+        """Return observations of the shapes and dtypes that `forward` takes, from the space."""
+        storage = allocate(self.observation_space, EXAMPLES)  # zeros, which not every space has
+        sample = copy.deepcopy(self.observation_space).sample()
+        map_leaves(lambda row, leaf: row.copy_(torch.as_tensor(leaf)), storage, sample)
+        return tuple(leaves(storage))
 
 
 def _by_torch_alone(network: MLP) -> None:
@@ -115,9 +119,15 @@ class TensorActionAdapter(nn.Module):
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what torch's exporters say of their own age to themselves."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def input_names(space: gym.Space) -> list[str]:

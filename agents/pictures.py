@@ -84,7 +84,7 @@ class Picture:
         """
         if not self.first:
             observation = observation.movedim(-1, -3)
-        return observation.reshape(len(observation), self.planes, *self.sides)
+        return observation.reshape(observation.shape[0], self.planes, *self.sides)
 
     def __str__(self) -> str:
         """Return what was found out, in words."""
