@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trpo.agents.actions import ActionAdapter
+from trpo.agents.actions import LeafAdapter
 from trpo.agents.agent import Agent
 from trpo.agents.networks import MLP, Tanh
 from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, nested_as
@@ -38,21 +38,23 @@ class DeterministicPolicy(nn.Module):
         for network in self.policy.modules():
             if isinstance(network, MLP):
                 _by_torch_alone(network)
-        self.adapt_actions = TensorActionAdapter(agent.adapt_actions)
+        self.adapters = nn.ModuleList(map(TensorLeafAdapter, leaves(agent.action_space)))
+        self.sizes = [adapter.size for adapter in map(LeafAdapter, leaves(agent.action_space))]
         self.observation_space = agent.observation_space
         self.requires_grad_(False)
 
-    def forward(self, *observation: Tensor) -> Tensor:
+    def forward(self, *observation: Tensor) -> tuple[Tensor, ...]:
         """Return actions.
 
         Args:
             observation: (N, *shape) for each leaf, in the order of `named_leaves`.
 
         Returns:
-            (N, *shape), in the action space and of its dtype.
+            (N, *shape) for each leaf of the action space, and of its dtype.
         """
-        nested = nested_as(self.observation_space, observation)
-        return self.adapt_actions(self.policy.act(self.policy.network(nested), None))
+        output = self.policy.network(nested_as(self.observation_space, observation))
+        actions = self.policy.family.act(output, None).split(self.sizes, dim=1)
+        return tuple(adapt(leaf) for adapt, leaf in zip(self.adapters, actions, strict=True))
 
     def example(self) -> tuple[Tensor, ...]:
         """Return observations of the shapes and dtypes that `forward` takes, from the space."""
@@ -69,11 +71,11 @@ def _by_torch_alone(network: MLP) -> None:
             network[number] = nn.Tanh()
 
 
-class TensorActionAdapter(nn.Module):
-    """`ActionAdapter` in torch: scale, bounds, offsets and shape.
+class TensorLeafAdapter(nn.Module):
+    """`LeafAdapter` in torch: scale, bounds, offsets and shape.
 
     Args:
-        adapter: the one to do as.
+        space: Box, Discrete, MultiDiscrete or MultiBinary.
     """
 
     low: Tensor
@@ -82,8 +84,9 @@ class TensorActionAdapter(nn.Module):
     middle: Tensor
     start: Tensor
 
-    def __init__(self, adapter: ActionAdapter) -> None:
+    def __init__(self, space: gym.Space) -> None:
         super().__init__()
+        adapter = LeafAdapter(space)
         self.shape = adapter.shape
         self.dtype = torch.from_numpy(np.zeros(0, adapter.dtype)).dtype
         self.bounded, self.scaled = adapter.bounds is not None, adapter.scaled
@@ -142,6 +145,18 @@ def input_names(space: gym.Space) -> list[str]:
     return list(named_leaves(space))
 
 
+def output_names(space: gym.Space) -> list[str]:
+    """Return what an exported policy's outputs are called.
+
+    Args:
+        space: of one action.
+
+    Returns:
+        `action`, or a name a leaf, such as action.gripper.
+    """
+    return list(named_leaves(space, ACTION))
+
+
 @torch.no_grad()
 def to_onnx(agent: Agent) -> bytes:
     """Return a deterministic policy as an ONNX model, for any number of observations at once.
@@ -150,8 +165,8 @@ def to_onnx(agent: Agent) -> bytes:
         agent: trained.
 
     Returns:
-        The content of an .onnx file; inputs are called as `input_names` has them, its output
-        `action`.
+        The content of an .onnx file; inputs and outputs are called as `input_names` and
+        `output_names` have them.
 
     Raises:
         ModuleNotFoundError: if onnx or onnxscript is not installed.
@@ -163,7 +178,7 @@ def to_onnx(agent: Agent) -> bytes:
             policy,
             example,
             input_names=input_names(agent.observation_space),
-            output_names=[ACTION],
+            output_names=output_names(agent.action_space),
             dynamic_shapes=(tuple({0: torch.export.Dim("N")} for _ in example),),
             dynamo=True,
             verbose=False,
@@ -182,7 +197,8 @@ def to_torchscript(agent: Agent) -> bytes:
         agent: trained.
 
     Returns:
-        The content of a file for `torch.jit.load`, in Python or C++.
+        The content of a file for `torch.jit.load`, in Python or C++; it returns a tuple, of one
+        tensor for each leaf of the action space.
     """
     policy = DeterministicPolicy(agent)
     content = io.BytesIO()

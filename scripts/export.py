@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import gymnasium as gym
+import numpy as np
 import tyro
 
 from trpo.agents.agent import Agent
@@ -62,14 +63,17 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from error
     inputs = named_leaves(agent.observation_space)
+    outputs = named_leaves(agent.action_space, ACTION)
     print_facts(
         {"policy": f"{out}, deterministic, of any number N of observations"}
-        | {f"input {name}": _described(leaf) for name, leaf in inputs.items()}
-        | {f"output {ACTION}": _described(agent.action_space)}
+        | {f"input {name}": _described(leaf, "float32") for name, leaf in inputs.items()}
+        | {f"output {name}": _described(leaf) for name, leaf in outputs.items()}
     )
     return 0
 
 
-def _described(space: gym.Space) -> str:
-    dtype = "float32" if space.dtype is not None and space.dtype.kind == "f" else str(space.dtype)
-    return f"{dtype} {('N', *(space.shape or ()))}".replace("'", "")
+def _described(space: gym.Space, floats: str | None = None) -> str:
+    """Return dtype and shape of N of a space's elements, as a policy takes or returns them."""
+    dtype = np.dtype(space.dtype)
+    name = floats if floats and dtype.kind == "f" else dtype.name
+    return f"{name} ({', '.join(map(str, ('N', *(space.shape or ()))))})"
