@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test test-bare lint faults fuzz kill kill-calls sweep soak clean
+.PHONY: train test test-bare lint faults fuzz kill kill-calls kill-ranks sweep soak clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
@@ -22,6 +22,9 @@ kill: $(VENV)/.installed-dev
 
 kill-calls: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/kill_calls.py
+
+kill-ranks: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/kill_ranks.py
 
 fuzz: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/fuzz.py
