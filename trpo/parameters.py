@@ -57,7 +57,8 @@ def checksum(tensors: Iterable[Tensor]) -> int:
     """
     digest = hashlib.sha256()
     for tensor in tensors:
-        digest.update(tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy())
+        content = tensor.detach().cpu().flatten().contiguous().view(torch.uint8)
+        digest.update(content.numpy().tobytes())
     return int.from_bytes(digest.digest()[:8], "big", signed=True)
 
 
