@@ -1,6 +1,6 @@
 """What is trained, saved and put to use together: policy, value function, statistics, actions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,13 @@ from trpo.agents.observations import Observation, count, leaves, map_leaves, map
 from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.randomness import Component, Randomness
+from trpo.agents.recurrence import (
+    POLICY_MEMORY,
+    VALUE_MEMORY,
+    RecurrenceConfig,
+    RecurrentFeatures,
+    one_step,
+)
 from trpo.agents.runs.checkpoint import Checkpoint, save_checkpoint
 from trpo.agents.runs.checkpoint_folder import read_checkpoint
 from trpo.agents.runs.errors import CheckpointError
@@ -41,6 +48,7 @@ class AgentConfig:
         normalize: running statistics.
         pictures: how pictures are read, unless by an encoder of one's own.
         gamma: discount of the returns that rewards are scaled by.
+        recurrence: memory of both networks.
     """
 
     observation_space: gym.Space
@@ -50,6 +58,7 @@ class AgentConfig:
     normalize: NormalizationConfig
     pictures: PictureConfig
     gamma: float
+    recurrence: RecurrenceConfig = field(default_factory=RecurrenceConfig)
 
 
 class Agent(nn.Module):
@@ -80,13 +89,21 @@ class Agent(nn.Module):
         make = make_encoder or encoder_for(observation_space, config.pictures)
         policy, value = (randomness.generator(part) for part in (Component.POLICY, Component.VALUE))
 
-        def features(generator: torch.Generator) -> Features:
-            return Features(self.preprocessor, make(observation_space, generator))
+        def features(generator: torch.Generator, memory: str) -> Features:
+            encoder = make(observation_space, generator)
+            if config.recurrence.recurrent == "none":
+                return Features(self.preprocessor, encoder)
+            size = config.recurrence.recurrent_size
+            return RecurrentFeatures(self.preprocessor, encoder, size, memory, generator)
 
         self.policy = make_policy(
-            features(policy), action_space, config.policy, policy, mask_in(observation_space)
+            features(policy, POLICY_MEMORY),
+            action_space,
+            config.policy,
+            policy,
+            mask_in(observation_space),
         )
-        self.value_function = ValueFunction(features(value), config.value, value)
+        self.value_function = ValueFunction(features(value, VALUE_MEMORY), config.value, value)
         self.reward_scaler = RewardScaler(config.gamma)
         self.advantage_scale = AdvantageScale()
 
@@ -155,21 +172,22 @@ class Agent(nn.Module):
     def act(
         self,
         observation: Any,
-        state: None = None,
+        state: Tensor | None = None,
         deterministic: bool = True,
         generator: torch.Generator | None = None,
-    ) -> tuple[Any, None]:
+    ) -> tuple[Any, Tensor | None]:
         """Choose actions.
 
         Args:
             observation: one, as an environment gives it, or N of them, as a vector environment
                 does.
-            state: the policy's memory, as the last call returned it; policies here have none.
+            state: the policy's memory, (N, H), as the last call returned it; `None` where an
+                episode begins, and of policies without.
             deterministic: whether to take the distribution's mode, or to sample.
             generator: source of the samples' noise; `None` for torch's own.
 
         Returns:
-            An action of the action space, or N of them; and the policy's memory.
+            An action of the action space, or N of them; and the policy's memory, if it has one.
 
         Raises:
             ConfigError: if the observation is not of the observation space's shape.
@@ -178,7 +196,14 @@ class Agent(nn.Module):
         family, noise = self.policy.family, None
         if not deterministic:
             noise = family.draw_noise(1, count(observations), generator)[0].to(self.device)
-        output = self.policy.network(to_device(observations, self.device))
+        observations = to_device(observations, self.device)
+        features = self.policy.network.features
+        if isinstance(features, RecurrentFeatures):
+            state = torch.zeros(count(observations), features.size) if state is None else state
+            observations = one_step(observations, state.to(self.device), POLICY_MEMORY)
+            output, state = self.policy.network.step(observations)
+        else:
+            output = self.policy.network(observations)
         actions = self.adapt_actions(family.act(output, noise).cpu().numpy())
         if single:
             actions = map_leaves(lambda leaf: leaf[0], actions)

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from trpo.agents.observations import Observation, select, to_device
+from trpo.agents.observations import Observation, select, to_device, whole_sequences
 from trpo.agents.order import Order
 from trpo.reducer import Reducer
 
@@ -123,6 +124,8 @@ class Batch:
     def microbatches(self, size: int, reducer: Reducer) -> list["Batch"]:
         """Cut the batch evenly: at most `size` samples each, and one a thread if that pays.
 
+        Sequences stay whole.
+
         Args:
             size: samples, ≥ 1.
             reducer: that they are for.
@@ -130,7 +133,9 @@ class Batch:
         Returns:
             Views that make up the batch.
         """
-        return [self.rows(rows) for rows in even_slices(len(self), size, reducer)]
+        even = even_slices(len(self), size, reducer)
+        starts = whole_sequences(self.observations, [rows.start for rows in even])
+        return [self.rows(slice(*ends)) for ends in pairwise([*starts, len(self)])]
 
     def every(self, stride: int, size: int, reducer: Reducer) -> list["Batch"] | None:
         """Return microbatches of every n-th sample, for a Fisher matrix averaged over fewer states.

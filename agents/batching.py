@@ -7,9 +7,10 @@ from trpo.agents.advantages import AdvantageEstimator, generalized_advantages
 from trpo.agents.agent import Agent
 from trpo.agents.batch import Batch
 from trpo.agents.config import TrainerConfig
-from trpo.agents.observations import map_leaves, select
+from trpo.agents.observations import Observation, map_leaves, select, to_device
 from trpo.agents.order import Order
 from trpo.agents.policies import Policy
+from trpo.agents.recurrence import VALUE_MEMORY, sequences
 from trpo.agents.rollout import Rollout
 from trpo.reducer import SERIAL, Reducer
 
@@ -38,9 +39,7 @@ def make_batch(
     Returns:
         The batch, on the agent's device, and V at its states, (B,), there too.
     """
-    steps, envs = rewards.shape
-    flat = map_leaves(lambda leaf: leaf.flatten(0, 1), rollout.observations)  # ((T + 1)·N, …)
-    values = agent.values(flat, config.microbatch_size).view(steps + 1, envs)
+    values = values_of(rollout, agent, config.microbatch_size)  # (T + 1, N)
     advantages = estimate_advantages(  # (T, N)
         rewards,
         values,
@@ -50,12 +49,15 @@ def make_batch(
         config.gae_lambda,
     )
     returns = advantages + values[:-1]
-    steps_taken = rollout.valid.nonzero(as_tuple=True)  # the B samples' times and environments
+    observations, steps_taken = samples_of(rollout)
     actions = rollout.actions[steps_taken]
-    old_policy = acting.distribution(rollout.outputs[steps_taken])
+    outputs = rollout.outputs[steps_taken]
+    if rollout.memories:  # unrolled as they will be in the update, so that the ratio is 1 there
+        outputs = acting.network(observations)
+    old_policy = acting.distribution(outputs)
     times, environments = steps_taken
     batch = Batch(
-        observations=select(rollout.observations, steps_taken),
+        observations=observations,
         actions=actions,
         log_probs=old_policy.log_prob(actions),
         advantages=normalized(advantages[steps_taken], reducer),
@@ -66,6 +68,50 @@ def make_batch(
         order=Order.of(rollout.valid, reducer),
     )
     return batch.to(agent.device), values[steps_taken].to(agent.device)
+
+
+def values_of(rollout: Rollout, agent: Agent, microbatch_size: int) -> Tensor:
+    """Return V of every observation; where V has a memory, it is unrolled, and carried on.
+
+    Args:
+        rollout: T steps of N environments.
+        agent: whose V it is.
+        microbatch_size: observations to look at together.
+
+    Returns:
+        (T + 1, N), on the CPU.
+    """
+    steps, envs = rollout.rewards.shape
+    if not rollout.memories:
+        flat = map_leaves(lambda leaf: leaf.flatten(0, 1), rollout.observations)  # ((T + 1)·N, …)
+        return agent.values(flat, microbatch_size).view(steps + 1, envs)
+    begins = torch.cat([torch.ones(1, envs, dtype=torch.bool), ~rollout.valid])  # (T + 1, N)
+    observations = sequences(rollout.observations, begins, rollout.memories)
+    network = agent.value_function.network
+    values, memories = network.step(to_device(observations, agent.device))
+    after = memories.cpu().view(envs, steps + 1, -1)[:, steps - 1]  # (N, H), of step T − 1
+    rollout.remembered[VALUE_MEMORY].copy_(after * rollout.valid[-1][:, None])
+    return values.cpu().view(envs, steps + 1).T
+
+
+def samples_of(rollout: Rollout) -> tuple[Observation, tuple[Tensor, Tensor]]:
+    """Return the observations at the valid steps, and their times and environments.
+
+    Args:
+        rollout: T steps of N environments.
+
+    Returns:
+        B observations, in the order of time, or as sequences in a row where there is a memory; and
+        two tensors (B,).
+    """
+    if not rollout.memories:
+        times, environments = rollout.valid.nonzero(as_tuple=True)
+        return select(rollout.observations, (times, environments)), (times, environments)
+    environments, times = rollout.valid.T.nonzero(as_tuple=True)
+    begins = torch.cat([rollout.valid[:1], ~rollout.valid[:-1]])  # (T, N)
+    observations = select(rollout.observations, slice(-1))
+    in_a_row = sequences(observations, begins, rollout.memories)
+    return select(in_a_row, rollout.valid.T.flatten()), (times, environments)
 
 
 def normalized(advantages: Tensor, reducer: Reducer = SERIAL) -> Tensor:

@@ -13,6 +13,7 @@ from trpo.agents.observations import leaves
 from trpo.agents.pictures import PictureConfig, picture_of
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.ppo import PpoConfig
+from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.trpo import TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import VpgConfig
@@ -120,6 +121,7 @@ class LearnerConfig:
     value: ValueConfig = field(default_factory=ValueConfig)
     normalize: NormalizationConfig = field(default_factory=NormalizationConfig)
     pictures: PictureConfig = field(default_factory=PictureConfig)
+    recurrence: RecurrenceConfig = field(default_factory=RecurrenceConfig)
 
     @property
     def max_kl(self) -> float | None:
@@ -161,3 +163,31 @@ def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfi
     trainer = config.trainer
     smaller = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
     return replace(config, trainer=smaller)
+
+
+def with_recurrence(config: LearnerConfig, processes: int) -> LearnerConfig:
+    """Return a configuration in which what learns can unroll episodes, if there is a memory.
+
+    Args:
+        config: the learner's.
+        processes: that train together.
+
+    Returns:
+        The same; with a memory, F is the batch's alone.
+
+    Raises:
+        ConfigError: with what does not go together with a memory.
+    """
+    recurrent = config.recurrence.recurrent
+    if recurrent == "none":
+        return config
+    strides = (config.trpo.fisher_stride, config.value.fisher_stride)
+    for fits, name, expected in (
+        (config.algorithm != "ppo", "algorithm ppo", "trpo, npg or vpg"),
+        (config.value.fit != "adam", "value.fit adam", "gauss-newton"),
+        (strides == (1, 1), f"fisher_stride {max(strides)}", "1"),
+        (processes == 1, f"{processes} processes", "1"),
+    ):
+        if not fits:
+            raise ConfigError(f"recurrent = {recurrent!r} with {name}: expected {expected}")
+    return replace(config, trpo=replace(config.trpo, memory=0))

@@ -44,9 +44,10 @@ def evaluate(
         observations, _ = env.reset(seed=seed)
     playing = np.ones(env.num_envs, dtype=bool)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
+    state = None
     for _ in range(max_steps):
         _check_finite("an observation", leaves(observations))
-        actions, _ = agent.act(observations, deterministic=generator is None, generator=generator)
+        actions, state = agent.act(observations, state, generator is None, generator)
         with environment_errors():
             observations, rewards, terminated, truncated, _ = env.step(actions)
             returns += np.where(playing, rewards, 0.0)

@@ -20,6 +20,7 @@ from trpo.agents.actions import LeafAdapter
 from trpo.agents.agent import Agent
 from trpo.agents.networks import MLP, Tanh
 from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, nested_as
+from trpo.validation import ConfigError
 
 EXAMPLES = 2  # observations that are traced with; with one, its number would be taken for fixed
 ACTION = "action"
@@ -30,10 +31,17 @@ class DeterministicPolicy(nn.Module):
 
     Args:
         agent: of which a copy is taken, on the CPU.
+
+    Raises:
+        ConfigError: if the policy has a memory.
     """
 
     def __init__(self, agent: Agent) -> None:
         super().__init__()
+        if (recurrent := agent.config.recurrence.recurrent) != "none":
+            raise ConfigError(
+                f"a policy with recurrent = {recurrent!r} cannot be exported: it has a memory"
+            )
         self.policy = copy.deepcopy(agent.policy).cpu().eval()
         for network in self.policy.modules():
             if isinstance(network, MLP):

@@ -13,7 +13,7 @@ from torch import Tensor
 from trpo.agents.encoders import Features
 from trpo.agents.families import Family
 from trpo.agents.networks import MLP, Network
-from trpo.agents.observations import Observation
+from trpo.agents.observations import Observation, plain
 from trpo.linearization import Linearization, Tensors
 from trpo.validation import ConfigError
 
@@ -40,6 +40,7 @@ class MaskedNetwork(Network):
 
     def _allowed(self, observation: Observation) -> Tensor:
         """Return which outputs are left as they are, (B, E)."""
+        observation = plain(observation)
         assert isinstance(observation, dict)
         mask = observation[MASK]
         assert isinstance(mask, Tensor)
@@ -49,6 +50,10 @@ class MaskedNetwork(Network):
 
     def forward(self, observation: Observation) -> Tensor:  # noqa: D102
         return super().forward(observation).where(self._allowed(observation), IMPOSSIBLE)
+
+    def step(self, observation: Observation) -> tuple[Tensor, Tensor]:  # noqa: D102
+        output, features = super().step(observation)
+        return output.where(self._allowed(observation), IMPOSSIBLE), features
 
     def linearize(self, observation: Observation) -> Linearization:  # noqa: D102
         unmasked, allowed = super().linearize(observation), self._allowed(observation)

@@ -206,6 +206,18 @@ class Network(nn.Module):
         """
         return self.head.forward(self.features.forward(observation))
 
+    def step(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Return the outputs, and the features that they are made of: the memory, if there is one.
+
+        Args:
+            observation: tensors (B, *shape).
+
+        Returns:
+            (B, E) and (B, F).
+        """
+        features = self.features.forward(observation)
+        return self.head.forward(features), features
+
     def linearize(self, observation: Observation) -> Linearization:
         """Return the outputs to first order in the head's parameters, by hand.
 

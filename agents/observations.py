@@ -5,6 +5,7 @@ observation nests its tensors in the same way: a single leaf is a plain tensor.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from torch import Tensor
 from trpo.validation import ConfigError
 
 Observation: TypeAlias = "Tensor | dict[str, Observation] | tuple[Observation, ...]"
+BEGINS, OBSERVATION = "begins a sequence", "observation"  # parts of sequences in a row
 LEAVES = (
     gym.spaces.Box,
     gym.spaces.Discrete,
@@ -170,6 +172,48 @@ def count(observation: Observation) -> int:
     return len(leaves(observation)[0])
 
 
+def is_in_sequences(observation: Observation) -> bool:
+    """Return whether observations are laid out as sequences in a row (`recurrence.py`).
+
+    Args:
+        observation: tensors.
+    """
+    return isinstance(observation, dict) and BEGINS in observation
+
+
+def plain(observation: Observation) -> Observation:
+    """Return observations as the environment gave them, sequences or not.
+
+    Args:
+        observation: tensors (B, *shape), or sequences of them in a row.
+    """
+    if not is_in_sequences(observation):
+        return observation
+    assert isinstance(observation, dict)
+    return observation[OBSERVATION]
+
+
+def whole_sequences(observation: Observation, starts: Iterable[int]) -> list[int]:
+    """Move cuts to where sequences begin, if observations are laid out so.
+
+    Args:
+        observation: tensors (B, …).
+        starts: rows where pieces begin, ascending, the first 0.
+
+    Returns:
+        The starts, or the nearest rows from them on at which a sequence begins.
+    """
+    if not is_in_sequences(observation):
+        return list(starts)
+    assert isinstance(observation, dict)
+    begins = observation[BEGINS]
+    assert isinstance(begins, Tensor)
+    first = begins.nonzero().flatten()
+    following = torch.searchsorted(first, first.new_tensor(list(starts)))
+    found: list[int] = first[following.clamp(max=len(first) - 1)].unique().tolist()
+    return found
+
+
 def map_pieces(
     function: Callable[[Observation], Tensor], observation: Observation, size: int
 ) -> Tensor:
@@ -178,11 +222,12 @@ def map_pieces(
     Args:
         function: from b observations to a tensor (b, …).
         observation: tensors (B, *shape).
-        size: observations in a piece at most.
+        size: observations in a piece at most, but that sequences stay whole.
 
     Returns:
         (B, …).
     """
-    starts = range(0, count(observation), size)
-    pieces = (select(observation, slice(start, start + size)) for start in starts)
+    rows = count(observation)
+    starts = whole_sequences(observation, range(0, rows, size))
+    pieces = (select(observation, slice(*ends)) for ends in pairwise([*starts, rows]))
     return torch.cat([function(piece) for piece in pieces])

@@ -18,6 +18,7 @@ from trpo.agents.actions import ActionAdapter
 from trpo.agents.masks import MASK, MaskedNetwork, without_choice
 from trpo.agents.observations import Observation, allocate, leaves, map_leaves
 from trpo.agents.policies import Policy
+from trpo.agents.recurrence import POLICY_MEMORY, VALUE_MEMORY, RecurrentFeatures, one_step
 from trpo.reducer import SERIAL, Reducer
 
 
@@ -118,6 +119,11 @@ class Rollout:
         self.observations = allocate(env.single_observation_space, steps + 1, envs)  # (T + 1, N, …)
         self.outputs = torch.zeros(steps, envs, family.output_size)  # of the policy's network
         self.actions = torch.zeros(steps, envs, family.action_size, dtype=family.action_dtype)
+        features = policy.network.features
+        names = (POLICY_MEMORY, VALUE_MEMORY) if isinstance(features, RecurrentFeatures) else ()
+        # memories before the rollout, and after it, where there are any
+        self.memories = {name: torch.zeros(envs, features.size) for name in names}
+        self.remembered = {name: torch.zeros(envs, features.size) for name in names}
         self.rewards = torch.zeros(steps, envs)  # as the environment gave them
         self.terminated = torch.zeros(steps, envs, dtype=torch.bool)
         self.truncated = torch.zeros(steps, envs, dtype=torch.bool)
@@ -166,6 +172,7 @@ class Collector:
         self.lengths = np.zeros(env.num_envs, dtype=np.int64)
         self.discounted_returns = torch.zeros(env.num_envs)  # likewise γR, for the reward scaler
         self.environment_seconds = 0.0  # of the last rollout, spent waiting for environments
+        self.started = False  # whether there was a rollout
 
     @torch.inference_mode()
     def collect(
@@ -203,7 +210,13 @@ class Collector:
         raw = map_leaves(Tensor.numpy, rollout.observations)  # the same memory, for NumPy
         rewards, terminated = rollout.rewards.numpy(), rollout.terminated.numpy()
         truncated = rollout.truncated.numpy()
+        memory: Tensor | None = None
         masks = raw[MASK] if isinstance(policy.network, MaskedNetwork) else None
+        for name, initial in rollout.memories.items():
+            initial.copy_(rollout.remembered[name] if self.started else torch.zeros(()))
+        if rollout.memories:
+            memory = rollout.remembered[POLICY_MEMORY].copy_(rollout.memories[POLICY_MEMORY])
+        self.started = True
         self.environment_seconds = 0.0
         _write(raw, 0, self.observation)
         for t in range(steps + 1):
@@ -218,13 +231,19 @@ class Collector:
                         terminated[t - 1, group], truncated[t - 1, group] = step[1], step[2]
                     self.environment_seconds += time.perf_counter() - before
                 if t < steps:
+                    ended = (terminated[t - 1] | truncated[t - 1]) if t else self.done
                     if masks is not None:
-                        ended = (terminated[t - 1] | truncated[t - 1]) if t else self.done
                         wrong = without_choice(masks[t, group], policy.family.choices())
                         _check_masks(wrong & ~ended[group], t, group)
-                    output = outputs[number][t].copy_(
-                        policy.network.forward(observations[number][t])
-                    )
+                    observation = observations[number][t]
+                    if memory is None:
+                        output = policy.network.forward(observation)
+                    else:
+                        observation = one_step(observation, memory[group], POLICY_MEMORY)
+                        output, after = policy.network.step(observation)
+                        # the step after an episode's end is a reset: it forgets
+                        memory[group] = after * torch.from_numpy(~ended[group])[:, None]
+                    output = outputs[number][t].copy_(output)
                     action = actions[number][t].copy_(policy.family.act(output, noise[number][t]))
                     with environment_errors():
                         self.env.send(number, self.adapter(action.numpy()))

@@ -14,22 +14,20 @@ from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.batch import Batch
 from trpo.agents.batching import make_batch
-from trpo.agents.config import LearnerConfig, check_batch_size, with_bounded_memory
+from trpo.agents.config import LearnerConfig, check_batch_size, with_bounded_memory, with_recurrence
 from trpo.agents.encoders import MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
 from trpo.agents.episodes import EpisodeStatistics, means, of_all_processes
 from trpo.agents.metrics import UpdateRecord
+from trpo.agents.observations import plain
 from trpo.agents.policies import Policy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_fit import make_fit
-from trpo.parameters import checksum
 from trpo.process_group import LostProcessError, make_reducer
 from trpo.report import Status, StepReport
-
-CHECK_EVERY = 10  # updates, after which processes that train together compare their parameters
 
 
 class TrainingError(RuntimeError):
@@ -77,6 +75,7 @@ class Trainer:
         env, batch_size = self.environments.env, config.trainer.batch_size
         num_envs = env.num_envs * self.reducer.size  # of all processes
         check_batch_size(batch_size, num_envs)
+        config = with_recurrence(config, self.reducer.size)
         self.config = config = with_bounded_memory(config, env.single_observation_space)
         agent_config = AgentConfig(
             env.single_observation_space,
@@ -86,6 +85,7 @@ class Trainer:
             config.normalize,
             config.pictures,
             config.trainer.gamma,
+            config.recurrence,
         )
         self.agent = Agent(agent_config, self.randomness, make_encoder)
         self.agent.move_networks(config.trainer.torch_device)
@@ -220,7 +220,7 @@ class Trainer:
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
-        agent.preprocessor.update(batch.observations, self.reducer)
+        agent.preprocessor.update(plain(batch.observations), self.reducer)
 
         self.update += 1
         self.non_finite = self.non_finite + 1 if report.status is Status.NON_FINITE else 0
@@ -229,22 +229,10 @@ class Trainer:
         metrics = policy_metrics | value_metrics | self.episodes.add(episodes)
         watch.lap("statistics")
         metrics |= watch.metrics(self.environments.collector.environment_seconds, batch.total)
-        if self.at_resume_point or self.update % CHECK_EVERY == 0:
-            self._check_alike()
         if due:
             metrics |= self._evaluate()
         metrics["environment/restarts"] = float(self.environments.restarts)
         return UpdateRecord(self.update, self.steps, report.status, metrics)
-
-    def _check_alike(self) -> None:
-        """Every process has the same bits: else they train several agents, not one."""
-        if self.reducer.size == 1:
-            return
-        own = checksum(self.agent.tensors().values())
-        digests = self.reducer.gather(torch.tensor(own))  # (R,)
-        if others := (digests != digests[0]).nonzero().flatten().tolist():
-            who = f"those of rank {', '.join(map(str, others))} are not those of rank 0"
-            raise TrainingError(f"parameters have come apart: {who}, after update {self.update}")
 
     def _evaluation_due(self, steps: int) -> bool:
         """Return whether an update of so many steps passes a multiple of `eval_every`."""

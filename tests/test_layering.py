@@ -25,7 +25,6 @@ THEIRS = {
         "rich",
         "scipy",
         "matplotlib",
-        "mkdocs",
         "sb3_contrib",
         "sklearn",
         "stable_baselines3",

@@ -115,6 +115,14 @@ def _from_6(content: Content) -> Content:
     return {**content, "environment": _filled(environment, LACKED_BY_6)}
 
 
+# Before format 8, nothing had a memory.
+LACKED_BY_7: Content = {"recurrence": {"recurrent": "none", "recurrent_size": 64}}
+
+
+def _from_7(content: Content) -> Content:
+    return _filled(content, {"learner": LACKED_BY_7})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -122,6 +130,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_4,
     _from_5,
     _from_6,
+    _from_7,
 )
 FORMAT = len(MIGRATIONS) + 1
 
@@ -158,4 +167,4 @@ def migrate_agent(content: object) -> object:
     Returns:
         JSON.
     """
-    return _filled(content, LACKED_BY_2) if isinstance(content, dict) else content
+    return _filled(content, LACKED_BY_2 | LACKED_BY_7) if isinstance(content, dict) else content

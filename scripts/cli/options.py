@@ -16,6 +16,7 @@ from gymnasium import Space
 from trpo.agents.config import LearnerConfig, TrainerConfig, check_batch_size
 from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
+from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.config import CONFIG
 from trpo.agents.runs.typed_json import from_json
@@ -44,6 +45,9 @@ class LearnerOptions(LearnerConfig):
     trpo: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
     pictures: tyro.conf.OmitArgPrefixes[PictureConfig] = field(default_factory=PictureConfig)
+    recurrence: tyro.conf.OmitArgPrefixes[RecurrenceConfig] = field(
+        default_factory=RecurrenceConfig
+    )
 
 
 def _json_values(words: list[str]) -> dict[str, Any]:

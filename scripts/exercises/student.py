@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import ParamSpec, TypeVar
 
 import torch
+from gymnasium.spaces import Dict, Tuple
 from torch import Tensor, nn
 from torch.autograd import grad
 from torch.distributions import Distribution
@@ -47,6 +48,12 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
     """
     is_trpo = trainer.config.algorithm == "trpo"
     require(trainer.config, "algorithm", is_trpo, "trpo, which is what the exercise is of")
+    recurrence, actions = trainer.config.recurrence, trainer.agent.action_space
+    require(recurrence, "recurrent", recurrence.recurrent == "none", "none in an exercise")
+    if isinstance(actions, Dict | Tuple):
+        raise ConfigError(
+            f"action space {actions} is not supported in an exercise: expected one leaf"
+        )
     folder = folder.resolve()
     if not (folder / FILE).is_file():
         raise ConfigError(f"{folder} has no {FILE}: trpo exercise new hands one out")

@@ -8,6 +8,7 @@ from gymnasium.vector import VectorEnv
 from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.evaluation import evaluate
 from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
 from trpo.agents.value_function import ValueConfig
@@ -23,6 +24,7 @@ def make_agent(env: VectorEnv) -> Agent:
         PolicyConfig(),
         ValueConfig(),
         NormalizationConfig(),
+        PictureConfig(),
         gamma=0.99,
     )
     return Agent(config, Randomness(1))

@@ -1,0 +1,163 @@
+"""Recurrent policies: unrolled over whole episodes, as they acted."""
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers import make_trainer, parameters, run, untimed
+from trpo.agents.agent import Agent
+from trpo.agents.batching import make_batch
+from trpo.agents.policies import PolicyConfig
+from trpo.agents.recurrence import POLICY_MEMORY, RecurrenceConfig, sequences
+from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.fisher import fisher_vector_product
+from trpo.measurement import measure_against_present
+from trpo.model import surrogate_gradient
+from trpo.reducer import SERIAL
+from trpo.reference import dense_fisher
+from trpo.validation import ConfigError
+
+GRU = RecurrenceConfig("gru", 5)
+
+
+def trainer_of(**changes):
+    return make_trainer(recurrence=GRU, **changes)
+
+
+def collected(**changes):
+    """A trainer after an update, and the batch of its next rollout."""
+    trainer = trainer_of(**changes)
+    run(trainer, 1)
+    agent, rollout = trainer.agent, trainer.rollout
+    trainer.environments.collect(agent.policy, rollout, trainer.update)
+    batch, values = make_batch(
+        rollout, rollout.rewards, agent, agent.policy, trainer.config.trainer
+    )
+    return trainer, batch, values
+
+
+def test_batches_are_unrolled_as_step_by_step():
+    """Policy and V of the batch, against a plain loop over times that knows where episodes end."""
+    trainer, batch, values = collected()
+    agent, rollout = trainer.agent, trainer.rollout
+    assert not rollout.valid.all()
+    assert rollout.memories[POLICY_MEMORY].abs().max() > 0  # carried from the rollout before
+    with torch.no_grad():
+        outputs = agent.policy.network(batch.observations)
+    at = batch.times, batch.environments
+    assert torch.allclose(outputs, rollout.outputs[at], atol=1e-5)
+    expected = torch.zeros(rollout.rewards.shape)
+    for n in range(8):
+        memory = rollout.memories["value_memory"][n : n + 1]
+        for t in range(len(expected)):
+            observation = rollout.observations[t, n : n + 1]
+            step = {"observation": observation, "begins a sequence": torch.ones(1).bool()}
+            with torch.no_grad():
+                V, memory = agent.value_function.network.step(step | {"value_memory": memory})
+            expected[t, n] = V
+            if not rollout.valid[t, n]:  # a reset: the next observation is another episode's
+                memory = torch.zeros_like(memory)
+        assert torch.allclose(memory, rollout.remembered["value_memory"][n : n + 1], atol=1e-5)
+    assert torch.allclose(values, expected[at], atol=1e-5)
+    trainer.close()
+
+
+def test_before_the_step_the_ratio_is_1_and_kl_0():
+    # tanh has two implementations, of which autograd takes one: they differ in the last bit
+    trainer, batch, _ = collected(policy=PolicyConfig(hidden=(16,), activation="relu"))
+    model = trainer.agent.policy.model()
+    with torch.no_grad():
+        ratio = model.distribution(batch).log_prob(batch.actions) - batch.log_probs
+    assert (ratio == 0).all()
+    measured = measure_against_present(model, importance_weighted_advantage, [batch])()
+    assert measured.max_state_kl == 0
+    trainer.close()
+
+
+def small_problem():
+    """A batch of nine sequences in float64, and the policy that is to be updated by it."""
+    trainer, batch, _ = collected(trainer={"batch_size": 64})
+    policy = trainer.agent.policy.double()
+    doubles = {
+        name: leaf.double() if leaf.is_floating_point() else leaf
+        for name, leaf in batch.observations.items()
+    }
+    batch = replace(
+        batch,
+        observations=doubles,
+        advantages=batch.advantages.double(),
+        log_probs=batch.log_probs.double(),
+    )
+    trainer.close()
+    return policy, batch
+
+
+def test_product_equals_the_dense_fisher_and_microbatches_one_batch():
+    policy, batch = small_problem()
+    model = policy.model()
+    cut = batch.microbatches(20, SERIAL)
+    assert len(cut) > 1
+    assert all(part.observations["begins a sequence"][0] for part in cut)
+    F = dense_fisher(model, [batch])
+    v = torch.randn(len(F), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for microbatches in ([batch], cut):
+        assert torch.allclose(fisher_vector_product(model, microbatches)(v), F @ v, rtol=1e-9)
+    whole, pieces = (
+        surrogate_gradient(model, importance_weighted_advantage, microbatches)[1]
+        for microbatches in ([batch], cut)
+    )
+    assert torch.allclose(whole, pieces, rtol=1e-9, atol=1e-14)
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped():
+    whole, first, second = (trainer_of() for _ in range(3))
+    records = run(whole, 4)
+    run(first, 2)
+    second.restore(*first.snapshot())
+    assert list(map(untimed, run(second, 2))) == list(map(untimed, records[2:]))
+    assert torch.equal(parameters(whole), parameters(second))
+    assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
+
+
+def test_an_agent_acts_as_in_its_rollout_and_is_loaded(tmp_path):
+    trainer = trainer_of()
+    run(trainer, 1)
+    trainer.agent.save(tmp_path / "agent.safetensors")
+    agent, state = Agent.load(tmp_path / "agent.safetensors"), None
+    observations = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)
+    begins = torch.zeros(6, 3, dtype=torch.bool)
+    in_a_row = sequences(
+        torch.from_numpy(observations), begins, {POLICY_MEMORY: torch.zeros(3, GRU.recurrent_size)}
+    )
+    with torch.no_grad():
+        expected = agent.policy.network(in_a_row).argmax(-1).view(3, 6).T
+    for t in range(6):
+        actions, state = agent.act(observations[t], state)
+        assert actions.tolist() == expected[t].tolist()
+    trainer.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"algorithm": "ppo"}, "algorithm ppo: expected trpo, npg or vpg"),
+        ({"value": {"fit": "adam"}}, "value.fit adam: expected gauss-newton"),
+        ({"value": {"fisher_stride": 2}}, "fisher_stride 2: expected 1"),
+    ],
+)
+def test_what_does_not_go_with_a_memory_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=f"recurrent = 'gru' with {message}"):
+        trainer_of(**changes)
+
+
+def test_masks_and_memory_go_together():
+    import tests.environments  # noqa: F401
+
+    trainer = trainer_of(env_id="TestGatesMethod-v0", engine="gymnasium")
+    records = run(trainer, 2)
+    assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
+    assert isinstance(trainer.agent.observation_space, gym.spaces.Dict)
+    trainer.close()
