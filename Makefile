@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test test-bare lint faults fuzz kill kill-calls sweep soak clean
+.PHONY: train test test-bare lint docs faults fuzz kill kill-calls kill-ranks sweep soak clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
@@ -23,6 +23,9 @@ kill: $(VENV)/.installed-dev
 kill-calls: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/kill_calls.py
 
+kill-ranks: $(VENV)/.installed-dev
+	$(VENV)/bin/python tests/kill_ranks.py
+
 fuzz: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/fuzz.py
 
@@ -31,6 +34,9 @@ sweep: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/soak.py
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet -f scripts/docs/mkdocs.yml
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -44,6 +50,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:

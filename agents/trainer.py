@@ -26,8 +26,11 @@ from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.tensor_names import with_prefix, without_prefix
 from trpo.agents.value_fit import make_fit
+from trpo.parameters import checksum
 from trpo.process_group import LostProcessError, make_reducer
 from trpo.report import Status, StepReport
+
+CHECK_EVERY = 10  # updates, after which processes that train together compare their parameters
 
 
 class TrainingError(RuntimeError):
@@ -229,10 +232,22 @@ class Trainer:
         metrics = policy_metrics | value_metrics | self.episodes.add(episodes)
         watch.lap("statistics")
         metrics |= watch.metrics(self.environments.collector.environment_seconds, batch.total)
+        if self.at_resume_point or self.update % CHECK_EVERY == 0:
+            self._check_alike()
         if due:
             metrics |= self._evaluate()
         metrics["environment/restarts"] = float(self.environments.restarts)
         return UpdateRecord(self.update, self.steps, report.status, metrics)
+
+    def _check_alike(self) -> None:
+        """Every process has the same bits: else they train several agents, not one."""
+        if self.reducer.size == 1:
+            return
+        own = checksum(self.agent.tensors().values())
+        digests = self.reducer.gather(torch.tensor(own))  # (R,)
+        if others := (digests != digests[0]).nonzero().flatten().tolist():
+            who = f"those of rank {', '.join(map(str, others))} are not those of rank 0"
+            raise TrainingError(f"parameters have come apart: {who}, after update {self.update}")
 
     def _evaluation_due(self, steps: int) -> bool:
         """Return whether an update of so many steps passes a multiple of `eval_every`."""

@@ -21,7 +21,7 @@ def in_group(folder: Path, size: int, work: Callable, *arguments: Any) -> list[A
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(300)
     assert [process.exitcode for process in processes] == [0] * size
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 

@@ -25,6 +25,7 @@ THEIRS = {
         "rich",
         "scipy",
         "matplotlib",
+        "mkdocs",
         "sb3_contrib",
         "sklearn",
         "stable_baselines3",

@@ -1,6 +1,7 @@
 """A model's parameters as one flat vector θ ∈ ℝᴾ, and back."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -43,6 +44,22 @@ def assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
     """
     for parameter, piece in zip(parameters, unflatten(vector, parameters), strict=True):
         parameter.copy_(piece)
+
+
+def checksum(tensors: Iterable[Tensor]) -> int:
+    """Return a number that, for all practical purposes, differs wherever a bit of them does.
+
+    Args:
+        tensors: of any shapes, in an order.
+
+    Returns:
+        8 bytes of SHA-256, as a signed integer.
+    """
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        content = tensor.detach().cpu().flatten().contiguous().view(torch.uint8)
+        digest.update(content.numpy().tobytes())
+    return int.from_bytes(digest.digest()[:8], "big", signed=True)
 
 
 @contextmanager

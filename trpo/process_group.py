@@ -8,8 +8,9 @@ gathered and added up in the order of ranks.
 
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 import torch.distributed as dist
@@ -54,6 +55,10 @@ class ProcessReducer(ThreadReducer):
         super().__init__(threads)
         self.group = group
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        if (
+            threads == 1
+        ):  # side by side all the same: one computes while the other's messages travel
+            self._helpers = ThreadPoolExecutor(1, "beside", partial(torch.set_num_threads, 1))
 
     def combine(self, totals: Totals) -> Totals:  # noqa: D102
         if totals.maxima:

@@ -4,6 +4,7 @@ A command says what was asked for; what it meant depends on the defaults of its 
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -44,9 +45,11 @@ def resolved(options: TrainOptions) -> dict[str, Any]:
         options: of a run.
 
     Returns:
-        All of them, but for those that say where the run lies, and which it is.
+        All of them, but for those that say where the run lies, and which it is; ∞, which JSON has
+        no number for, as "inf".
     """
-    return flat(json.loads(json.dumps(asdict(options), default=str)))
+    found = flat(json.loads(json.dumps(asdict(options), default=str)))
+    return {name: "inf" if value == math.inf else value for name, value in found.items()}
 
 
 def record_of(runs: Mapping[str, Sequence[str]]) -> Record:

@@ -73,9 +73,11 @@ def go_on(folder: Path, task: str, seeds: int) -> None:
     done = {(row["method"], float(row["step_size"]), int(row["seed"])) for row in rows}
     missing = [c for c in wanted if (c.method, c.step_size, c.seed) not in done]
     grid.out.mkdir(parents=True, exist_ok=True)
-    failed = run_cells(grid, missing, workers=1)
-    rows += [row for cell in missing if cell not in failed for row in read_cell(grid, cell)]
-    write_table(path, rows)
+    for seed in range(seeds):  # a seed counts once all of its runs are there
+        if runs := [cell for cell in missing if cell.seed == seed]:
+            failed = run_cells(grid, runs, workers=1)
+            rows += [row for cell in runs if cell not in failed for row in read_cell(grid, cell)]
+            write_table(path, rows)
 
 
 def grid_table(task: str) -> Path:

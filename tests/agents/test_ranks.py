@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 import tests.environments  # noqa: F401 registers environments
 from tests.groups import in_group
 from tests.helpers import Convolutional, make_trainer, parameters, run, untimed
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.ppo import PpoConfig
+from trpo.agents.trainer import TrainingError
 from trpo.agents.trpo import TrpoConfig
 from trpo.validation import ConfigError
 
@@ -66,12 +68,20 @@ def test_processes_come_to_what_one_process_comes_to(tmp_path: Path):
                 assert other[3] == pytest.approx(mine[3], rel=1e-8, abs=1e-12), name
 
 
-def refused() -> str:
+def refused() -> tuple[str, str]:
     with pytest.raises(ConfigError) as refusal:
         make_trainer(trainer={"max_restarts": 1})
-    return str(refusal.value)
+    trainer = make_trainer(threads=2)
+    run(trainer, 1)
+    with torch.no_grad():
+        next(trainer.agent.value_function.parameters())[0, 0] += 1e-4 * dist.get_rank()
+    with pytest.raises(TrainingError) as error:
+        run(trainer, 1)
+    return str(refusal.value), str(error.value)
 
 
-def test_environments_are_restarted_by_no_process_alone(tmp_path: Path):
-    (line, _) = in_group(tmp_path / "2", 2, refused)
-    assert line.startswith("max_restarts = 1 is for one process, not 2")
+def test_what_processes_refuse(tmp_path: Path):
+    for restarts, apart in in_group(tmp_path / "2", 2, refused):
+        assert restarts.startswith("max_restarts = 1 is for one process, not 2")
+        who = "those of rank 1 are not those of rank 0"
+        assert apart == f"parameters have come apart: {who}, after update 2"

@@ -57,8 +57,9 @@ def test_an_option_that_changed_is_noticed():
 def test_results_are_not_added_to_those_by_other_options(tmp_path):
     words = ["CartPole-v1", "--threads", "1"]
     add_options(tmp_path, {"a": words})
-    add_options(tmp_path, {"b": [*words, "--num-envs", "8"]})
+    add_options(tmp_path, {"b": [*words, "--num-envs", "8", "--step-size", "inf"]})
     path = tmp_path / FILE
+    assert "Infinity" not in path.read_text(encoding="utf-8")
     assert set(read_options(tmp_path)) == {"a", "b"}
     earlier = json.loads(path.read_text(encoding="utf-8"))
     earlier["a"]["resolved"]["learner.trpo.max_kl"] = 0.01

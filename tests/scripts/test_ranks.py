@@ -1,8 +1,11 @@
 """`trpo train` by several processes, as torchrun starts them: one run, one line of failure."""
 
+import os
+import signal
 from pathlib import Path
 
 from tests.groups import Launch
+from tests.kill_ranks import never_killed, survive
 from tests.processes import SMALL, UPDATES, start, untimed_rows, updates_of
 from trpo.agents.runs.checkpoint import load_checkpoint
 
@@ -60,3 +63,31 @@ def test_what_is_wrong_is_told_once(tmp_path: Path):
     (line,) = broken.said
     assert "TestRaises-v0" in line
     assert line.endswith("in update 1")
+
+
+def test_a_run_one_of_whose_processes_is_killed_ends_as_if_it_never_was(tmp_path: Path):
+    assert survive(0, tmp_path, never_killed(tmp_path)) == []
+
+
+def test_a_process_that_hangs_is_waited_for_as_long_as_is_said(tmp_path: Path):
+    train = f"train CartPole-v1 {SMALL} --runs {tmp_path} --group-timeout 5 --checkpoint-interval 2"
+    launch = Launch(f"{train} --total-steps 1000000 --name x", 2, tmp_path)
+    leader, other = launch.processes
+    run = run_of(tmp_path, "x")
+    while leader.is_alive() and updates_of(run) < 3:
+        leader.join(0.01)
+    os.kill(other.pid, signal.SIGSTOP)
+    leader.join(60)
+    other.kill()
+    assert launch.join() == [1, -signal.SIGKILL]
+    (line,) = launch.said
+    assert line.startswith("trpo: another process of the group is lost: ")
+    assert (run / "checkpoints" / "update-000002.safetensors").exists()
+
+
+def test_an_environment_that_hangs_in_every_process_is_told_once(tmp_path: Path):
+    train = f"train tests.environments:TestHangs-v0 {SMALL} --runs {tmp_path} --step-timeout 0.5"
+    launch = Launch(train, 2, tmp_path)
+    assert launch.join() == [1, 1]
+    (line,) = launch.said
+    assert line.endswith("TestHangs-v0 gave no answer within 0.5 s, in update 1")

@@ -2,7 +2,7 @@
 
 import torch
 
-from trpo.parameters import assign, flatten, unflatten
+from trpo.parameters import assign, checksum, flatten, unflatten
 
 SHAPES = [(3, 2), (4,), (), (1, 2, 3)]
 
@@ -19,3 +19,10 @@ def test_assign_copies_every_bit():
     assign(parameters, vector)
     assert torch.equal(flatten(parameters).detach().view(torch.int32), vector.view(torch.int32))
     assert all(parameter.requires_grad for parameter in parameters)
+
+
+def test_a_checksum_differs_where_a_bit_does():
+    tensors = [torch.zeros(()), torch.ones(2, 3).T, torch.arange(3)]
+    assert checksum(tensors) == checksum([tensor.clone() for tensor in tensors])
+    others = [torch.tensor(-0.0), *tensors[1:]], [*tensors[:2], torch.tensor([0, 1, 3])]
+    assert all(checksum(other) != checksum(tensors) for other in others)
