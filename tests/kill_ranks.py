@@ -39,7 +39,10 @@ def survive(seed: int, runs: Path, whole: Path) -> list[str]:
     err.mkdir()
     words = f"{TRAIN} --runs {runs} --name {run.name} --resume"
     launch = Launch(words, SIZE, err)
-    killed, update = launch.processes[random.randrange(SIZE)], random.randrange(updates_of(whole))
+    killed, update = (
+        launch.processes[random.randrange(SIZE)],
+        random.randrange(1, updates_of(whole)),
+    )
     while killed.is_alive() and updates_of(run) < update:
         time.sleep(0.001)
     time.sleep(random.uniform(0, 0.1))

@@ -14,7 +14,7 @@ from trpo.scripts.cli.tables import read_rows
 REFERENCE = HOME / "runs" / "reference"
 FOLDERS = sorted(path.parent for path in REFERENCE.rglob(FILE))
 NAMES = [str(folder.relative_to(REFERENCE)) for folder in FOLDERS]
-TRAINED = {"checkpoint", "collapse", "learning", "ppo", "soak", "speed", "trials"}
+TRAINED = {"checkpoint", "collapse", "group", "learning", "ppo", "soak", "speed", "trials"}
 
 
 def test_every_result_of_training_has_a_record():
