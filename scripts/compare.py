@@ -118,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
         row for cell in cells if cell not in failed for row in read_cell(grid, cell)
     ]
     if rows:
-        nothing = dict.fromkeys(COLUMNS, "")
+        nothing = dict.fromkeys(("steps", *COLUMNS, "status"), "")
         first = (
             {"method": UNTRAINED, "step_size": 0, "seed": 0, "update": 0}
             | nothing

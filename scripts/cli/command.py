@@ -14,6 +14,7 @@ from trpo.agents.runs.errors import RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.process_group import LostProcessError
+from trpo.scripts.cli.interrupt import Interrupted
 from trpo.scripts.cli.numbers import READERS
 from trpo.scripts.cli.output import say_error, unwritable, warnings_told
 from trpo.validation import ConfigError
@@ -144,7 +145,7 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     except MemoryError:
         say_error("there is not enough memory")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         say_error("interrupted")
-        return 130
+        return end.exit_code if isinstance(end, Interrupted) else 130
     return exit_code

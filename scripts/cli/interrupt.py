@@ -1,9 +1,11 @@
 """Signals that ask for an end: the first, when everything is at rest; the second, at once."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 from types import FrameType, TracebackType
 from typing import NoReturn
 
@@ -22,6 +24,31 @@ def exit_at_once(exit_code: int) -> NoReturn:
         )  # the cursor, hidden by a panel
         sys.stdout.flush()
     os._exit(exit_code)
+
+
+def end_with_parent() -> None:
+    """End this process, at once, when the one that started it has ended, however it did."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        exit_at_once(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Interrupted(KeyboardInterrupt):
+    """A command that was asked to end has ended what it had begun.
+
+    Args:
+        exit_code: 128 + the signal.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
 
 
 class Interrupt:

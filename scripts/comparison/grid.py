@@ -1,7 +1,6 @@
 """A grid of training runs: methods × step sizes × seeds, each run in a process of its own."""
 
 import contextlib
-import csv
 import io
 import json
 import shlex
@@ -15,22 +14,21 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from trpo.agents.runs.files import replace_file
+from trpo.agents.runs.files import read_file, replace_file
+from trpo.agents.runs.metrics_table import TABLE, read_records
 from trpo.report import Status
 from trpo.scripts.cli.command import UsageError, run_command
-from trpo.scripts.cli.interrupt import Interrupt
+from trpo.scripts.cli.interrupt import Interrupt, Interrupted, end_with_parent
 from trpo.scripts.cli.options import parse_train_options, run_folder
 from trpo.scripts.cli.processes import FORKS
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.train import train
 
 COLUMNS = {  # of a grid's table, from a run's
-    "steps": "steps",
     "episode_return": "episode/return",
     "mean_kl": "update/mean_kl",
     "entropy": "policy/entropy",
     "gradient_norm": "update/gradient_norm",
-    "status": "status",
 }
 
 
@@ -79,7 +77,14 @@ class Grid:
             self.out / "grid.json",
             {"env": self.env, "steps": self.steps, "options": self.options},
         )
-        held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else mine
+        try:
+            held = json.loads(read_file(path))
+        except FileNotFoundError:
+            held = mine
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from error
+        if not isinstance(held, dict):
+            raise UsageError(f"{path} cannot be read: expected an object")
         for name, value in mine.items():
             if held.get(name) != value:
                 raise UsageError(
@@ -161,6 +166,11 @@ def _stopped(grid: Grid, cell: Cell) -> bool:
     return bool(rows) and rows[-1]["status"] == Status.NON_FINITE.name
 
 
+def _in_a_process(grid: Grid, cell: Cell) -> None:
+    end_with_parent()  # a killed grid leaves nothing behind that goes on alone
+    run_cell(grid, cell)
+
+
 def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
     """Train the cells that are not finished, some at a time, and tell how it goes.
 
@@ -173,7 +183,7 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
         The cells whose process failed.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, once every process has ended.
+        Interrupted: after Ctrl-C or SIGTERM, once every process has ended.
     """
     waiting = [cell for cell in cells if not grid.finished(cell)]
     total, started = len(waiting), time.perf_counter()
@@ -183,7 +193,7 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
     with Interrupt() as interrupt:
         while waiting or running:
             while waiting and len(running) < workers:
-                process: BaseProcess = FORKS.Process(target=run_cell, args=(grid, waiting[0]))
+                process: BaseProcess = FORKS.Process(target=_in_a_process, args=(grid, waiting[0]))
                 process.start()
                 running.append((waiting.pop(0), process))
             wait([process.sentinel for _, process in running], timeout=0.5)
@@ -206,7 +216,7 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
                 for _, process in running:
                     process.join()
                 print("interrupted; the same command goes on", flush=True)
-                raise KeyboardInterrupt
+                raise Interrupted(interrupt.exit_code)
     return failed
 
 
@@ -228,21 +238,15 @@ def read_cell(grid: Grid, cell: Cell) -> list[dict[str, Any]]:
     Returns:
         A row an update, of the grid's table; numbers with 6 digits.
     """
-    path = grid.folder(cell) / "metrics.csv"
-    rows = (
-        list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
-    )
     name = {"method": cell.method, "step_size": f"{cell.step_size:g}", "seed": cell.seed}
     return [
         name
-        | {"update": row["update"]}
-        | {ours: _short(row[theirs]) for ours, theirs in COLUMNS.items()}
-        for row in rows
+        | {"update": str(record.update), "steps": str(record.steps)}
+        | {ours: _short(record.metrics.get(theirs, "")) for ours, theirs in COLUMNS.items()}
+        | {"status": record.status.name}
+        for record in read_records(grid.folder(cell) / TABLE)
     ]
 
 
-def _short(text: str) -> str:
-    try:
-        return f"{float(text):.6g}" if "." in text else text
-    except ValueError:
-        return text
+def _short(value: float | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

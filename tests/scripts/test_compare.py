@@ -7,11 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import HOME
+from trpo.agents.runs import RunError
+from trpo.agents.runs.lock import Lock
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.methods import METHODS
@@ -88,12 +91,42 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(whole, tmp_path, capsys):
         while "[3/8]" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
+        assert process.wait(120) == 143
     finished = len(list(tmp_path.glob("runs/*/*/finished.json")))
     assert 3 <= finished < 8
     assert __main__.main(["compare", *GRID, "--out", str(tmp_path)]) == 0
     assert f"8 runs, {finished} of them finished earlier" in capsys.readouterr().out
     assert read(tmp_path) == read(whole)
+
+
+def test_a_killed_grid_leaves_no_run_that_goes_on_alone(tmp_path):
+    words = ["CartPole-v1", "--methods", "trpo", "--step-sizes", "1", "--seeds", "1", SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trpo.scripts", "compare", *words, "--out", str(tmp_path)],
+        cwd=HOME,
+        stdout=subprocess.DEVNULL,
+    )
+    while not (configs := list(tmp_path.glob("runs/*/*/metrics.csv"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    lock, ends = Lock(configs[0].parent), time.monotonic() + 20
+    while True:  # until the run's process has given it back
+        try:
+            with lock:
+                break
+        except RunError:
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+    assert not list(tmp_path.glob("runs/*/*/finished.json"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
+def test_a_damaged_grid_is_named(text, whole, tmp_path, capsys):
+    (tmp_path / "grid.json").write_text(text, encoding="utf-8")
+    assert __main__.main(["compare", *GRID, "--out", str(tmp_path)]) == 2
+    assert "grid.json cannot be read: " in capsys.readouterr().err
 
 
 def test_a_cell_that_fails_leaves_the_others(whole, tmp_path, capsys):
