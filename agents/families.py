@@ -5,6 +5,7 @@ on nothing. So a whole rollout's noise is drawn at once, and zero noise gives th
 action.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ from trpo.agents.observations import leaves
 from trpo.fisher import family_fisher
 from trpo.linearization import Tensors
 from trpo.validation import ConfigError
+
+LOG_STD_BOUNDS = -5.0, 2.0  # where it depends on the state
 
 
 class Family(nn.Module, ABC):
@@ -155,6 +158,53 @@ class Gaussian(Family):
 
     def deviations(self) -> Tensor:  # noqa: D102
         return self.log_std.detach().exp()
+
+
+class StateGaussian(Family):
+    """Box actions: N(mean(s), diag(σ(s))²); the network says log σ, too, within bounds.
+
+    log σ = (low + high)/2 + (high − low)/2 · tanh(z + offset), z the second half of the output: at
+    z = 0 it is where it is to start.
+
+    Args:
+        action_size: A.
+        initial_log_std: log σ to start from, within `LOG_STD_BOUNDS`.
+    """
+
+    def __init__(self, action_size: int, initial_log_std: float) -> None:
+        super().__init__(2 * action_size, action_size, torch.float32, (action_size,))
+        low, high = LOG_STD_BOUNDS
+        self.middle, self.reach = (low + high) / 2, (high - low) / 2
+        self.offset = math.atanh((initial_log_std - self.middle) / self.reach)
+
+    def _mean_and_log_std(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        mean, z = output.chunk(2, dim=-1)
+        return mean, self.middle + self.reach * torch.tanh(z + self.offset)
+
+    def forward(self, *eta: Tensor) -> Distribution:  # noqa: D102
+        mean, log_std = self._mean_and_log_std(eta[0])
+        return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
+
+    def fisher(self, output: Tensor) -> Callable[[Tensors], Tensors]:
+        """Return u ↦ Mu: 1/σ² in the mean, 2 (∂log σ/∂z)² in z.
+
+        Args:
+            output: (B, 2A).
+
+        Returns:
+            A linear map from (B, 2A) to the same.
+        """
+        _, log_std = self._mean_and_log_std(output)
+        slope = self.reach - (log_std - self.middle).square() / self.reach  # reach · (1 − tanh²)
+        diagonal = torch.cat([(-2 * log_std).exp(), 2 * slope.square()], dim=-1)
+        return lambda u: (u[0] * diagonal,)
+
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
+        return torch.randn(steps, envs, *self.noise_shape, generator=generator)
+
+    def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
+        mean, log_std = self._mean_and_log_std(output)
+        return mean if noise is None else torch.addcmul(mean, log_std.exp(), noise)
 
 
 class Categoricals(Family):
@@ -319,12 +369,13 @@ def _split(tensors: Tensors, sizes: list[int]) -> list[Tensors]:
     return [tensors[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-def make_family(space: gym.Space, initial_log_std: float) -> Family:
+def make_family(space: gym.Space, initial_log_std: float, state_dependent: bool = False) -> Family:
     """Make the family that fits an action space.
 
     Args:
         space: Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them, nested.
         initial_log_std: of Gaussians.
+        state_dependent: whether their deviations are the network's to say.
 
     Returns:
         A family whose actions have A numbers, the space's own, flattened, leaf after leaf.
@@ -334,7 +385,8 @@ def make_family(space: gym.Space, initial_log_std: float) -> Family:
     """
     match space:
         case gym.spaces.Box():
-            return Gaussian(gym.spaces.flatdim(space), initial_log_std)
+            gaussian = StateGaussian if state_dependent else Gaussian
+            return gaussian(gym.spaces.flatdim(space), initial_log_std)
         case gym.spaces.Discrete(n=n):
             return Categoricals((int(n),))
         case gym.spaces.MultiDiscrete(nvec=nvec):
@@ -342,6 +394,8 @@ def make_family(space: gym.Space, initial_log_std: float) -> Family:
         case gym.spaces.MultiBinary():
             return Bernoullis(gym.spaces.flatdim(space))
         case gym.spaces.Dict() | gym.spaces.Tuple() if leaves(space):
-            return JointFamily([make_family(leaf, initial_log_std) for leaf in leaves(space)])
+            return JointFamily([
+                make_family(leaf, initial_log_std, state_dependent) for leaf in leaves(space)
+            ])
     expected = "expected Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them"
     raise ConfigError(f"action space {space} is not supported: {expected}")

@@ -1,6 +1,7 @@
 """Policies: a network from observations to an output, and a family of distributions over that."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import gymnasium as gym
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from trpo.agents.encoders import Features
-from trpo.agents.families import Family, make_family
+from trpo.agents.families import LOG_STD_BOUNDS, Family, make_family
 from trpo.agents.masks import masked_network
 from trpo.agents.networks import Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
@@ -30,10 +31,16 @@ class PolicyConfig:
     """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
     range where that is bounded, else in its units (Achiam 2018, Spinning Up; measured: with -1,
     Hopper-v5 and Walker2d-v5 stop learning early)."""
+    log_std: Literal["shared", "state"] = "shared"
+    """Log of the Gaussian policy's standard deviation: the same in every state, or the network's to
+    say, between -5 and 2."""
 
     def __post_init__(self) -> None:
         require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
         require(self, "initial_log_std", -20 <= self.initial_log_std <= 5, "a number in [-20, 5]")
+        low, high = LOG_STD_BOUNDS
+        within = self.log_std == "shared" or low < self.initial_log_std < high
+        require(self, "initial_log_std", within, f"a number in ({low}, {high}) with log_std state")
 
 
 class Policy(nn.Module):
@@ -144,7 +151,7 @@ def make_policy(
     Raises:
         ConfigError: if the space, or a leaf of it, is none of the four, or the mask does not fit.
     """
-    family = make_family(action_space, config.initial_log_std)
+    family = make_family(action_space, config.initial_log_std, config.log_std == "state")
     head = mlp(
         features.size,
         config.hidden,

@@ -123,6 +123,14 @@ def _from_7(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_7})
 
 
+# Before format 9, a Gaussian's deviation was the same in every state.
+LACKED_BY_8: Content = {"policy": {"log_std": "shared"}}
+
+
+def _from_8(content: Content) -> Content:
+    return _filled(content, {"learner": LACKED_BY_8})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -131,6 +139,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_5,
     _from_6,
     _from_7,
+    _from_8,
 )
 FORMAT = len(MIGRATIONS) + 1
 
@@ -167,4 +176,5 @@ def migrate_agent(content: object) -> object:
     Returns:
         JSON.
     """
-    return _filled(content, LACKED_BY_2 | LACKED_BY_7) if isinstance(content, dict) else content
+    lacked = LACKED_BY_2 | LACKED_BY_7 | LACKED_BY_8
+    return _filled(content, lacked) if isinstance(content, dict) else content

@@ -7,6 +7,9 @@ import torch
 from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem
 from trpo.agents.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
+from trpo.agents.trpo import States
+from trpo.fisher import fisher_vector_product
+from trpo.reference import dense_fisher
 from trpo.validation import ConfigError
 
 DRAWS = 40_000
@@ -88,3 +91,32 @@ def test_unsupported_space_is_named():
         ConfigError, match=r"action space Text.* is not supported: expected Box, Discrete"
     ):
         make_policy(flat_features(3), gym.spaces.Text(5), PolicyConfig(), torch.Generator())
+
+
+@pytest.mark.parametrize("name", ["box", "joint"])
+def test_a_deviation_that_depends_on_the_state_is_in_f_and_in_samples(name):
+    """F·v by hand against F in full from autograd; at first σ is what it is to start from."""
+    generator = torch.Generator().manual_seed(0)
+    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, log_std="state")
+    features = flat_features(OBSERVATION_SIZE)
+    policy = make_policy(features, ACTION_SPACES[name], config, generator).double()
+    states = torch.randn(30, OBSERVATION_SIZE, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        first = policy.distribution(policy.network(states))
+        for parameter in policy.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator)
+        output = policy.network(states[:1])
+    model, microbatches = policy.model(), [States(states)]
+    F = dense_fisher(model, microbatches)
+    v = torch.randn(len(F), generator=generator, dtype=torch.float64)
+    assert torch.allclose(fisher_vector_product(model, microbatches)(v), F @ v, rtol=1e-9)
+    if name == "box":
+        assert torch.allclose(first.stddev.log(), torch.tensor(-0.5).double(), atol=0.1)
+        noise = policy.family.draw_noise(DRAWS, 1, generator)[:, 0].double()
+        std = policy.family.act(output.expand(DRAWS, -1), noise).std(0)
+        assert torch.allclose(std, policy.distribution(output).stddev[0], rtol=0.02)
+
+
+def test_an_initial_deviation_out_of_bounds_is_refused():
+    with pytest.raises(ConfigError, match=r"initial_log_std = -6.0 .*with log_std state"):
+        PolicyConfig(initial_log_std=-6.0, log_std="state")
