@@ -20,6 +20,7 @@ COMMANDS = {
     "audit": "check that every update of a run kept its KL within the limit",
     "runs": "list runs: environment, steps, return, state, age",
     "plot": "draw a run's return, and its KL at every update; or compare several runs",
+    "tune": "search for better settings, in several processes",
     "exercise": "write TRPO yourself, in six functions: hand out, check, quiz",
     "envs": "list what there is to train on, and what it shows and takes",
     "presets": "list the environments with tuned settings",

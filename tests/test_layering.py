@@ -19,6 +19,7 @@ THEIRS = {
     "scripts": {
         "torch",
         "msgspec",
+        "optuna",
         "numpy",
         "gymnasium",
         "tyro",

@@ -1,0 +1,191 @@
+"""`trpo tune ENV`: searches for better settings with Optuna, in several processes, resumably."""
+
+import importlib.util
+import math
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from trpo.envs.errors import INSTALL
+from trpo.scripts.cli.command import UsageError, parse, warn
+from trpo.scripts.cli.display import print_facts
+from trpo.scripts.cli.interrupt import Interrupt
+from trpo.scripts.cli.numbers import readable
+from trpo.scripts.cli.options import cpu_count, parse_train_options, run_folder
+from trpo.scripts.cli.presets import PRESETS
+from trpo.scripts.cli.processes import FORKS
+from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
+from trpo.validation import require
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+    from trpo.scripts.tuning.trials import Job
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Search for settings that learn better than the environment's preset.
+
+    A trial trains once and is judged by its evaluations; one whose learning curve lies below most
+    others' is stopped. The same command goes on where it stopped, on one machine or several.
+    """
+
+    env: tyro.conf.Positional[str]
+    """Environment id, as trpo train takes it."""
+    trials: int = 100
+    """Trials to make, those that are stopped early among them."""
+    minutes: float = math.inf
+    """Time after which no trial is begun."""
+    workers: int = 0
+    """Trials at a time, of one thread each; 0 for one a core."""
+    storage: str = ""
+    """URL of the database that workers share, such as postgresql://HOST/NAME; by default a SQLite
+    file in OUT."""
+    study: str = ""
+    """Name of the search in the database; by default the environment and the algorithm."""
+    grace: int = 300
+    """Seconds without a sign of life after which a worker's trial is taken over by another."""
+    out: Path | None = None
+    """Folder for the runs, the table and the figure; by default runs/tune/ENV."""
+    options: str = ""
+    """Options of trpo train that all trials share, in one string, written --options="--seed 7"."""
+
+    def __post_init__(self) -> None:
+        try:
+            shlex.split(self.options)
+        except ValueError as error:
+            raise UsageError(f"options = {self.options!r} cannot be read: {error}") from error
+        require(self, "trials", self.trials >= 1, "an integer ≥ 1")
+        require(self, "minutes", self.minutes > 0, "a number > 0")
+        require(self, "workers", self.workers >= 0, "an integer ≥ 0")
+        require(self, "grace", self.grace >= 1, "an integer ≥ 1")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Tune, as the options say.
+
+    Args:
+        arguments: the words after `trpo tune`.
+
+    Returns:
+        0; 1 if no trial completed; 130 or 143 when interrupted.
+
+    Raises:
+        UsageError: if Optuna is not installed.
+    """
+    options = parse(TuneOptions, arguments, "tune")
+    if importlib.util.find_spec("optuna") is None:
+        raise UsageError(f"trpo tune needs Optuna: run {INSTALL.format(extra='tune')}")
+    from trpo.scripts.tuning.space import search_space
+    from trpo.scripts.tuning.trials import Job
+
+    words = (options.env, *shlex.split(options.options))
+    base = parse_train_options(words)
+    base.make_env(0).close()  # first: a bad environment leaves nothing behind
+    out = options.out or run_folder(Path("runs/tune"), options.env, base.learner.algorithm)
+    out.mkdir(parents=True, exist_ok=True)
+    job = Job(
+        words,
+        options.storage or f"sqlite:///{out / 'study.db'}",
+        options.study or f"{options.env} {base.learner.algorithm}",
+        options.trials,
+        time.time() + 60 * options.minutes,
+        options.grace,
+        out,
+    )
+    study = job.open()
+    if not study.trials:
+        space, start = search_space(base)
+        first = {name: space[name].parameter(word) for name, word in start.items()}
+        study.enqueue_trial({name.removeprefix("--"): value for name, value in first.items()})
+    print(f"study {job.study!r} in {job.storage}: {job.ended(study)} of {job.trials} trials ended")
+    write_provenance(out / "provenance.json")
+    with Interrupt() as interrupt:
+        watch(job, study, options.workers or cpu_count(), interrupt)
+    if interrupt.signal:
+        print("interrupted; the same command goes on")
+        return interrupt.exit_code
+    return conclude(study, words, out)
+
+
+def watch(job: "Job", study: "Study", workers: int, interrupt: Interrupt) -> None:
+    """Let workers try trials, and tell of each as it ends.
+
+    Args:
+        job: what they share.
+        study: of the job.
+        workers: how many.
+        interrupt: ends all of them.
+    """
+    from trpo.scripts.tuning.trials import ENDED, work
+
+    told = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state in ENDED}
+    running: list[BaseProcess] = [FORKS.Process(target=work, args=(job, n)) for n in range(workers)]
+    for process in running:
+        process.start()
+    while running:
+        wait([process.sentinel for process in running], timeout=1.0)
+        if interrupt.signal:
+            for process in running:
+                process.terminate()  # it saves its trial, and ends
+            for process in running:
+                process.join()
+        for process in [each for each in running if not each.is_alive()]:
+            running.remove(process)
+            if process.exitcode and not interrupt.signal:
+                warn(f"a worker ended with exit code {process.exitcode}: its trial is not lost")
+        for trial in study.get_trials(deepcopy=False, states=ENDED):
+            if trial.number not in told:
+                told.add(trial.number)
+                curve = list(trial.intermediate_values.values())
+                early = "" if trial.state.name == "COMPLETE" else ", stopped early"
+                said = f"trial {trial.number}: evaluation {readable(curve[-1])[0]}{early}"
+                print(f"[{len(told)}/{job.trials}] {said}", flush=True)
+
+
+def conclude(study: "Study", words: tuple[str, ...], out: Path) -> int:
+    """Write down and print what was found.
+
+    Args:
+        study: after its trials.
+        words: of `trpo train`, which all trials share; the environment first.
+        out: folder for the table and the figure.
+
+    Returns:
+        0, or 1 if no trial completed.
+    """
+    from trpo.scripts.tuning.findings import draw_importances, preset_of, rows_of
+
+    rows = rows_of(study)
+    if not rows or rows[0]["state"] != "complete":
+        warn("no trial has completed; the same command goes on")
+        return 1
+    write_rows(out / "trials.csv", rows)
+    print_rows([{name: _shown(value) for name, value in row.items()} for row in rows[:10]])
+    env_id, *more = words
+    preset = preset_of(study.best_trial, [*shlex.split(PRESETS.get(env_id, "")), *more])
+    drawn = draw_importances(study, out / "importance.png")
+    start = study.get_trials(deepcopy=False)[0].value
+    print_facts(
+        {"best score": f"{_shown(study.best_value)}, of trial {study.best_trial.number}"}
+        | ({} if start is None else {"score at the start": _shown(start)})
+        | {"table": str(out / "trials.csv")}
+        | ({"importances": str(out / "importance.png")} if drawn else {})
+        | {
+            "try it": f"trpo train {env_id} {preset} --seeds 5",
+            "preset": f'"{env_id}": "{preset}",',
+        }
+    )
+    return 0
+
+
+def _shown(value: object) -> str:
+    return readable(value)[0] if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""What `trpo tune` searches, by which trials, and what it found."""

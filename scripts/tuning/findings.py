@@ -1,0 +1,89 @@
+"""What tuning found: the best settings as a preset's line, a table, what mattered."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from trpo.scripts.cli.figures import save_figure
+
+LEAST = 8  # completed trials, for importances to mean anything
+
+
+def rows_of(study: Study) -> list[dict[str, Any]]:
+    """Return the trials as rows of a table, the best first; those without a score last.
+
+    Args:
+        study: with at least one trial.
+
+    Returns:
+        Rows of the same columns.
+    """
+    trials = study.get_trials(deepcopy=False)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state.name.lower(),
+            "score": "" if trial.value is None else trial.value,
+            **{name: _word(trial.params.get(name, "")) for name in names},
+        }
+        for trial in sorted(trials, key=_rank)
+    ]
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, float]:
+    complete = trial.state is TrialState.COMPLETE
+    return not complete, -(trial.value if complete and trial.value is not None else 0.0)
+
+
+def preset_of(trial: FrozenTrial, words: Sequence[str]) -> str:
+    """Return options of `trpo train` that stand for a trial.
+
+    Args:
+        trial: whose settings they have.
+        words: options that these were added to.
+
+    Returns:
+        One string, as in scripts/cli/presets.py.
+    """
+    options: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            options[name] = [value] if equals else []
+        else:
+            options[list(options)[-1]].append(word)
+    options |= {f"--{name}": [_word(value)] for name, value in trial.params.items()}
+    return " ".join(" ".join([name, *values]) for name, values in options.items())
+
+
+def _word(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def draw_importances(study: Study, out: Path) -> bool:
+    """Draw how much of the scores' variation each setting explains (PED-ANOVA, Watanabe 2023).
+
+    Args:
+        study: any.
+        out: the file to write.
+
+    Returns:
+        Whether there were enough trials.
+    """
+    import matplotlib.pyplot as plt
+
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST:
+        return False
+    importances = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    names = list(importances)[::-1]
+    figure, axes = plt.subplots(figsize=(6, 0.6 + 0.35 * len(names)), layout="constrained")
+    axes.barh(names, [importances[name] for name in names])
+    axes.set(xlabel="importance for reaching the best tenth of scores", title=study.study_name)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, out)
+    return True

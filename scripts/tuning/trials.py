@@ -1,0 +1,222 @@
+"""A trial: a training whose evaluations are its learning curve. Kept in a run folder of its own."""
+
+import shlex
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import MaxTrialsCallback, Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from trpo.agents.runs import Run
+from trpo.agents.runs.errors import RunError
+from trpo.agents.runs.typed_json import to_json
+from trpo.agents.trainer import Trainer, TrainingError
+from trpo.scripts.cli.command import UsageError, parse, run_command
+from trpo.scripts.cli.interrupt import Interrupt
+from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.tuning.space import search_space
+
+EVALUATIONS = 10  # of a trial's training, evenly over its steps
+STARTUP = 5  # trials, and then evaluations of one, before a trial may be stopped
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all workers of a study share.
+
+    Args:
+        words: of `trpo train`, which the search starts from.
+        storage: URL of the database.
+        study: its name there.
+        trials: that are to end, by completion or by being stopped early.
+        deadline: time of day after which none is begun.
+        grace: seconds without a sign of life after which a worker's trial is taken over.
+        out: folder of the trials' runs.
+    """
+
+    words: tuple[str, ...]
+    storage: str
+    study: str
+    trials: int
+    deadline: float
+    grace: int
+    out: Path
+
+    def open(self, seed: int = 0) -> Study:
+        """Return the study, new or as it was left.
+
+        Args:
+            seed: of what is tried; each worker's own.
+
+        Returns:
+            The study.
+
+        Raises:
+            UsageError: if its database cannot be reached.
+        """
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        sqlite = self.storage.startswith("sqlite")  # one writes at a time, the others wait
+        try:
+            storage = RDBStorage(
+                self.storage,
+                engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else None,
+                heartbeat_interval=max(self.grace // 4, 1),
+                grace_period=self.grace,
+                heartbeat_stale_trial_callback=take_over,
+            )
+        except Exception as error:  # of SQLAlchemy, of its driver, or of Python's import
+            told = " ".join(str(error).split())[:200]
+            raise UsageError(f"storage {self.storage}: {told}") from error
+        return optuna.create_study(
+            study_name=self.study,
+            storage=storage,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP),
+            pruner=MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=EVALUATIONS // 3),
+        )
+
+    def ended(self, study: Study) -> int:
+        """Return how many trials have ended.
+
+        Args:
+            study: this one.
+        """
+        return len(study.get_trials(deepcopy=False, states=ENDED))
+
+    def options(self, words: Sequence[str], origin: int) -> TrainOptions:
+        """Return the options of a trial's training.
+
+        Args:
+            words: that the trial chose.
+            origin: number of the trial; for one that was taken over, of the first.
+
+        Returns:
+            The options.
+        """
+        base = parse_train_options(self.words)
+        steps = base.learner.trainer.total_steps
+        place = f"--name=trial-{origin:04d} --threads=1 --resume".split()
+        place += [f"--eval-every={max(steps // EVALUATIONS, 1)}", f"--runs={self.out / 'runs'}"]
+        place += [f"--seed={base.learner.trainer.seed + origin}"]
+        return parse(TrainOptions, [base.env, *words, *place], "tune", base)
+
+
+class BrokenOffError(Exception):
+    """A trial was asked to end before its time."""
+
+
+def take_over(study: Study, trial: FrozenTrial) -> None:
+    """Let a trial that was broken off be tried again, from its run's last resume point.
+
+    Args:
+        study: its study.
+        trial: as it was left.
+    """
+    RetryHeartbeatStaleTrialCallback()(study, trial)
+
+
+def work(job: Job, number: int) -> None:
+    """Try trials, in a process of its own, until there are enough.
+
+    Args:
+        job: what all workers share.
+        number: of this one.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but its parent decides
+    sys.exit(run_command(lambda _: _work(job, number), []))
+
+
+def _work(job: Job, number: int) -> int:
+    study = job.open(seed=number + 1000 * len(job.open().trials))
+    with Interrupt() as interrupt:
+        while job.ended(study) < job.trials and time.time() < job.deadline:
+            try:
+                study.optimize(
+                    lambda trial: score(job, study, trial, interrupt),
+                    timeout=job.deadline - time.time(),
+                    callbacks=[MaxTrialsCallback(job.trials, ENDED)],
+                    catch=(TrainingError,),
+                )
+            except BrokenOffError:
+                return interrupt.exit_code
+            except ValueError as error:
+                # it was so slow that another took its trial over, which waits for its run
+                if "Cannot tell" not in str(error):
+                    raise
+    return 0
+
+
+def score(job: Job, study: Study, trial: Trial, interrupt: Interrupt) -> float:
+    """Train as a trial says, and judge it: the mean of the last half of its evaluations.
+
+    Args:
+        job: what all workers share.
+        study: the trial's.
+        trial: chooses the settings.
+        interrupt: breaks the trial off, after the update in which it comes.
+
+    Returns:
+        A mean return.
+
+    Raises:
+        TrialPruned: if the learning curve lies below most others'.
+        BrokenOffError: after an interrupt; the trial is then to be tried again.
+    """
+    space, _ = search_space(parse_train_options(job.words))
+    words: list[str] = []
+    for option, values in space.items():
+        words += [option, *shlex.split(values.suggest(trial, option.removeprefix("--")))]
+    frozen = study._storage.get_trial(trial._trial_id)
+    origin = RetryHeartbeatStaleTrialCallback.retried_trial_number(frozen)
+    run, trainer = _begin(job.options(words, trial.number if origin is None else origin))
+    curve: list[float] = []
+
+    def judge(metrics: dict[str, float]) -> None:
+        if "evaluation/return" in metrics:
+            curve.append(metrics["evaluation/return"])
+            trial.report(curve[-1], len(curve))
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    with closing(trainer), run.recording(trainer) as updates:
+        for record in run.records()[: trainer.update]:
+            judge(record.metrics)
+        for record in updates:
+            judge(record.metrics)
+            if interrupt.signal:
+                break
+    if not trainer.finished:
+        take_over(study, frozen)
+        raise BrokenOffError
+    half = curve[len(curve) // 2 :]
+    return sum(half) / len(half)
+
+
+def _begin(options: TrainOptions) -> tuple[Run, Trainer]:
+    """Return a run, new or as a worker left it, and its trainer."""
+    trainer = Trainer(options.make_env, options.learner, options.cpu_threads)
+    if not Run.exists(options.folder):
+        agent = trainer.agent
+        config = options.config(agent.observation_space, agent.action_space)
+        return Run.create(options.folder, config, exist_ok=True), trainer
+    run = Run.open(options.folder)
+    while run.lock.is_held():  # its worker was only slow: what it makes is used
+        time.sleep(1.0)
+    if to_json(run.config.learner) != to_json(options.learner):
+        raise RunError(f"run {run.folder} is of another study: choose another --out")
+    if checkpoint := run.checkpoints.newest(lambda _: None, resumable=True):
+        trainer.restore(checkpoint.tensors, checkpoint.state)
+    return run, trainer

@@ -1,0 +1,144 @@
+"""Tuning for real, on small trials: resumable, and nothing lost when a worker is killed."""
+
+import getpass
+import math
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trpo.agents.runs import Run
+from trpo.scripts import __main__
+from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.processes import FORKS
+
+optuna = pytest.importorskip("optuna")
+from optuna.trial import TrialState  # noqa: E402
+
+from trpo.scripts.tuning.space import OWN, Range, search_space  # noqa: E402
+from trpo.scripts.tuning.trials import ENDED, Job, work  # noqa: E402
+
+RUNNING = TrialState.RUNNING
+SMALL = ("--total-steps=3000", "--checkpoint-interval=1", "--value.hidden", "8")
+
+
+@pytest.mark.parametrize("algorithm", OWN)
+def test_every_value_searched_is_one_that_training_takes(algorithm):
+    base = parse_train_options(["Hopper-v5", "--algorithm", algorithm])
+    space, start = search_space(base)
+    for option, values in space.items():
+        ends = (f"{values.low}", f"{values.high}") if isinstance(values, Range) else values.values
+        for word in ends:
+            parse_train_options(["Hopper-v5", option, *word.split()])
+        assert values.holding(start[option]) == values  # the search can begin where training does
+
+
+def test_tuning_ends_with_a_preset_and_goes_on_for_more(tmp_path, capsys):
+    words = ["tune", "CartPole-v1", "--workers=2", f"--out={tmp_path}"]
+    words += [f"--options={' '.join(SMALL)}"]
+    assert __main__.main([*words, "--trials=2"]) == 0
+    assert __main__.main([*words, "--trials=9"]) == 0
+    out = capsys.readouterr().out
+    assert "[2/2]" in out
+    assert re.search(r"[23] of 9 trials ended", out)  # two workers may end one too many
+    (preset,) = re.findall(r'^preset +"CartPole-v1": "(.*)",$', out.rpartition("[9/9]")[2], re.M)
+    options = parse_train_options(["CartPole-v1", *preset.split()])
+    assert options.learner.trainer.total_steps == 3000
+    table = (tmp_path / "trials.csv").read_text().splitlines()
+    best = dict(zip(table[0].split(","), table[1].split(","), strict=True))
+    assert f"{float(best['max-kl']):.4g}" == f"{options.learner.max_kl:.4g}"
+    run = Run.open(tmp_path / "runs" / "CartPole-v1" / f"trial-{int(best['trial']):04d}")
+    metrics = [record.metrics for record in run.records()]
+    curve = [each["evaluation/return"] for each in metrics if "evaluation/return" in each]
+    half = curve[len(curve) // 2 :]
+    assert float(best["score"]) == pytest.approx(sum(half) / len(half), rel=1e-5)
+
+
+def job(storage: str, out: Path) -> Job:
+    words = ("CartPole-v1", "--total-steps=12000", "--checkpoint-interval=1")
+    return Job(words, storage, "test", trials=3, deadline=math.inf, grace=10, out=out)
+
+
+def check_that_nothing_is_lost(job: Job) -> None:
+    """Kill one of two workers in the middle of its trial; the other takes it over."""
+    study = job.open()
+    workers = [FORKS.Process(target=work, args=(job, number)) for number in (0, 1)]
+    for worker in workers:
+        worker.start()
+    while sum(len(t.intermediate_values) > 0 for t in study.get_trials(states=[RUNNING])) < 2:
+        assert all(worker.is_alive() for worker in workers)
+        time.sleep(0.02)
+    workers[0].kill()
+    workers[1].join()
+    assert workers[1].exitcode == 0
+    time.sleep(job.grace + 1)  # had the other one ended before the killed one counted as lost
+    workers[0].join()
+    last = FORKS.Process(target=work, args=(Job(**vars(job) | {"trials": 4}), 2))
+    last.start()
+    last.join()
+    trials = study.get_trials()
+    (lost,) = [trial for trial in trials if trial.state is TrialState.FAIL]
+    (again,) = [t for t in trials if t.system_attrs.get("failed_trial") == lost.number]
+    assert again.params == lost.params
+    assert again.state in ENDED
+    assert all(again.intermediate_values[n] == v for n, v in lost.intermediate_values.items())
+    assert sum(trial.state in ENDED for trial in trials) >= 4
+
+
+def test_a_killed_workers_trial_is_taken_over(tmp_path):
+    check_that_nothing_is_lost(job(f"sqlite:///{tmp_path / 'study.db'}", tmp_path))
+
+
+@pytest.fixture
+def postgres(tmp_path) -> Iterator[str]:
+    """The URL of a PostgreSQL server of this test's own."""
+    pytest.importorskip("psycopg2")
+    folder = Path("/usr/lib/postgresql")
+    found = shutil.which("postgres") or next(map(str, folder.glob("*/bin/postgres")), None)
+    user = "postgres" if os.geteuid() == 0 else getpass.getuser()
+    if found is None:
+        pytest.skip("there is no PostgreSQL")
+    tools = Path(found).resolve().parent
+    data = Path(tempfile.mkdtemp(prefix="postgres"))  # short: sockets' paths have a limit
+    shutil.chown(data, user)
+    options = {"user": user} if os.geteuid() == 0 else {}
+
+    def run(*words: object) -> None:
+        subprocess.run(
+            list(map(str, words)), check=True, cwd="/", stdout=subprocess.DEVNULL, **options
+        )
+
+    run(tools / "initdb", "-D", data / "db", "--auth=trust", "-U", "trpo")
+    sockets = f"-c listen_addresses='' -k {data}"
+    run(tools / "pg_ctl", "-D", data / "db", "-w", "-l", data / "log", "-o", sockets, "start")
+    try:
+        yield f"postgresql+psycopg2://trpo@/postgres?host={data}"
+    finally:
+        run(tools / "pg_ctl", "-D", data / "db", "-m", "immediate", "stop")
+        shutil.rmtree(data)
+
+
+def test_workers_share_a_postgresql_database(postgres, tmp_path):
+    check_that_nothing_is_lost(job(postgres, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["CartPole-v9"], "unknown environment 'CartPole-v9'"),
+        (["CartPole-v1", "--trials", "0"], "trials = 0 is out of range: expected an integer ≥ 1"),
+        (["CartPole-v1", "--storage", "nonsense://x"], "storage nonsense://x: "),
+        (["CartPole-v1", "--options=--max-kll 1"], "Unrecognized options.*--max-kll"),
+    ],
+)
+def test_bad_input_is_told(words, said, tmp_path, capsys):
+    assert __main__.main(["tune", *words, "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert re.search(said, err)
+    assert len(err.splitlines()) == 1
