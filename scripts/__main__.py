@@ -21,6 +21,7 @@ COMMANDS = {
     "runs": "list runs: environment, steps, return, state, age",
     "plot": "draw a run's return, and its KL at every update; or compare several runs",
     "tune": "search for better settings, in several processes",
+    "report": "write a run to one page of HTML",
     "exercise": "write TRPO yourself, in six functions: hand out, check, quiz",
     "envs": "list what there is to train on, and what it shows and takes",
     "presets": "list the environments with tuned settings",
