@@ -39,7 +39,11 @@ def whole_number(text: str) -> int:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal("NaN")
-    if not number.is_finite() or number.adjusted() > LONGEST or number % 1:
+    if (
+        not number.is_finite()
+        or number.adjusted() > LONGEST
+        or number != number.to_integral_value()
+    ):
         raise ValueError(f"{text!r} is no integer, such as 100000 or 1e5")
     return int(number)
 

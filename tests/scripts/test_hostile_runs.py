@@ -314,6 +314,7 @@ def test_a_config_of_hostile_text(text, run, capsys):
         "--threads 100000000000000000000",
         "--threads 4096",
         "--total-steps 1000000000000000000000000",
+        "--total-steps 1e30",
         "--value.minibatch-size 100000000000000000000",
         "--seed 10000000000000000000000000",
     ],
