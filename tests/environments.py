@@ -122,6 +122,22 @@ class Gates(RandomEnvironment):
         return observation, reward, terminated or not is_open, truncated, info
 
 
+class Cue(RandomEnvironment):
+    """Shows a sign at first, and rewards its recall three steps later: by chance, half the time."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.spaces.Box(-1, 1, (1,)), gym.spaces.Discrete(2), length=4)
+
+    def _observation(self) -> Any:
+        if self.t == 0:
+            self.cue = int(self.np_random.integers(2))
+        return np.array([2 * self.cue - 1 if self.t == 0 else 0], np.float32)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, _, *rest = super().step(action)
+        return observation, float(self.t == self.length and action == self.cue), *rest
+
+
 class NotFinite(RandomEnvironment):
     """Turns to NaN, or to infinity, in its third episode."""
 
@@ -404,6 +420,7 @@ def register() -> None:
         "TestRicher-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), reward=1e300)
     )
     gym.register("TestControls-v0", Controls)
+    gym.register("TestCue-v0", Cue)
     for said in ("info", "method", "observation"):
         gym.register(f"TestGates{said.capitalize()}-v0", lambda said=said: Gates(said))
     gym.register("TestShut-v0", lambda: Gates("method", shut_after=5))

@@ -1,5 +1,6 @@
 """Recurrent policies: unrolled over whole episodes, as they acted."""
 
+import math
 from dataclasses import replace
 
 import gymnasium as gym
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import tests.environments  # noqa: F401  registers the gates, and the cue
 from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.agent import Agent
 from trpo.agents.batching import make_batch
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.recurrence import POLICY_MEMORY, RecurrenceConfig, sequences
+from trpo.agents.trpo import TrpoConfig
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_against_present
@@ -154,10 +157,28 @@ def test_what_does_not_go_with_a_memory_is_refused(changes, message):
 
 
 def test_masks_and_memory_go_together():
-    import tests.environments  # noqa: F401
-
     trainer = trainer_of(env_id="TestGatesMethod-v0", engine="gymnasium")
     records = run(trainer, 2)
     assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
     assert isinstance(trainer.agent.observation_space, gym.spaces.Dict)
     trainer.close()
+
+
+def recalled(recurrent: str) -> float:
+    """The share of signs recalled three steps later, in the last of ten updates."""
+    trainer = make_trainer(
+        "TestCue-v0",
+        "gymnasium",
+        trainer={"batch_size": 1024, "gamma": 0.9},
+        trpo=TrpoConfig(memory=0, max_kl=0.05, step_size=math.inf),
+        recurrence=RecurrenceConfig(recurrent, 8),
+    )
+    records = run(trainer, 10)
+    trainer.close()
+    assert all(record.metrics["update/mean_kl"] <= 0.05 for record in records)
+    return records[-1].metrics["episode/return"]
+
+
+def test_what_was_seen_is_recalled_with_a_memory_and_not_without():
+    assert recalled("gru") > 0.9
+    assert 0.35 < recalled("none") < 0.65
