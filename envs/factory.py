@@ -22,6 +22,7 @@ from trpo.envs.gymnasium_engine import (
     find_spec,
     make_gymnasium,
     make_parallel,
+    making,
 )
 from trpo.envs.masking import ActionMask
 from trpo.envs.recording import make_filmed
@@ -233,4 +234,5 @@ def _make_envpool(
     if refused := refused_options(env_id, options):
         raise EnvError(refused)
     groups = worthwhile_groups(env_id, config.num_envs, threads)
-    return EnvPoolVectorEnv(env_id, config.num_envs, seed, threads, groups, options=options)
+    with making(env_id):  # a family's own libraries may lack
+        return EnvPoolVectorEnv(env_id, config.num_envs, seed, threads, groups, options=options)

@@ -1,5 +1,7 @@
 """Arguments, wrappers, frames and limits reach environments of either engine, or are refused."""
 
+from ctypes.util import find_library
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -178,6 +180,12 @@ def test_what_cannot_be_is_refused_in_a_line(name):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(EnvError, match=message):
         EnvironmentConfig(**options)
+
+
+@pytest.mark.skipif(find_library("Qt5Core") is not None, reason="needs a machine without Qt 5")
+def test_a_library_that_lacks_is_told_in_a_line():
+    with pytest.raises(EnvError, match=r"^environment 'BigfishEasy-v0' cannot be made: ImportErr"):
+        make_vector_env("BigfishEasy-v0", EnvironmentConfig(num_envs=1), seed=0)
 
 
 def test_an_environment_that_is_made_already_takes_no_arguments():
