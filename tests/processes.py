@@ -12,6 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers import HOME
+from trpo.agents.runs.board import TAGS
 from trpo.agents.runs.checkpoint import load_checkpoint
 from trpo.scripts import __main__
 
@@ -96,7 +97,11 @@ def untimed_rows(run: Path) -> list[dict[str, str]]:
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
-    board = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    """The points of TensorBoard's charts, by tag."""
+    board = EventAccumulator(str(run), size_guidance={"tensors": 0})
     board.Reload()
-    tags = [tag for tag in board.Tags()["scalars"] if "time/" not in tag]
-    return {tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in tags}
+    return {
+        tag: [(event.step, event.tensor_proto.float_val[0]) for event in board.Tensors(tag)]
+        for tag in set(TAGS.values()) & set(board.Tags()["tensors"])
+        if "time/" not in tag
+    }

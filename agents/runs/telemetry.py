@@ -1,32 +1,19 @@
-"""What a run writes down as it trains: a row an update in metrics.csv, the same in TensorBoard."""
+"""What a run writes down as it trains: rows in metrics.csv, and what of them is charted."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from trpo.agents.metrics import METRICS, UpdateRecord
+from trpo.agents.runs.board import CHARTS, TAGS, hyperparameters, options_table
 from trpo.agents.runs.config import RunConfig
 from trpo.agents.runs.event_file import EventFile
 from trpo.agents.runs.metrics_table import TABLE, TableWriter
-from trpo.agents.runs.typed_json import to_json
-
-CHARTS = {
-    "Trust region": {
-        "KL(old ‖ new), mean over states, against its limit δ": [
-            "Multiline",
-            ["update/mean_kl", "trust_region/max_kl"],
-        ],
-        "KL(old ‖ new), largest over states": [
-            "Multiline",
-            ["update/max_state_kl", "trust_region/max_kl"],
-        ],
-    },
-    "Learning": {"Return, raw rewards": ["Multiline", ["episode/return", "episode/return_100"]]},
-}
 
 
 class Telemetry:
@@ -47,15 +34,14 @@ class Telemetry:
         earlier: Sequence[UpdateRecord] = (),
         later: Sequence[UpdateRecord] = (),
     ) -> None:
-        self._learner = config.learner
+        self._config = config
         self._described: set[str] = set()
         stale = list(folder.glob("events.out.tfevents.*"))
         with ExitStack() as opened:
             self._table = opened.enter_context(closing(TableWriter(folder / TABLE, earlier, later)))
             self._events = opened.enter_context(closing(EventFile(folder)))
             self._events.add(custom_scalars(CHARTS))
-            configuration = json.dumps(to_json(config), indent=2)
-            self._events.add(text("config", f"```json\n{configuration}\n```"))
+            self._events.add(text("config", options_table(config)))
             for record in earlier:
                 self._add_scalars(record)
             self._opened = opened.pop_all()  # what an exception above would have closed
@@ -76,16 +62,22 @@ class Telemetry:
         self._table.sync()
 
     def _add_scalars(self, record: UpdateRecord) -> None:
-        values = [self._scalar(name, value) for name, value in record.metrics.items()]
+        charted = [name for name in record.metrics if name in TAGS]
+        values = [self._scalar(name, record.metrics[name]) for name in charted]
         self._events.add(Summary(value=values), record.steps)
 
     def _scalar(self, name: str, value: float) -> Summary.Value:
+        # a tensor: of a simple_value, TensorBoard's fast loader drops the description
+        number = TensorProto(dtype=DT_FLOAT, float_val=[value])
         if name in self._described:
-            return Summary.Value(tag=name, simple_value=value)
+            return Summary.Value(tag=TAGS[name], tensor=number)
         self._described.add(name)
-        plugin = SummaryMetadata.PluginData(plugin_name="scalars")
-        metadata = SummaryMetadata(plugin_data=plugin, summary_description=METRICS[name])
-        return Summary.Value(tag=name, simple_value=value, metadata=metadata)
+        metadata = SummaryMetadata(
+            plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"),
+            summary_description=f"{METRICS[name]} (`{name}` in metrics.csv)",
+            data_class=DATA_CLASS_SCALAR,
+        )
+        return Summary.Value(tag=TAGS[name], tensor=number, metadata=metadata)
 
     def write_results(self, results: Mapping[str, float]) -> None:
         """Write the run's results as TensorBoard's hyperparameters page has them.
@@ -94,7 +86,7 @@ class Telemetry:
             results: names to final values.
         """
         tags = {f"result/{name}": value for name, value in results.items()}
-        for summary in hparams(_flat(to_json(self._learner)), tags):
+        for summary in hparams(hyperparameters(self._config), tags):
             self._events.add(summary)
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in tags.items()]
         self._events.add(Summary(value=values))
@@ -106,13 +98,3 @@ class Telemetry:
     def close(self) -> None:
         """Close the files."""
         self._opened.close()
-
-
-def _flat(content: Mapping[str, object], prefix: str = "") -> dict[str, str | float | bool]:
-    flat: dict[str, str | float | bool] = {}
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value if isinstance(value, str | int | float) else str(value)
-    return flat

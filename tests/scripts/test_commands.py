@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import HOME
 from trpo.agents.metrics import METRICS
+from trpo.agents.runs.board import TAGS
 from trpo.scripts import __main__
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import parse_train_options
@@ -86,13 +87,13 @@ def test_tensorboard_has_the_same_numbers_at_the_environment_step(run):
     board = EventAccumulator(str(run), size_guidance={"scalars": 0, "tensors": 0})
     board.Reload()
     table = rows(run)
-    names = {name for name in METRICS if any(row[name] for row in table)}
-    assert set(board.Tags()["scalars"]) >= names
+    names = {name for name in TAGS if any(row[name] for row in table)}
+    assert set(board.Tags()["tensors"]) >= {TAGS[name] for name in names}
     for name in names:
         expected = [(int(row["steps"]), float(row[name])) for row in table if row[name]]
-        written = [(event.step, event.value) for event in board.Scalars(name)]
-        assert [step for step, _ in written] == [step for step, _ in expected]
-        assert [value for _, value in written] == pytest.approx(
+        written = board.Tensors(TAGS[name])
+        assert [event.step for event in written] == [step for step, _ in expected]
+        assert [event.tensor_proto.float_val[0] for event in written] == pytest.approx(
             [value for _, value in expected], rel=1e-6
         )
     assert "custom_scalars__config__" in board.Tags()["tensors"]

@@ -1,0 +1,119 @@
+"""TensorBoard's pages of a run: what is asked first stands first, and no more than can be read."""
+
+from collections.abc import Mapping
+
+from trpo.agents.runs.config import RunConfig
+from trpo.agents.runs.typed_json import to_json
+
+PAGES = {
+    "1_overview": (
+        "episode/return_100",
+        "update/mean_kl",
+        "trust_region/max_kl",
+        "value/explained_variance",
+        "evaluation/return",
+        "episode/length",
+        "policy/entropy",
+    ),
+    "2_update": (
+        "update/max_state_kl",
+        "update/accepted",
+        "trust_region/backtracks",
+        "update/gain_ratio",
+        "update/gradient_norm",
+        "natural_gradient/cg_residual",
+        "natural_gradient/smallest_ritz",
+        "natural_gradient/largest_ritz",
+    ),
+    "3_policy_and_value": (
+        "policy/std",
+        "policy/advantage_deviation",
+        "episode/return",
+        "value/explained_variance_after",
+        "value/accepted",
+        "value/mean_squared_change",
+    ),
+    "4_time": ("time/steps_per_second", "time/environment", "time/policy", "environment/restarts"),
+}
+"""Metrics that are charted, page by page; metrics.csv has all."""
+
+TAGS = {
+    metric: f"{page}/{number}_{metric.rpartition('/')[2]}"
+    for page, metrics in PAGES.items()
+    for number, metric in enumerate(metrics, 1)
+}
+"""A metric's tag: TensorBoard sorts by it."""
+
+CHARTS = {
+    "First": {
+        "Return, last 100 episodes, raw rewards": ["Multiline", [TAGS["episode/return_100"]]],
+        "KL(old ‖ new), mean over states, against its limit δ": [
+            "Multiline",
+            [TAGS["update/mean_kl"], TAGS["trust_region/max_kl"]],
+        ],
+        "Explained variance of returns that V has not seen": [
+            "Multiline",
+            [TAGS["value/explained_variance"]],
+        ],
+    },
+}
+"""The Custom Scalars page."""
+
+
+def hyperparameters(config: RunConfig) -> dict[str, str | float]:
+    """Return what runs are compared by; TensorBoard sorts its columns by name.
+
+    Args:
+        config: the run's.
+
+    Returns:
+        The environment, δ, and few more.
+    """
+    learner = config.learner
+    named: dict[str, str | float] = {
+        "environment": config.env,
+        "max_kl": "none" if learner.max_kl is None else learner.max_kl,
+        "algorithm": learner.algorithm,
+        "seed": learner.trainer.seed,
+        "num_envs": str(config.environment.get("num_envs", "unknown")),
+        "batch_size": learner.trainer.batch_size,
+        "gamma": learner.trainer.gamma,
+        "total_steps": learner.trainer.total_steps,
+    }
+    return {f"{number}_{name}": value for number, (name, value) in enumerate(named.items(), 1)}
+
+
+def options_table(config: RunConfig) -> str:
+    """Return a run's options as Markdown; those of other algorithms are left out.
+
+    Args:
+        config: the run's.
+
+    Returns:
+        A table, an option a row.
+    """
+    others = {"npg", "vpg", "ppo", "trpo"} - {config.learner.algorithm}
+    learner = {name: part for name, part in to_json(config.learner).items() if name not in others}
+    options = flat({"env": config.env, "environment": config.environment, **learner})
+    rows = "\n".join(f"| {name} | {value} |" for name, value in options.items())
+    versions = ", ".join(f"{name} {number}" for name, number in config.versions.items())
+    return f"| option | value |\n|---|---|\n{rows}\n\n{versions}; commit {config.git_commit}"
+
+
+def flat(content: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested options in a row.
+
+    Args:
+        content: names to values, or to options within.
+        prefix: of the names.
+
+    Returns:
+        Names joined by dots to values.
+    """
+    row: dict[str, object] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            row |= flat(value, f"{prefix}{name}.")
+        else:
+            row[prefix + name] = value
+    return row
