@@ -40,7 +40,7 @@ def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
     assert __main__.main(["resume", str(short)]) == 2
     assert re.fullmatch(
         r"trpo: run .*short is finished: it took [\d,]+ steps; "
-        r"to go on, give a larger --total-steps or --stop-return",
+        r"to go on, give a larger --total-steps",
         capsys.readouterr().err.strip(),
     )
     total_steps = json.loads((whole / "config.json").read_text(encoding="utf-8"))["learner"][
