@@ -186,11 +186,9 @@ def test_a_studys_numbers_are_computed(start):
 
 
 def test_the_readmes_numbers_are_computed():
-    holding = read_rows(REFERENCE / "learning" / "holding.csv")
+    panel = read_rows(REFERENCE / "panel" / "results.csv")
     computed = {
-        "What it reaches": [
-            n for line in results_table.table(holding) for n in numbers(prose(line))
-        ],
+        "What it reaches": [n for line in results_table.table(panel) for n in numbers(prose(line))],
         QUESTION: numbers(sections(COLLAPSE)[QUESTION]),  # see test_collapse_page.py
     }
     settings = {"What it reaches": ["100"], "Quick start": ["3.10"]}
