@@ -92,9 +92,8 @@ def main(arguments: Sequence[str]) -> int:
         "mean_length": lengths.mean(),
         "cut_off": cut,
     }
-    Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
     mean, std, least, most = readable(returns.mean(), returns.std(), returns.min(), returns.max())
-    print_facts(
+    facts = (
         {
             "policy": f"{policy}, {len(episodes)} episodes",
             "return": f"{mean} ± {std}, from {least} to {most}",
@@ -103,6 +102,10 @@ def main(arguments: Sequence[str]) -> int:
         | ({"cut off": f"{cut} episodes, after {options.max_steps:,} steps"} if cut else {})
         | ({"videos": ", ".join(map(str, options.video_files))} if options.video else {})
     )
+    try:
+        Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
+    finally:  # neither a full disk nor a closed pipe costs the result
+        print_facts(facts)
     return 0
 
 

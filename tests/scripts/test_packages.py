@@ -71,6 +71,7 @@ def test_a_wheel_brings_one_package(installed):
     assert (installed / "trpo" / "py.typed").exists()
     for folder in FOLDERS:
         ours = {path.relative_to(HOME / folder) for path in (HOME / folder).rglob("*.py")}
+        ours -= {path for path in ours if path.parts[0] == "docs"}  # the site's, of a checkout
         theirs = installed / "trpo" / folder
         assert ours == {path.relative_to(theirs) for path in theirs.rglob("*.py")}, folder
 

@@ -113,7 +113,7 @@ def test_microbatches_and_fewer_states_for_the_matrix():
             model, log_likelihood, pieces, DAMPING, 6, fisher_microbatches=[slice(0, None, 3)]
         )
         parameters.append(flatten(model.parameters).detach())
-    assert torch.allclose(*parameters, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(*parameters, rtol=1e-9, atol=1e-9)  # of a step 4 long
     model, log_likelihood, *_ = problem()
     gauss_newton_step(model, log_likelihood, [ALL], DAMPING, 6)
     assert not torch.allclose(flatten(model.parameters), parameters[0])
