@@ -62,16 +62,14 @@ class Outcome:
             "fall": known.max() - known[-1],
             "worst_after_half": np.nanmin(late),
             "updates": len(self.steps),
-            "updates_within_limit": "" if math.isnan(self.max_kl) else _within(self),
+            "updates_within_limit": ""
+            if math.isnan(self.max_kl)
+            else int((self.kl <= self.max_kl).sum()),
             "largest_kl": self.kl.max() if self.kl.size else "",
             "max_kl": "" if math.isnan(self.max_kl) else self.max_kl,
             "updates_put_back": self.put_back,
             "seconds": round(float(self.seconds[-1]), 1),
         }
-
-
-def _within(outcome: Outcome) -> int:
-    return int((outcome.kl <= outcome.max_kl).sum())
 
 
 def learn(words: Sequence[str], episodes: int) -> Outcome:
