@@ -110,7 +110,7 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
         axes.set_visible(False)
     handles = [Line2D([], [], color=f"C{number}") for number in range(len(learners))]
     figure.legend(
-        handles, [" ".join(pair).strip() for pair in learners], loc="outside lower center", ncols=4
+        handles, [" ".join(pair).strip() for pair in learners], loc="outside upper center", ncols=4
     )
     figure.supxlabel("environment steps" if axis == "steps" else "seconds, one thread")
     figure.supylabel("return, last 100 episodes")
