@@ -1,7 +1,6 @@
 """`trpo compare ENV`: every method at every step size with every seed, and what becomes of them."""
 
 import difflib
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from trpo.scripts.cli.options import cpu_count, parse_train_options
 from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.sizes import MOST_THREADS
 from trpo.scripts.cli.tables import write_provenance
+from trpo.scripts.cli.train_words import with_options_joined, words_of
 from trpo.scripts.comparison.grid import COLUMNS, Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.comparison.report import write_report
@@ -51,10 +51,7 @@ class CompareOptions:
     """More options of trpo train, in one string, for every run."""
 
     def __post_init__(self) -> None:
-        try:
-            shlex.split(self.options)
-        except ValueError as error:
-            raise UsageError(f"options = {self.options!r} cannot be read: {error}") from error
+        words_of(self.options)
         require(self, "methods", len(self.methods) >= 1, f"one or more of {', '.join(METHODS)}")
         sizes = self.step_sizes
         require(
@@ -82,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: if a method is none of those there are, or the environment fails with the
             untrained policy.
     """
-    options = parse(CompareOptions, _with_options_joined(arguments), "compare")
+    options = parse(CompareOptions, with_options_joined(arguments), "compare")
     for method in options.methods:
         if method not in METHODS:
             near = difflib.get_close_matches(method, METHODS, n=1)
@@ -108,10 +105,14 @@ def main(arguments: Sequence[str]) -> int:
     grid.claim()
     add_options(out, {m: grid.options_of(Cell(m, METHODS[m].usual, 0)) for m in options.methods})
     started = time.perf_counter()
-    print(
-        f"{len(cells):,} runs of {options.steps:,} steps: {len(set(options.methods))} methods × "
-        f"{len(set(options.step_sizes))} step sizes × {options.seeds} seeds"
-    )
+    sides = {
+        "method": len(set(options.methods)),
+        "step size": len(set(options.step_sizes)),
+        "seed": options.seeds,
+    }
+    each = " × ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in sides.items())
+    runs = f"{len(cells):,} run{'s' * (len(cells) > 1)}"
+    print(f"{runs} of {options.steps:,} steps: {each}")
     failed = run_cells(grid, cells, options.workers or cpu_count())
     write_provenance(out / "provenance.json", time.perf_counter() - started)
     rows: list[dict[str, Any]] = [
@@ -129,12 +130,6 @@ def main(arguments: Sequence[str]) -> int:
     for cell in failed:
         print(f"trpo: failed: {cell}; the same command tries it again", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _with_options_joined(arguments: Sequence[str]) -> list[str]:
-    """Return the words with --options=X for --options X, whose X begins as an option does."""
-    words = iter(arguments)
-    return [f"{word}={next(words, '')}" if word == "--options" else word for word in words]
 
 
 def publish(out: Path, env: str) -> None:

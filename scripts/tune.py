@@ -22,6 +22,7 @@ from trpo.scripts.cli.options import cpu_count, parse_train_options, run_folder
 from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.processes import FORKS
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
+from trpo.scripts.cli.train_words import with_options_joined, words_of
 from trpo.validation import require
 
 if TYPE_CHECKING:
@@ -56,13 +57,10 @@ class TuneOptions:
     out: Path | None = None
     """Folder for the runs, the table and the figure; by default runs/tune/ENV."""
     options: str = ""
-    """Options of trpo train that all trials share, in one string, written --options="--seed 7"."""
+    """Options of trpo train that all trials share, in one string: --options "--seed 7"."""
 
     def __post_init__(self) -> None:
-        try:
-            shlex.split(self.options)
-        except ValueError as error:
-            raise UsageError(f"options = {self.options!r} cannot be read: {error}") from error
+        words_of(self.options)
         require(self, "trials", self.trials >= 1, "an integer ≥ 1")
         require(self, "minutes", self.minutes > 0, "a number > 0")
         require(self, "workers", self.workers >= 0, "an integer ≥ 0")
@@ -81,13 +79,13 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: if Optuna is not installed.
     """
-    options = parse(TuneOptions, arguments, "tune")
+    options = parse(TuneOptions, with_options_joined(arguments), "tune")
     if importlib.util.find_spec("optuna") is None:
         raise UsageError(f"trpo tune needs Optuna: run {INSTALL.format(extra='tune')}")
     from trpo.scripts.tuning.space import search_space
     from trpo.scripts.tuning.trials import Job
 
-    words = (options.env, *shlex.split(options.options))
+    words = (options.env, *words_of(options.options))
     base = parse_train_options(words)
     base.make_env(0).close()  # first: a bad environment leaves nothing behind
     out = options.out or run_folder(Path("runs/tune"), options.env, base.learner.algorithm)

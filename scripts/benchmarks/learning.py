@@ -1,6 +1,5 @@
 """`trpo benchmark learning`: trains, evaluates, and keeps every result as a row."""
 
-import shlex
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
+from trpo.scripts.cli.train_words import with_options_joined, words_of
 from trpo.validation import require
 
 PANEL = (
@@ -67,6 +67,7 @@ class LearningOptions:
     """More options of trpo train, in one string, for every run."""
 
     def __post_init__(self) -> None:
+        words_of(self.options)
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
         require(self, "workers", self.workers >= 1, "an integer ≥ 1")
         require(self, "envs", len(self.envs) >= 1, "at least one environment")
@@ -78,7 +79,7 @@ class LearningOptions:
             env: the environment.
             seed: of the run.
         """
-        return train_words(env, seed, shlex.split(self.options), self.out / "runs")
+        return train_words(env, seed, words_of(self.options), self.out / "runs")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0, or 1 if a run failed.
     """
-    options = parse(LearningOptions, arguments, "benchmark learning")
+    options = parse(LearningOptions, with_options_joined(arguments), "benchmark learning")
     cells = cells_of(options)
     options.out.mkdir(parents=True, exist_ok=True)
     results, curves = options.out / "results.csv", options.out / "curves.csv"

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import shlex
 import shutil
 import sys
 import time
@@ -21,6 +20,7 @@ from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.interrupt import Interrupt, Interrupted, end_with_parent
 from trpo.scripts.cli.options import parse_train_options, run_folder
 from trpo.scripts.cli.processes import FORKS
+from trpo.scripts.cli.train_words import words_of
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.train import train
 
@@ -116,7 +116,7 @@ class Grid:
         method = METHODS[cell.method]
         mine = f"{method.options} {method.step_option} {cell.step_size:g}"
         mine += f" --total-steps {self.steps} --threads 1 --keep-checkpoints 1"
-        return [self.env, *shlex.split(self.options), *mine.split()]
+        return [self.env, *words_of(self.options), *mine.split()]
 
     def words(self, cell: Cell) -> list[str]:
         """Return what `trpo train` is called with.

@@ -141,7 +141,7 @@ def test_options_of_a_comparison_need_no_equals_sign_and_its_size_is_said(tmp_pa
     ]
     assert __main__.main(words) == 0
     out = capsys.readouterr().out
-    assert "1 runs of 512 steps: 1 methods × 1 step sizes × 1 seeds" in out
+    assert "1 run of 512 steps: 1 method × 1 step size × 1 seed" in out
 
 
 @pytest.mark.parametrize("engine", ["gymnasium", "gymnasium-async"])

@@ -134,7 +134,8 @@ def test_workers_share_a_postgresql_database(postgres, tmp_path):
         (["CartPole-v9"], "unknown environment 'CartPole-v9'"),
         (["CartPole-v1", "--trials", "0"], "trials = 0 is out of range: expected an integer ≥ 1"),
         (["CartPole-v1", "--storage", "nonsense://x"], "storage nonsense://x: "),
-        (["CartPole-v1", "--options=--max-kll 1"], "Unrecognized options.*--max-kll"),
+        (["CartPole-v1", "--options", "--max-kll 1"], "Unrecognized options.*--max-kll"),
+        (["CartPole-v1", "--options", "'"], "options = .* cannot be read: No closing quotation"),
     ],
 )
 def test_bad_input_is_told(words, said, tmp_path, capsys):
