@@ -237,6 +237,22 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def told_rate(count: int, total: int) -> str:
+    """Return a rate with Wilson's 95 % interval as text.
+
+    Args:
+        count: how often it happened.
+        total: out of how many.
+
+    Returns:
+        Such as "7 of 10 (40 to 89 %)".
+    """
+    if total == 0:
+        return "0 of 0"
+    low, high = wilson_interval(count, total)
+    return f"{count:,} of {total:,} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
 def fisher_p(count: int, total: int, other: int, other_total: int) -> float:
     """Return the p-value of Fisher's exact test, two-sided, that two rates are one.
 

@@ -10,6 +10,7 @@ from trpo.scripts.comparison.collapse import (
     bootstrap_interval,
     fisher_p,
     interquartile_mean,
+    told_rate,
     wilson_interval,
 )
 from trpo.scripts.comparison.methods import METHODS
@@ -78,9 +79,7 @@ def _definitions(results: Results) -> str:
 
 
 def _rate(results: Results, runs: list[Run], outcome: Outcome) -> str:
-    count = results.count(runs, outcome)
-    low, high = wilson_interval(count, len(runs))
-    return f"{count} of {len(runs)} ({100 * low:.0f} to {100 * high:.0f} %)"
+    return told_rate(results.count(runs, outcome), len(runs))
 
 
 def _return(results: Results, method: str, step_size: float) -> str:
@@ -241,10 +240,9 @@ def _close_up(results: Results) -> str:
         "KL "
         "of the eleven updates up to there, over the median of the ten before those. It can be "
         "told "
-        f"for {len(known)} of them, and is {LEAP} or more in {_share(leaps, len(known))}. Chance: "
-        "at "
-        "updates of the same runs that are not within twenty of the fall, it is "
-        f"{_share(int((elsewhere >= LEAP).sum()), len(elsewhere))} (updates of a run are no "
+        f"for {len(known)} of them, and is {LEAP} or more in {told_rate(leaps, len(known))}. "
+        "Chance: at updates of the same runs that are not within twenty of the fall, it is "
+        f"{told_rate(int((elsewhere >= LEAP).sum()), len(elsewhere))} (updates of a run are no "
         "independent draws, so the interval is too narrow)."
     )
     found = results.steepest_fall()
@@ -261,13 +259,6 @@ def _close_up(results: Results) -> str:
         f"return of {judged.best:.1f}, its last {judged.final:.1f}.\n\n"
         "![Return, KL, entropy and gradient norm around that update](collapse.png)"
     )
-
-
-def _share(count: int, total: int) -> str:
-    if total == 0:
-        return "0 of 0"
-    low, high = wilson_interval(count, total)
-    return f"{count:,} of {total:,} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def _table(rows: list[dict[str, str]]) -> str:

@@ -13,9 +13,13 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 
-Holds = Literal["holds", "holds in part", "refuted"]
-# The range of five values holds their distribution's median with probability 1 − 2 · ½⁵ = 94 %.
+Holds = Literal["holds", "holds in part", "refuted", "undecided"]
 SEEDS = range(5)
+BY_SEEDS = (
+    f"n = {len(SEEDS)} seeds; brackets hold their range, which has the median in it with "
+    f"probability {1 - 2 * 0.5 ** len(SEEDS):.0%}; of what is asked of every seed, an exact "
+    f"one-sided sign test: p = {0.5 ** len(SEEDS):.3f}"
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Verdict:
         criterion: what the measurement has to show for the claim to hold, fixed before it.
         measured: the figure that decides, in words.
         holds: whether it does.
+        test: n, interval and test that this rests on.
     """
 
     claim: str
@@ -35,6 +40,7 @@ class Verdict:
     criterion: str
     measured: str
     holds: Holds
+    test: str = BY_SEEDS
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,7 @@ def publish(findings: Findings, folder: Path) -> None:
         print(f"\n{verdict.claim}: {verdict.says}")
         print(f"  measured: {verdict.measured}")
         print(f"  verdict: {verdict.holds} (criterion: {verdict.criterion})")
+        print(f"  test: {verdict.test}")
 
 
 def write_scalars(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:

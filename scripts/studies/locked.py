@@ -17,11 +17,11 @@ from matplotlib.axes import Axes
 
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options_record import add_options
-from trpo.scripts.comparison.collapse import is_locked, wilson_interval, window_means
+from trpo.scripts.comparison.collapse import is_locked, told_rate, window_means
 from trpo.scripts.comparison.grid import Cell, Grid, read_cell, run_cells
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.comparison.table import Results, Run, read_table, write_table
-from trpo.scripts.studies.findings import Findings, Verdict, panels
+from trpo.scripts.studies.findings import Findings, Verdict, judge, panels
 
 GRIDS = Path(__file__).resolve().parents[2] / "runs" / "reference" / "collapse"
 STEPS = {"CartPole-v1": 100_000, "HalfCheetah-v5": 200_000}  # the grids' environment steps a run
@@ -170,16 +170,16 @@ def _verdict(task: str, rows: Sequence[dict[str, Any]]) -> Verdict:
     returned = sum(row["returned"] for row in again)
     controls = [row for row in rows if row["method"] == CONTROL]
     early, late = (sum(r[key] for r in controls) for key in ("locked_again", "locked_at_the_end"))
-    low, high = wilson_interval(returned, len(again)) if again else (0.0, 1.0)
     return Verdict(
         "C10",
         f"a locked loop is closed for ever, on {task}",
         f"of the runs locked again at the grid's length, at most {MOST_RETURN:.0%} have a mean "
         f"return above the untrained policy's in the last tenth of {LONGER} times that length",
-        f"{len(again)} of {len(grid)} locked again; of these {returned} of {len(again)} returned "
-        f"(Wilson's 95 % interval {100 * low:.0f} to {100 * high:.0f} %); of {len(controls)} "
-        f"controls by TRPO {early} were locked at the grid's length, {late} at the end",
-        "holds" if again and returned <= MOST_RETURN * len(again) else "refuted",
+        f"{len(again)} of {len(grid)} locked again; of these {told_rate(returned, len(again))} "
+        f"returned; of {len(controls)} controls by TRPO {early} were locked at the grid's length, "
+        f"{late} at the end",
+        judge(returned <= MOST_RETURN * len(again)) if again else "undecided",
+        f"n = {len(again)} runs; in brackets Wilson's 95 % interval; the share itself is judged",
     )
 
 

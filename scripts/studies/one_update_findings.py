@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import binomtest, spearmanr
 
 from trpo.scripts.cli.tables import read_rows
-from trpo.scripts.studies.findings import Findings, Verdict, judge, panels, told
+from trpo.scripts.studies.findings import BY_SEEDS, Findings, Verdict, judge, panels, told
 
 CONTROL = "none"
 NATURAL = {"trpo", "npg"}
@@ -199,6 +199,7 @@ def _verdict(
         )
         + note,
         judge(*decided),
+        f"{BY_SEEDS}; with fewer a task is undecided",
     )
 
 

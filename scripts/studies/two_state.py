@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import expit as sigmoid
 from scipy.stats import fisher_exact
 
+from trpo.scripts.comparison.collapse import told_rate
 from trpo.scripts.studies.findings import Findings, Verdict, judge, panels
 
 Array = NDArray[np.float64]
@@ -254,15 +255,16 @@ def _verdict(rows: list[dict[str, Any]], name: str) -> Verdict:
         f"{UPDATES} updates; (b) TRPO has left, and stays left, within {SOON} updates from all "
         "starts at every δ ≤ 0.6",
         f"plain gradient at {at:.3g}: caught {worst} of {STARTS}; TRPO: caught "
-        f"{sum(trpo.values())} of {STARTS * len(trpo)} (Fisher's exact test, two-sided, of {worst} "
-        f"of {STARTS} against {worst_trpo} of {STARTS} at TRPO's worst δ: p = {p:.1g}), left after "
-        "at most "
+        f"{sum(trpo.values())} of {STARTS * len(trpo)}, left after at most "
         + ", ".join(f"{n} updates at δ = {d:g}" for d, n in slowest.items())
         + "; Adam: caught "
         + ", ".join(f"{n} of {STARTS} at {s:.2g}" for s, n in adam.items())
         + f"; TRPO from where the plain gradient ended at {max(plain):g}: left from {rescued} of "
         f"{STARTS}",
         judge(worst == STARTS, soon),
+        f"n = {STARTS} starts; caught, with Wilson's 95 % interval: plain gradient "
+        f"{told_rate(worst, STARTS)}, TRPO at its worst δ {told_rate(worst_trpo, STARTS)}; "
+        f"Fisher's exact test, two-sided: p = {p:.1g}",
     )
 
 

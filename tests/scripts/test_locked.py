@@ -61,7 +61,9 @@ def test_a_run_returned_if_its_last_tenth_is_above_the_untrained_policy():
     ]
     control = {"method": "trpo", "locked_again": 0, "locked_at_the_end": 0, "returned": 1}
     verdict = locked._verdict("CartPole-v1", [*rows, control])
-    assert "1 of 10 returned (Wilson's 95 % interval 2 to 40 %)" in verdict.measured
+    assert "1 of 10 (2 to 40 %) returned" in verdict.measured
     assert verdict.holds == "holds"
     rows[1]["returned"] = 1
     assert locked._verdict("CartPole-v1", [*rows, control]).holds == "refuted"
+    rows = [{**row, "locked_again": 0} for row in rows]
+    assert locked._verdict("CartPole-v1", [*rows, control]).holds == "undecided"

@@ -110,11 +110,12 @@ def test_a_reference_result_is_kept_and_shown(name):
     assert not provenance["git_commit"].endswith("-dirty")
     page = (HOME / "scripts" / "studies" / "README.md").read_text(encoding="utf-8")
     assert f"(../../runs/reference/studies/{name}/figure.png)" in page
-    assert {row["holds"] for row in table(folder / "verdicts.csv")} <= {
-        "holds",
-        "holds in part",
-        "refuted",
-    }
+    n = len({row["seed"] for row in table(folder / "results.csv")})
+    for row in table(folder / "verdicts.csv"):
+        assert row["holds"] in {"holds", "holds in part", "refuted"}
+        assert row["test"].startswith(f"n = {n} "), "a verdict says on how many it rests"
+        assert re.search(r"range|interval", row["test"])
+        assert re.search(r"(sign|exact) test.*p = ", row["test"])
 
 
 def test_what_the_page_quotes_of_the_newest_studies_is_their_verdicts():
