@@ -165,7 +165,7 @@ SETTINGS = {
 
 def verdict_numbers(study):
     path = REFERENCE / "studies" / study / "verdicts.csv"
-    return [value(n) for row in read_rows(path) for n in numbers(row["measured"])]
+    return [value(n) for row in read_rows(path) for n in numbers(row["measured"] + row["test"])]
 
 
 @pytest.mark.parametrize("start", COMPUTED)
