@@ -9,6 +9,11 @@ PRESETS: dict[str, str] = {
     "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --memory 0",
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000",
+    "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
+    "Swimmer-v5": "--total-steps 1000000 --gamma 0.9999 --gae-lambda 0.99",
+    "MountainCarContinuous-v0": "--total-steps 100000",
+    "LunarLanderContinuous-v3": "--total-steps 300000",
+    "BipedalWalker-v3": "--total-steps 2000000",
 }
 """Environment id to options of `trpo train`; every other environment gets the options' own
 defaults."""

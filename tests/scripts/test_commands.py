@@ -195,13 +195,10 @@ def test_presets_are_where_training_starts(env_id, capsys):
     options = parse_train_options([env_id, "--seed", "7"])
     assert (options.env, options.learner.trainer.seed) == (env_id, 7)
     for word, value in zip(*[iter(PRESETS[env_id].split())] * 2, strict=True):
-        name = word.removeprefix("--").replace("-", "_")
-        parts = (
-            options.learner.trainer,
-            options.learner.trpo,
-            options.learner.policy,
-            options.environment,
-        )
+        component, _, name = word.removeprefix("--").replace("-", "_").rpartition(".")
+        learner = options.learner
+        parts = (learner.trainer, learner.trpo, learner.policy, options.environment)
+        parts = (getattr(learner, component),) if component else parts
         (found,) = [getattr(part, name) for part in parts if hasattr(part, name)]
         assert float(found) == float(value)
     assert (
