@@ -145,15 +145,15 @@ class Agent(nn.Module):
             config = from_json(AgentConfig, migrate_agent(checkpoint.state.get("agent")))
         except ValueError as error:
             raise CheckpointError(f"a checkpoint's agent cannot be read: {error}") from error
-        numbers = sum(tensor.numel() for tensor in checkpoint.tensors.values())
-        for hidden in (config.policy.hidden, config.value.hidden):
-            if sum(hidden) > numbers:  # before they are made, which may take all memory
-                raise ConfigError("the checkpoint's networks are not those of the configuration")
+        tensors = without_prefix(TENSORS, checkpoint.tensors)
         try:
+            if make_encoder is None:  # one's own need not work without memory
+                with torch.device("meta"):  # shapes alone: a stranger's sizes are told, not made
+                    cls(config, Randomness(0)).check_tensors(tensors)
             agent = cls(config, Randomness(0), make_encoder)
         except (RuntimeError, MemoryError, OverflowError) as error:  # of sizes that cannot be
             raise CheckpointError(f"a checkpoint's agent cannot be made: {error}") from error
-        agent.load_tensors(without_prefix(TENSORS, checkpoint.tensors))
+        agent.load_tensors(tensors)
         return agent
 
     def save(self, path: str | Path) -> None:
@@ -255,6 +255,19 @@ class Agent(nn.Module):
         Raises:
             ConfigError: if they are of another one.
         """
+        self.check_tensors(tensors)
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+
+    def check_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Refuse tensors of other names, shapes or types than this agent's.
+
+        Args:
+            tensors: by name.
+
+        Raises:
+            ConfigError: with the first that differs.
+        """
         own = self.tensors()
         shapes, theirs = ({n: (t.shape, t.dtype) for n, t in ts.items()} for ts in (own, tensors))
         if different := [n for n in {**shapes, **theirs} if shapes.get(n) != theirs.get(n)]:
@@ -264,8 +277,6 @@ class Agent(nn.Module):
                 "the checkpoint's networks are not those of the configuration: "
                 f"{name} has shape {has}, not {lacks}"
             )
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
 
     def _batch(self, observation: Any) -> tuple[Observation, bool]:
         """Return observations as tensors (N, *shape), and whether there was one, unbatched."""

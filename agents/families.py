@@ -230,7 +230,7 @@ class Categoricals(Family):
             "slots", torch.where(real, starts + torch.arange(widest), 0), persistent=False
         )
         self.register_buffer("padding", torch.where(real, 0.0, -1e9), persistent=False)
-        self.uniform = bool(real.all())
+        self.uniform = len(set(choices)) == 1
         self._choices = list(choices)
 
     def choices(self) -> list[int]:  # noqa: D102

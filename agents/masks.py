@@ -91,14 +91,13 @@ def masked_network(features: Features, head: MLP, family: Family, mask: gym.Spac
     Raises:
         ConfigError: if the mask has another number of choices than the actions.
     """
-    is_choice = family.is_choice()
-    numbers, count = gym.spaces.flatdim(mask), int(is_choice.sum())
+    numbers, count = gym.spaces.flatdim(mask), sum(family.choices())
     if mask.shape is None or int(np.prod(mask.shape)) != count or count == 0:
         expected = f"expected {count}, one a choice" if count else "there are no choices to mask"
         raise ConfigError(
             f"observation.{MASK} has {numbers} numbers: {expected}; --action-mask none removes it"
         )
-    return MaskedNetwork(features, head, is_choice)
+    return MaskedNetwork(features, head, family.is_choice())
 
 
 def without_choice(mask: np.ndarray, choices: list[int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from trpo.agents.runs.run import EVALUATION
 from trpo.agents.runs.typed_json import to_json
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.figures import image_of, run_figure
-from trpo.scripts.cli.numbers import readable
+from trpo.scripts.cli.numbers import nats, readable
 from trpo.scripts.cli.output import printable
 
 LARGEST_VIDEO = 30 * 2**20  # bytes
@@ -116,7 +116,7 @@ def _summary(run: Run) -> dict[str, str]:
             if learner.max_kl is None
             else {f"updates with KL(old ‖ new) ≤ {learner.max_kl} nats": within}
         ),
-        "largest KL": f"{results.largest_kl:.5f} nats",
+        "largest KL": f"{nats(results.largest_kl)} nats",
         "training time": f"{_seconds(records):,.0f} s",
     }
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import cpu_count, parse_train_options, run_folder
 from trpo.scripts.cli.presets import PRESETS
-from trpo.scripts.cli.processes import FORKS
+from trpo.scripts.cli.processes import start_process
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.scripts.cli.train_words import with_options_joined, words_of
 from trpo.validation import require
@@ -126,9 +125,7 @@ def watch(job: "Job", study: "Study", workers: int, interrupt: Interrupt) -> Non
     from trpo.scripts.tuning.trials import ENDED, work
 
     told = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state in ENDED}
-    running: list[BaseProcess] = [FORKS.Process(target=work, args=(job, n)) for n in range(workers)]
-    for process in running:
-        process.start()
+    running = [start_process(work, job, number) for number in range(workers)]
     while running:
         wait([process.sentinel for process in running], timeout=1.0)
         if interrupt.signal:

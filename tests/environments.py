@@ -5,8 +5,10 @@ import ctypes
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -376,6 +378,20 @@ class Undrawn(RandomEnvironment):
         super().__init__(BOX, gym.spaces.Discrete(2))
 
 
+class KilledOnce(RandomEnvironment):
+    """Its process is killed once a run in the working directory has a checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__(BOX, gym.spaces.Discrete(2))
+
+    def step(self, action: Any) -> Any:
+        killed = Path("killed")
+        if not killed.exists() and list(Path().glob("*/*/checkpoints/update-*")):
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
 class NeedsArguments(RandomEnvironment):
     """Cannot be made without its size and its path."""
 
@@ -441,6 +457,7 @@ def register() -> None:
         gym.register(f"TestOldGym{part}-v0", lambda part=part: OldGym(part))
     gym.register("TestOtherShape-v0", OtherShape)
     gym.register("TestUndrawn-v0", Undrawn)
+    gym.register("TestKilledOnce-v0", KilledOnce)
     gym.register("TestNeedsArguments-v0", NeedsArguments)
     gym.register("TestExits-v0", Exits)
     gym.register("TestExitsMade-v0", lambda: Exits("made"))

@@ -12,7 +12,7 @@ Bounds: TypeAlias = (
 )  # a number for all, or one each; "inf" is no JSON number
 Shape: TypeAlias = tuple[int, ...]
 
-MOST_NUMBERS = 2**28  # in a space that is read: more would take gigabytes of memory to make
+MOST_NUMBERS = 2**24  # in a space that is read, 4,096 × 4,096: each takes ten bytes to make
 
 
 class _Box(msgspec.Struct, tag="Box", forbid_unknown_fields=True):
@@ -78,6 +78,8 @@ def space_from_json(content: object) -> gym.Space:
         ValueError: if the content describes no space.
     """
     description = msgspec.convert(content, _Space)
+    if (numbers := _numbers(description)) > MOST_NUMBERS:
+        raise ValueError(f"no space: {numbers:,} numbers are too many")
     try:
         return _make(description)
     except (AssertionError, TypeError, OverflowError, ValueError) as error:
@@ -104,7 +106,6 @@ def _describe(space: object) -> _Space:
 def _make(content: _Space) -> gym.Space:
     match content:
         case _Box(low, high, shape, name):
-            _check_size(shape)
             dtype = _number_type(name)
             return gym.spaces.Box(
                 _array(low, shape, dtype), _array(high, shape, dtype), shape, dtype
@@ -114,12 +115,24 @@ def _make(content: _Space) -> gym.Space:
         case _MultiDiscrete(nvec, start, name):
             return gym.spaces.MultiDiscrete(nvec, dtype=_number_type(name), start=start)
         case _MultiBinary(n):
-            _check_size(n if isinstance(n, tuple) else (n,))
             return gym.spaces.MultiBinary(n)
         case _Dict(spaces):
             return gym.spaces.Dict([(name, _make(part)) for name, part in spaces.items()])
         case _Tuple(spaces):
             return gym.spaces.Tuple([_make(part) for part in spaces])
+
+
+def _numbers(content: _Space) -> int:
+    match content:
+        case _Dict(spaces):
+            return sum(map(_numbers, spaces.values()))
+        case _Tuple(spaces):
+            return sum(map(_numbers, spaces))
+        case _Box(shape=shape):
+            return math.prod(map(abs, shape))
+        case _MultiBinary(n):
+            return math.prod(map(abs, n if isinstance(n, tuple) else (n,)))
+    return 0  # of choices, which take no memory but a text's own
 
 
 def _bounds(array: np.ndarray) -> Bounds:
@@ -142,8 +155,3 @@ def _number_type(name: str) -> np.dtype:
     if dtype.kind not in "biuf":
         raise ValueError(f"{name!r} is no type of numbers")
     return dtype
-
-
-def _check_size(shape: Shape) -> None:
-    if math.prod(shape) > MOST_NUMBERS:
-        raise ValueError(f"{shape} is too large")

@@ -14,6 +14,7 @@ import tyro
 from trpo.scripts.benchmarks.learners import Outcome, learn, learn_sb3, train_words
 from trpo.scripts.benchmarks.learning_report import draw, summarize
 from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.interrupt import end_with_parent
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     left = [cell for cell in cells if cell not in done]
     write_provenance(options.out / "provenance.json")
     failures = 0
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), end_with_parent) as pool:
         runs = {pool.submit(run, cell, options): cell for cell in left}
         for number, future in enumerate(as_completed(runs), 1):
             cell = runs[future]

@@ -22,7 +22,7 @@ from trpo.agents.runs.results import Results
 from trpo.agents.trainer import Trainer
 from trpo.report import Status
 from trpo.scripts.cli.command import warn
-from trpo.scripts.cli.numbers import readable
+from trpo.scripts.cli.numbers import nats, readable
 from trpo.scripts.cli.output import printable, silence_output
 
 LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0  # from one line to the next: a twentieth of the time so far
@@ -139,7 +139,7 @@ class Display:
                 f"{record.steps:,}",
                 "-" if value is None else readable(value)[0],
                 self._evaluation or "-",
-                f"{metrics['update/mean_kl']:.5f}",
+                nats(metrics["update/mean_kl"]),
                 "accepted" if record.status is Status.ACCEPTED else "put back",
                 f"{metrics['time/steps_per_second']:,.0f}",
                 str(timedelta(seconds=max(round(left), 0))),
@@ -177,7 +177,7 @@ class Display:
 
     def _kl(self, record: UpdateRecord) -> str:
         limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"
-        return f"{record.metrics['update/mean_kl']:#.4g}{limit}"
+        return nats(record.metrics["update/mean_kl"]) + limit
 
     def _figures(self, record: UpdateRecord) -> Table:
         metrics = record.metrics
@@ -234,7 +234,7 @@ class Display:
         facts |= {
             "return, last 100 episodes": self._return(last),
             "updates within the limit": within,
-            "largest KL": f"{results.largest_kl:#.4g}",
+            "largest KL": nats(results.largest_kl),
             "updates put back": "; ".join(put_back) or "none",
         }
         if restarts := last.metrics["environment/restarts"]:

@@ -60,3 +60,15 @@ def readable(*values: float) -> list[str]:
     largest = max(map(abs, values))
     decimals = 1 if largest >= 100 else 2 if largest >= 10 else 3
     return [f"{value:,.{decimals}f}" for value in values]
+
+
+def nats(divergence: float) -> str:
+    """Write a KL divergence with the digits that tell, however small the limit on it is.
+
+    Args:
+        divergence: in nats.
+
+    Returns:
+        0.01528, and 9.876e-07.
+    """
+    return f"{divergence:#.4g}"

@@ -1,7 +1,32 @@
-"""Trainings side by side, each in a process of its own."""
+"""Work side by side, each in a process of its own, that ends when the one that began it does."""
 
 import multiprocessing
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from trpo.scripts.cli.interrupt import end_with_parent
 
 FORKS = multiprocessing.get_context("forkserver")
 """Processes that have torch imported already, and nothing else done."""
 FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool"])
+
+
+def start_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Start a process that does not go on alone, even when this one is killed by SIGKILL.
+
+    Args:
+        work: what it does.
+        arguments: of `work`.
+
+    Returns:
+        The process, at work.
+    """
+    process = FORKS.Process(target=_work, args=(work, *arguments))
+    process.start()
+    return process
+
+
+def _work(work: Callable[..., None], *arguments: Any) -> None:
+    end_with_parent()
+    work(*arguments)

@@ -17,10 +17,10 @@ from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.figures import comparison_figure, save_figure
 from trpo.scripts.cli.interrupt import Interrupt
-from trpo.scripts.cli.numbers import readable
+from trpo.scripts.cli.numbers import nats, readable
 from trpo.scripts.cli.options import TrainOptions, cpu_count
 from trpo.scripts.cli.output import printable
-from trpo.scripts.cli.processes import FORKS
+from trpo.scripts.cli.processes import start_process
 from trpo.scripts.cli.tables import print_rows
 
 Train: TypeAlias = Callable[[TrainOptions], tuple[Path, int]]
@@ -77,8 +77,7 @@ def _run(
             waiting = []
         while waiting and len(running) < workers:
             run = waiting.pop(0)
-            running[run.name] = FORKS.Process(target=_train_one, args=(run, train))
-            running[run.name].start()
+            running[run.name] = start_process(_train_one, run, train)
         wait([process.sentinel for process in running.values()], timeout=0.5)
         if interrupt.signal:
             for process in running.values():
@@ -110,7 +109,7 @@ def _report(runs: Sequence[Run], options: TrainOptions) -> None:
             "seed": str(run.config.learner.trainer.seed),
             "steps": f"{records[-1].steps:,}",
             "return": "no episode has ended yet" if final is None else readable(final)[0],
-            "largest KL": f"{max(record.metrics['update/mean_kl'] for record in records):.5f}",
+            "largest KL": nats(max(record.metrics["update/mean_kl"] for record in records)),
             "run": printable(run.folder),
         })
     print_rows(rows)

@@ -17,9 +17,9 @@ from trpo.agents.runs.files import read_file, replace_file
 from trpo.agents.runs.metrics_table import TABLE, read_records
 from trpo.report import Status
 from trpo.scripts.cli.command import UsageError, run_command
-from trpo.scripts.cli.interrupt import Interrupt, Interrupted, end_with_parent
+from trpo.scripts.cli.interrupt import Interrupt, Interrupted
 from trpo.scripts.cli.options import parse_train_options, run_folder
-from trpo.scripts.cli.processes import FORKS
+from trpo.scripts.cli.processes import start_process
 from trpo.scripts.cli.train_words import words_of
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.train import train
@@ -166,11 +166,6 @@ def _stopped(grid: Grid, cell: Cell) -> bool:
     return bool(rows) and rows[-1]["status"] == Status.NON_FINITE.name
 
 
-def _in_a_process(grid: Grid, cell: Cell) -> None:
-    end_with_parent()  # a killed grid leaves nothing behind that goes on alone
-    run_cell(grid, cell)
-
-
 def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
     """Train the cells that are not finished, some at a time, and tell how it goes.
 
@@ -193,9 +188,8 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
     with Interrupt() as interrupt:
         while waiting or running:
             while waiting and len(running) < workers:
-                process: BaseProcess = FORKS.Process(target=_in_a_process, args=(grid, waiting[0]))
-                process.start()
-                running.append((waiting.pop(0), process))
+                cell = waiting.pop(0)
+                running.append((cell, start_process(run_cell, grid, cell)))
             wait([process.sentinel for _, process in running], timeout=0.5)
             ended = [(cell, process) for cell, process in running if not process.is_alive()]
             running = [each for each in running if each not in ended]

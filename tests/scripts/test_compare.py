@@ -7,14 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import HOME
-from trpo.agents.runs import RunError
-from trpo.agents.runs.lock import Lock
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.methods import METHODS
@@ -97,29 +94,6 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(whole, tmp_path, capsys):
     assert __main__.main(["compare", *GRID, "--out", str(tmp_path)]) == 0
     assert f"8 runs, {finished} of them finished earlier" in capsys.readouterr().out
     assert read(tmp_path) == read(whole)
-
-
-def test_a_killed_grid_leaves_no_run_that_goes_on_alone(tmp_path):
-    words = ["CartPole-v1", "--methods", "trpo", "--step-sizes", "1", "--seeds", "1", SMALL]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trpo.scripts", "compare", *words, "--out", str(tmp_path)],
-        cwd=HOME,
-        stdout=subprocess.DEVNULL,
-    )
-    while not (configs := list(tmp_path.glob("runs/*/*/metrics.csv"))):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    lock, ends = Lock(configs[0].parent), time.monotonic() + 20
-    while True:  # until the run's process has given it back
-        try:
-            with lock:
-                break
-        except RunError:
-            assert time.monotonic() < ends
-            time.sleep(0.01)
-    assert not list(tmp_path.glob("runs/*/*/finished.json"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])

@@ -1,11 +1,16 @@
 """Run folders from strangers, and machines that do not play along: told in a line."""
 
+import contextlib
 import errno
 import json
+import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ import pytest
 import torch
 
 import tests.environments
-from tests.processes import SMALL
+from tests.processes import SMALL, UPDATES, updates_of
 from trpo.agents.runs import provenance
 from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__
@@ -131,6 +136,24 @@ def test_a_wrapper_that_the_run_names_is_imported_on_trust_only(run, monkeypatch
         assert not (run / "ran").exists()
     assert told(f"evaluate {run} --episodes 1 --trust", capsys)[0] == 0
     assert (run / "ran").exists()
+
+
+def test_a_module_that_is_imported_already_is_not_the_run_folder_s(run, monkeypatch, capsys):
+    for name in ("json.py", "tests/strange.py"):  # the package is imported, this part of it is not
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("raise RuntimeError('it ran')", encoding="utf-8")
+    monkeypatch.chdir(run)
+    monkeypatch.syspath_prepend(str(run))
+    code, err = told(f"evaluate {renamed(run, 'json:Elsewhere-v0')}", capsys)
+    assert code == 2
+    assert err.startswith("trpo: unknown environment 'json:Elsewhere-v0'")
+    code, err = told(f"evaluate {renamed(run, 'tests.strange:Elsewhere-v0')}", capsys)
+    assert code == 2
+    assert "module 'tests.strange' would be imported, and run" in err
+    words = f"evaluate {renamed(run, 'tests.environments:TestWorthless-v0')} --episodes 1"
+    code, err = told(words, capsys)  # trusted; its spaces are others
+    assert code == 2
+    assert "tests.environments:TestWorthless-v0 has space" in err
 
 
 @pytest.mark.parametrize("env_id", [".:x", "../../etc:passwd", ":", "a.b.c:Env-v0", "os:Env-v0"])
@@ -251,6 +274,42 @@ def test_a_checkpoint_of_hostile_content(run, capsys):
             assert code in {0, 2}
 
 
+@contextlib.contextmanager
+def memory_for(bytes_more: int) -> Iterator[None]:
+    """Let this process take no more memory than it has, and a little."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + bytes_more, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+BOX = {"type": "Box", "low": 0, "high": 255, "dtype": "uint8"}
+HUGE = {
+    "a vector": BOX | {"shape": [2**27]},
+    "a longer one": BOX | {"shape": [2**40]},
+    "many": {"type": "Tuple", "spaces": [BOX | {"shape": [2**23]}] * 99},
+    "a picture": BOX | {"shape": [4096, 4096]},
+    "choices": {"type": "Discrete", "n": 2**27, "start": 0, "dtype": "int64"},
+    "more choices": {"type": "Discrete", "n": 2**40, "start": 0, "dtype": "int64"},
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+@pytest.mark.parametrize("name", HUGE)
+def test_a_space_of_any_size_is_refused_before_it_takes_memory(name, run, capsys):
+    path = sorted((run / "checkpoints").glob("update-*"))[-1]
+    good = load_checkpoint(path)
+    agent = good.state["agent"] | {"observation_space": HUGE[name]}
+    save_checkpoint(path, good.tensors, good.state | {"agent": agent})
+    with memory_for(2**29):
+        code, err = told(f"evaluate {run} --episodes 1", capsys)
+    assert code == 2
+    assert re.search("numbers are too many|networks are not those of the configuration", err), err
+
+
 TABLES = {
     "no header": b"1,2,ACCEPTED\n",
     "zeros": b"update,steps,status\n\0\0\0\n",
@@ -367,6 +426,23 @@ def test_the_commit_is_of_this_project_not_of_the_user_s(tmp_path, monkeypatch):
     assert provenance.git_commit() is None
 
 
+def documented_loop() -> str:
+    page = (HOME / "scripts" / "README.md").read_text(encoding="utf-8")
+    (loop,) = re.findall(r"```sh\n(for try .*?)```", page, re.DOTALL)
+    return loop
+
+
+def test_the_documented_loop_finishes_a_training_that_was_killed(tmp_path):
+    env = f"tests.environments:TestKilledOnce-v0 --engine gymnasium {SMALL} --runs ."
+    trpo = f'trpo() {{ {sys.executable} -m trpo.scripts "$@"; code=$?; echo $code >> codes; '
+    script = f"{trpo} return $code; }}; {documented_loop().replace('MyEnv-v0', env)}"
+    environment = os.environ | {"PYTHONPATH": str(HOME)}
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=True)
+    codes = (tmp_path / "codes").read_text(encoding="utf-8").split()
+    assert codes == [str(128 + signal.SIGKILL), "0"]
+    assert updates_of(tmp_path / "tests.environments-TestKilledOnce-v0" / "x") >= UPDATES - 1
+
+
 @pytest.mark.parametrize(
     ("codes", "tries"),
     [
@@ -380,8 +456,7 @@ def test_the_commit_is_of_this_project_not_of_the_user_s(tmp_path, monkeypatch):
     ],
 )
 def test_the_documented_loop_tries_again_what_may_go_well(codes, tries, tmp_path):
-    page = (HOME / "scripts" / "README.md").read_text(encoding="utf-8")
-    (loop,) = re.findall(r"```sh\n(for try .*?)```", page, re.DOTALL)
+    loop = documented_loop()
     (tmp_path / "codes").write_text(codes.replace(" ", "\n") + "\n", encoding="utf-8")
     trpo = 'trpo() { echo >> tries; return "$(sed -n "$(wc -l < tries)p" codes)"; }'
     subprocess.run(["bash", "-c", f"{trpo}; {loop}"], cwd=tmp_path, check=False, timeout=10)

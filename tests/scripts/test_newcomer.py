@@ -17,11 +17,12 @@ from rich.console import Console
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import HOME, make_trainer, run
 from trpo.agents.trainer import TrainingError
+from trpo.agents.trpo import TrpoConfig
 from trpo.envs.errors import versions_of
 from trpo.scripts import __main__
 from trpo.scripts.cli.command import UsageError, parse, run_command
 from trpo.scripts.cli.display import Display
-from trpo.scripts.cli.numbers import readable, whole_number
+from trpo.scripts.cli.numbers import nats, readable, whole_number
 from trpo.scripts.cli.options import parse_train_options
 
 SMALL = ["--batch-size", "256", "--num-envs", "8", "--hidden", "8", "--threads", "1"]
@@ -260,6 +261,18 @@ def test_the_panel_says_what_is_asked_first_and_leaves_room_for_a_ctrl_c():
     for name in ("return, last 100 episodes", "episode length", "entropy", "elapsed", "steps/s"):
         assert name in shown
     assert max(map(len, shown.splitlines())) <= 76
+
+
+def test_a_kl_has_the_digits_that_tell_however_small_its_limit(capsys):
+    trainer = make_trainer("Pendulum-v1", trpo=TrpoConfig(max_kl=1e-6))
+    display = Display("Pendulum-v1", trainer, quiet=False)
+    (record,) = run(trainer, 1)
+    display.show(record)
+    shown = nats(record.metrics["update/mean_kl"])
+    assert 0 < float(shown) <= 1e-6
+    assert f" {shown} " in capsys.readouterr().out
+    assert display._kl(record) == f"{shown} ≤ 1e-06"
+    assert [nats(0.01), nats(9.8764321e-7)] == ["0.01000", "9.876e-07"]
 
 
 def test_an_old_return_has_its_age():
