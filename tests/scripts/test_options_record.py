@@ -41,6 +41,7 @@ def test_a_command_resolves_to_what_is_recorded_or_the_commit_where_it_does_is_t
     (line,) = re.findall(rf"\| \[`{folder.relative_to(REFERENCE)}`\].*", page)
     record = read_options(folder)
     assert record
+    assert "Infinity" not in (folder / FILE).read_text(encoding="utf-8"), "JSON has no such number"
     for name, run in record.items():
         assert len(run["resolved"]) >= 30, name  # all there were, at the first of these commits
         assert re.fullmatch("[0-9a-f]{40}(-dirty)?", run["git_commit"]), name
