@@ -20,12 +20,18 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Return the commit of this project's checkout, marked if it has changes; `None` elsewhere."""
+    """Return the commit of this project's checkout; `None` elsewhere.
+
+    It is marked *dirty* if files have changes, but for those in runs/, which are results: a command
+    that adds to them is of the commit that it began with.
+    """
     this = Path(__file__).resolve()
     # installed inside another project's repository, it is no file of that repository
     if _git(this.parent, "ls-files", this.name) is None:
         return None
-    return _git(this.parent, "describe", "--always", "--dirty", "--abbrev=40")
+    commit = _git(this.parent, "rev-parse", "HEAD")
+    changes = _git(this.parent, "diff", "--stat", "HEAD", "--", ":/", ":(top,exclude)runs")
+    return f"{commit}-dirty" if commit and changes else commit
 
 
 def _git(folder: Path, *words: str) -> str | None:

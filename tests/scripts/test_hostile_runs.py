@@ -424,6 +424,15 @@ def test_the_commit_is_of_this_project_not_of_the_user_s(tmp_path, monkeypatch):
         subprocess.run([*git, *words.split()], check=True)
     monkeypatch.setattr(provenance, "__file__", str(installed))
     assert provenance.git_commit() is None
+    # results that are added to are no change of the code that makes them
+    (repository / "runs").mkdir()
+    (repository / "runs" / "results.csv").touch()
+    for words in ("add -f .", "commit -qm all"):
+        subprocess.run([*git, *words.split()], check=True)
+    (repository / "runs" / "results.csv").write_text("a row")
+    assert re.fullmatch("[0-9a-f]{40}", provenance.git_commit())
+    (repository / "own.py").write_text("a change")
+    assert provenance.git_commit().endswith("-dirty")
 
 
 def documented_loop() -> str:
