@@ -92,7 +92,7 @@ def learn(words: Sequence[str], episodes: int) -> Outcome:
         np.array([
             episode.undiscounted_return
             for episode in evaluate_run(
-                EvaluateOptions(run=folder, episodes=episodes, stochastic=sampled)
+                EvaluateOptions(run=folder, episodes=episodes, stochastic=sampled, trust=True)
             )
         ])
         for sampled in (False, True)
