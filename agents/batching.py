@@ -56,6 +56,11 @@ def make_batch(
         outputs = acting.network(observations)
     old_policy = acting.distribution(outputs)
     times, environments = steps_taken
+    order = (
+        Order.by_environment(len(times), reducer)
+        if rollout.memories
+        else Order.of(rollout.valid, reducer)
+    )
     batch = Batch(
         observations=observations,
         actions=actions,
@@ -65,7 +70,7 @@ def make_batch(
         times=times,
         environments=environments,
         deviation=agent.advantage_scale.update(advantages[steps_taken], reducer),
-        order=Order.of(rollout.valid, reducer),
+        order=order,
     )
     return batch.to(agent.device), values[steps_taken].to(agent.device)
 

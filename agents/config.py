@@ -165,12 +165,11 @@ def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfi
     return replace(config, trainer=smaller)
 
 
-def with_recurrence(config: LearnerConfig, processes: int) -> LearnerConfig:
+def with_recurrence(config: LearnerConfig) -> LearnerConfig:
     """Return a configuration in which what learns can unroll episodes, if there is a memory.
 
     Args:
         config: the learner's.
-        processes: that train together.
 
     Returns:
         The same; with a memory, F is the batch's alone.
@@ -186,7 +185,6 @@ def with_recurrence(config: LearnerConfig, processes: int) -> LearnerConfig:
         (config.algorithm != "ppo", "algorithm ppo", "trpo, npg or vpg"),
         (config.value.fit != "adam", "value.fit adam", "gauss-newton"),
         (strides == (1, 1), f"fisher_stride {max(strides)}", "1"),
-        (processes == 1, f"{processes} processes", "1"),
     ):
         if not fits:
             raise ConfigError(f"recurrent = {recurrent!r} with {name}: expected {expected}")

@@ -78,7 +78,7 @@ class Trainer:
         env, batch_size = self.environments.env, config.trainer.batch_size
         num_envs = env.num_envs * self.reducer.size  # of all processes
         check_batch_size(batch_size, num_envs)
-        config = with_recurrence(config, self.reducer.size)
+        config = with_recurrence(config)
         self.config = config = with_bounded_memory(config, env.single_observation_space)
         agent_config = AgentConfig(
             env.single_observation_space,

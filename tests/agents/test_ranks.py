@@ -1,5 +1,6 @@
 """Several processes train as one process would, and all come to the same bits."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from tests.groups import in_group
 from tests.helpers import Convolutional, make_trainer, parameters, run, untimed
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.ppo import PpoConfig
+from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.trainer import TrainingError
 from trpo.agents.trpo import TrpoConfig
+from trpo.parameters import checksum
 from trpo.validation import ConfigError
 
 # Few iterations: conjugate gradient loses orthogonality, and then rounding grows, of processes as
@@ -28,6 +31,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "make_encoder": Convolutional,
         "policy": PolicyConfig(hidden=(8,)),
     },
+    "recurrent": {"recurrence": RecurrenceConfig("gru", 5)},
     "every third state": {
         "trpo": TrpoConfig(fisher_stride=3, **TRPO),
         "value": VALUE | {"fisher_stride": 2},
@@ -42,14 +46,17 @@ LEARNERS: dict[str, dict[str, Any]] = {
 UPDATES = 4  # with fresh environments in between
 
 
-def train_all() -> dict[str, tuple[torch.Tensor, list]]:
-    """What this process's trainers come to: all of the agent's tensors, and their records."""
+def train_all() -> dict[str, tuple[torch.Tensor, list, list[int]]]:
+    """This process's trainers: the agent's tensors in the end, records and checksums of updates."""
     torch.set_default_dtype(torch.float64)
     results = {}
     for name, changes in LEARNERS.items():
         trainer = make_trainer(**{"trpo": TrpoConfig(**TRPO), "value": VALUE} | changes)
-        records = list(map(untimed, run(trainer, UPDATES)))
-        results[name] = parameters(trainer), records
+        records, digests = [], []
+        for record in islice(trainer.updates(), UPDATES):
+            records.append(untimed(record))
+            digests.append(checksum(trainer.agent.tensors().values()))
+        results[name] = parameters(trainer), records, digests
         trainer.close()
     return results
 
@@ -58,10 +65,9 @@ def test_processes_come_to_what_one_process_comes_to(tmp_path: Path):
     (alone,) = in_group(tmp_path / "1", 1, train_all)
     for size in (2, 4):
         first, *others = in_group(tmp_path / str(size), size, train_all)
-        for name, (theta, records) in alone.items():
-            theirs, their_records = first[name]
-            assert all(torch.equal(other[name][0], theirs) for other in others), name
-            assert all(other[name][1] == their_records for other in others), name
+        for name, (theta, records, _) in alone.items():
+            theirs, their_records, digests = first[name]
+            assert all(other[name][1:] == (their_records, digests) for other in others), name
             assert torch.allclose(theirs, theta, rtol=1e-10, atol=1e-12), name
             for mine, other in zip(records, their_records, strict=True):
                 assert mine[:3] == other[:3], name
