@@ -45,10 +45,18 @@ class Launch:
         size: processes.
         err: folder for what they say on standard error.
         attempt: times that they were started before.
+        store: of the start before, which torchrun keeps.
     """
 
-    def __init__(self, words: str, size: int, err: Path, attempt: int = 0) -> None:
-        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    def __init__(
+        self,
+        words: str,
+        size: int,
+        err: Path,
+        attempt: int = 0,
+        store: dist.TCPStore | None = None,
+    ) -> None:
+        self.store = store or dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.errs = [err / f"err{attempt}.{rank}" for rank in range(size)]
         told = {
             "WORLD_SIZE": str(size),

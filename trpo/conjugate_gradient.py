@@ -41,6 +41,11 @@ def conjugate_gradient(
 ) -> Solution:
     """Solve (A + βI)x = b (Hestenes & Stiefel 1952; Nocedal & Wright 2006, algorithm 5.2).
 
+    Residuals are orthogonal to one another, but for rounding, which grows by orders of magnitude an
+    iteration once a Ritz value has converged. So each is made orthogonal to all before it (Golub &
+    Van Loan 2013, §10.3): x then is as exact as the products are, and the same to rounding in
+    whatever order these add up the batch.
+
     Stops early at a relative residual ≤ `tolerance`, or at a direction p without positive curvature
     pᵀ(A + βI)p (singular there, or not finite); x is then what was found before that direction.
 
@@ -61,6 +66,7 @@ def conjugate_gradient(
     r = unit_b.clone()  # the residual b − (A + βI)x
     p = r.clone()
     rr = (r @ r).item()
+    residuals = b.new_empty(max_iterations, len(b))  # those before, of unit length
     diagonal: list[float] = []
     off_diagonal: list[float] = []
     alpha, beta = 1.0, 0.0
@@ -73,7 +79,10 @@ def conjugate_gradient(
         diagonal.append(pAp / rr + beta / alpha)
         alpha = rr / pAp
         x += alpha * p
+        residuals[len(diagonal) - 1] = r / math.sqrt(rr)
         r -= alpha * Ap
+        earlier = residuals[: len(diagonal)]
+        r -= (earlier @ r) @ earlier
         rr, rr_before = (r @ r).item(), rr
         beta = rr / rr_before
         off_diagonal.append(math.sqrt(beta) / alpha)

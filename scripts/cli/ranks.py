@@ -1,6 +1,8 @@
 """The processes of one run, as torchrun starts them: the first leads, and writes the run down."""
 
 import contextlib
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -56,7 +58,8 @@ class Ranks:
                 torch.cuda.set_device(torchrun.local_rank() % torch.cuda.device_count())
                 backend = "cpu:gloo,cuda:nccl"
             with answered():
-                store, _, _ = next(rendezvous("env://", timeout=self.timeout))
+                kept, _, _ = next(rendezvous("env://", timeout=self.timeout))
+                store = self._fresh_part(kept)
                 self.store = PrefixStore("trpo", store)
                 dist.init_process_group(
                     backend,
@@ -66,6 +69,37 @@ class Ranks:
                     store=PrefixStore("torch", store),
                 )
         return self
+
+    def _fresh_part(self, kept: dist.Store) -> dist.Store:
+        """Agree on a part of the store that nobody has written to.
+
+        When torchrun starts processes again it keeps its store, in which those before left their
+        addresses, and what they failed of. A process may find there what another wrote that is no
+        more; so each waits for an answer to a name of its own, which the first gives to all names
+        that it finds, until every process has said that it got it.
+
+        Args:
+            kept: torchrun's store.
+
+        Returns:
+            The part, under the first one's name.
+        """
+        own, deadline = uuid.uuid4().hex, time.monotonic() + self.timeout.total_seconds()
+        kept.set(f"name of {self.rank}", own)
+        if self.rank > 0:
+            first = kept.get(f"answer to {own}").decode()
+            kept.set(f"{self.rank} heard {first}", "")
+            return PrefixStore(first, kept)
+        missing = list(range(1, self.size))
+        while missing:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"ranks {missing} did not join")
+            for rank in missing:
+                if kept.check([f"name of {rank}"]):
+                    kept.set(f"answer to {kept.get(f'name of {rank}').decode()}", own)
+            time.sleep(0.01)
+            missing = [rank for rank in missing if not kept.check([f"{rank} heard {own}"])]
+        return PrefixStore(own, kept)
 
     def __exit__(
         self,

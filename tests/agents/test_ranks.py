@@ -19,9 +19,6 @@ from trpo.agents.trpo import TrpoConfig
 from trpo.parameters import checksum
 from trpo.validation import ConfigError
 
-# Few iterations: conjugate gradient loses orthogonality, and then rounding grows, of processes as
-# of microbatches (agents/DISTRIBUTED.md).
-TRPO, VALUE = {"cg_iterations": 4}, {"cg_iterations": 3}
 LEARNERS: dict[str, dict[str, Any]] = {
     "gaussian": {"env_id": "Pendulum-v1"},
     "categorical": {"threads": 2},
@@ -33,8 +30,8 @@ LEARNERS: dict[str, dict[str, Any]] = {
     },
     "recurrent": {"recurrence": RecurrenceConfig("gru", 5)},
     "every third state": {
-        "trpo": TrpoConfig(fisher_stride=3, **TRPO),
-        "value": VALUE | {"fisher_stride": 2},
+        "trpo": TrpoConfig(fisher_stride=3),
+        "value": {"fisher_stride": 2},
         "trainer": {"microbatch_size": 50},
     },
     "ppo": {
@@ -51,7 +48,7 @@ def train_all() -> dict[str, tuple[torch.Tensor, list, list[int]]]:
     torch.set_default_dtype(torch.float64)
     results = {}
     for name, changes in LEARNERS.items():
-        trainer = make_trainer(**{"trpo": TrpoConfig(**TRPO), "value": VALUE} | changes)
+        trainer = make_trainer(**changes)
         records, digests = [], []
         for record in islice(trainer.updates(), UPDATES):
             records.append(untimed(record))

@@ -92,3 +92,19 @@ def test_stops_where_there_is_no_curvature():
     assert conjugate_gradient(lambda v: v * torch.nan, torch.ones(2)).x.isfinite().all()
     mixed = conjugate_gradient(lambda v: A @ v, torch.tensor([1.0, 1.0]), 10)
     assert mixed.x.isfinite().all()
+
+
+def test_rounding_of_products_does_not_grow():
+    """Of a matrix like F: few large eigenvalues, which CG finds before its last iteration."""
+    generator = torch.Generator().manual_seed(0)
+    basis, _ = torch.linalg.qr(torch.randn(80, 80, generator=generator, dtype=torch.float64))
+    eigenvalues = torch.logspace(1, -8, 80, base=10, dtype=torch.float64) ** 1.5
+    A = basis @ torch.diag(eigenvalues) @ basis.T
+    b = A @ torch.randn(80, generator=generator, dtype=torch.float64)
+    cut = A[:, :40], A[:, 40:]
+    one = conjugate_gradient(lambda v: A @ v, b, 12, 0.0, damping=1e-3).x
+    other = conjugate_gradient(
+        lambda v: cut[0] @ v[:40] + cut[1] @ v[40:], b, 12, 0.0, damping=1e-3
+    ).x
+    assert not torch.equal(one, other)
+    assert (one - other).norm() < 1e-13 * one.norm()
