@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from trpo.process_group import answered
@@ -70,7 +70,7 @@ class Ranks:
                 )
         return self
 
-    def _fresh_part(self, kept: dist.Store) -> dist.Store:
+    def _fresh_part(self, kept: Store) -> Store:
         """Agree on a part of the store that nobody has written to.
 
         When torchrun starts processes again it keeps its store, in which those before left their
