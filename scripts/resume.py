@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from trpo.agents.runs import Run
+from trpo.agents.runs.trackers import Tracker
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.ranks import Ranks
@@ -26,6 +27,8 @@ class ResumeOptions:
     stop_return: float | None = None
     """Mean return of an evaluation at which training ends, inf for never; by default what the run
     was started with."""
+    track: tuple[Tracker, ...] = ()
+    """Trackers to begin with, wandb and mlflow; those that the run has go on."""
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
     trust: bool = False
@@ -56,5 +59,5 @@ def main(arguments: Sequence[str]) -> int:
             total_steps=options.total_steps or loop.total_steps,
             stop_return=loop.stop_return if options.stop_return is None else options.stop_return,
         )
-        continue_run(run, loop, interrupt, options.trust, options.quiet, ranks)
+        continue_run(run, loop, interrupt, options.trust, options.quiet, ranks, options.track)
     return interrupt.exit_code

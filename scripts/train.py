@@ -100,7 +100,7 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Rank
     run = Run.create(folder, config, exist_ok=options.resume, start=begun)
     if options.exercise:
         keep_exercise(options.exercise, folder)
-    train_into(run, trainer, interrupt, options.quiet, ranks)
+    train_into(run, trainer, interrupt, options.quiet, ranks, options.track)
 
 
 def take_agent(trainer: Trainer, path: Path) -> None:
@@ -182,7 +182,7 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -
         else:
             # trusted: all was named
             loop = options.learner.trainer
-            continue_run(run, loop, interrupt, True, options.quiet, ranks)
+            continue_run(run, loop, interrupt, True, options.quiet, ranks, options.track)
 
 
 if __name__ == "__main__":

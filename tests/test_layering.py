@@ -14,7 +14,16 @@ PACKAGES = {"trpo", "agents", "envs", "scripts"}
 OURS = {"trpo": {"trpo"}, "agents": {"agents", "trpo"}, "envs": {"envs"}, "scripts": PACKAGES}
 THEIRS = {
     "trpo": {"torch"},
-    "agents": {"torch", "numpy", "gymnasium", "safetensors", "tensorboard", "msgspec"},
+    "agents": {
+        "torch",
+        "numpy",
+        "gymnasium",
+        "safetensors",
+        "tensorboard",
+        "msgspec",
+        "wandb",
+        "mlflow",
+    },
     "envs": {"numpy", "gymnasium", "envpool"},
     "scripts": {
         "torch",

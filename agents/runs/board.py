@@ -83,8 +83,22 @@ def hyperparameters(config: RunConfig) -> dict[str, str | float]:
     return {f"{number}_{name}": value for number, (name, value) in enumerate(named.items(), 1)}
 
 
+def options(config: RunConfig) -> dict[str, object]:
+    """Return a run's options in a row; those of other algorithms are left out.
+
+    Args:
+        config: the run's.
+
+    Returns:
+        Names, such as trpo.max_kl, to values.
+    """
+    others = {"npg", "vpg", "ppo", "trpo"} - {config.learner.algorithm}
+    learner = {name: part for name, part in to_json(config.learner).items() if name not in others}
+    return flat({"env": config.env, "environment": config.environment, **learner})
+
+
 def options_table(config: RunConfig) -> str:
-    """Return a run's options as Markdown; those of other algorithms are left out.
+    """Return a run's options as Markdown.
 
     Args:
         config: the run's.
@@ -92,10 +106,7 @@ def options_table(config: RunConfig) -> str:
     Returns:
         A table, an option a row.
     """
-    others = {"npg", "vpg", "ppo", "trpo"} - {config.learner.algorithm}
-    learner = {name: part for name, part in to_json(config.learner).items() if name not in others}
-    options = flat({"env": config.env, "environment": config.environment, **learner})
-    rows = "\n".join(f"| {name} | {value} |" for name, value in options.items())
+    rows = "\n".join(f"| {name} | {value} |" for name, value in options(config).items())
     versions = ", ".join(f"{name} {number}" for name, number in config.versions.items())
     return f"| option | value |\n|---|---|\n{rows}\n\n{versions}; commit {config.git_commit}"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs.results import Results
+from trpo.agents.runs.sinks import Outcome
 from trpo.agents.runs.telemetry import Telemetry
+from trpo.agents.runs.trackers import Tracker
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,11 +27,14 @@ class Recording:
     Args:
         run: which holds no later state than the trainer's, but for what is about to be made again.
         trainer: new, or restored from one of the run's checkpoints.
+        track: trackers to begin with, beside those that the run has.
     """
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
+    def __init__(self, run: Run, trainer: Trainer, track: Sequence[Tracker] = ()) -> None:
         self._run = run
         self._trainer = trainer
+        self._track = track
+        self.tracked: dict[str, str] = {}  # by name, where a person finds the run
         self._saved = trainer.update
         self.results = Results(trainer.config.max_kl)
 
@@ -42,8 +47,8 @@ class Recording:
             earlier, later = run.records_around(trainer.update)
             for record in earlier:
                 self.results.count(record)
-            self._telemetry = Telemetry(run.folder, run.config, earlier, later)
-            opened.callback(self._telemetry.close)
+            self._telemetry = Telemetry(run.folder, run.config, earlier, later, self._track)
+            self.tracked = self._telemetry.tracked
             self._opened = opened.pop_all()  # what an exception above would have closed
         return self
 
@@ -54,8 +59,14 @@ class Recording:
         trace: TracebackType | None,
     ) -> None:
         with self._opened:
-            if error is None and self._saved != self._trainer.update:
-                self._finish()
+            outcome: Outcome = "failed"
+            try:
+                if error is None:
+                    if self._saved != self._trainer.update:
+                        self._finish()
+                    outcome = "finished" if self._trainer.finished else "stopped"
+            finally:
+                self._telemetry.close(outcome)
 
     def __iter__(self) -> Iterator[UpdateRecord]:
         """Train.

@@ -13,14 +13,16 @@ from trpo.agents.runs.files import remove_drafts, replace_file
 from trpo.agents.runs.lock import Lock
 from trpo.agents.runs.metrics_table import TABLE, columns_of, read_records
 from trpo.agents.runs.recording import Recording
+from trpo.agents.runs.trackers import TRACKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
     from trpo.agents.config import TrainerConfig
     from trpo.agents.metrics import UpdateRecord
+    from trpo.agents.runs.trackers import Tracker
     from trpo.agents.trainer import Trainer
 
 EVALUATION = "evaluation.json"
@@ -121,16 +123,17 @@ class Run:
         with self.lock:
             write_config(self.folder, self.config)
 
-    def recording(self, trainer: Trainer) -> Recording:
+    def recording(self, trainer: Trainer, track: Sequence[Tracker] = ()) -> Recording:
         """Train, and write down what comes of it.
 
         Args:
             trainer: new, or restored from one of the run's checkpoints.
+            track: trackers to begin with, beside those that the run has.
 
         Returns:
             The trainer's updates, to be entered and iterated over.
         """
-        return Recording(self, trainer)
+        return Recording(self, trainer, track)
 
     def records(self) -> list[UpdateRecord]:
         """Read metrics.csv, update by update.
@@ -187,6 +190,6 @@ class Run:
 
     def remove_drafts(self) -> None:
         """Remove what killed processes left of files that they were writing; needs the lock."""
-        for name in (CONFIG, TABLE):
+        for name in (CONFIG, TABLE, TRACKING):
             remove_drafts(self.folder, name)
         self.checkpoints.remove_drafts()

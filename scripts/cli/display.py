@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -99,6 +99,17 @@ class Display:
         except OSError as error:
             silence_output()
             warn(f"standard output: {error.strerror}; training goes on without it")
+
+    def tell(self, tracked: Mapping[str, str]) -> None:
+        """Say where the run can be followed.
+
+        Args:
+            tracked: trackers' names to where they have it; nothing where they failed.
+        """
+        with self._never_fatal():
+            for name, where in tracked.items():
+                if where and not self.quiet:
+                    print(printable(f"{name}: {where}"))
 
     def show(self, record: UpdateRecord) -> None:
         """Show an update.

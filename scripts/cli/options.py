@@ -1,6 +1,7 @@
 """Everything that defines a run: the environment, the engine that steps it, and the learner."""
 
 import argparse
+import importlib.util
 import json
 import os
 import shlex
@@ -19,8 +20,10 @@ from trpo.agents.policies import PolicyConfig
 from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.config import CONFIG
+from trpo.agents.runs.trackers import Tracker
 from trpo.agents.runs.typed_json import from_json
 from trpo.agents.trpo import TrpoConfig
+from trpo.envs.errors import INSTALL
 from trpo.envs.factory import LONGEST_TIMEOUT, EnvironmentConfig, Part, make_vector_env
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.time_limit import end_process
@@ -110,6 +113,9 @@ class TrainOptions:
     """Runs to make, side by side, of as many seeds from --seed up, and to report together."""
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
+    track: tuple[Tracker, ...] = ()
+    """Trackers to send every update to, wandb and mlflow (extras of those names): where, their own
+    variables say, WANDB_MODE=offline or MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""
     exercise: Path | None = None
     """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0
@@ -152,6 +158,7 @@ class TrainOptions:
         if self.exercise and torchrun.size() > 1:
             raise UsageError("an --exercise is trained with by one process: not under torchrun")
         check_memory(self.learner)
+        check_trackers(self.track)
 
     @property
     def cpu_threads(self) -> int:
@@ -210,6 +217,20 @@ def run_folder(runs: Path, env_id: str, name: str) -> Path:
         The path.
     """
     return runs / env_id.replace("/", "-").replace(":", "-") / name
+
+
+def check_trackers(names: Sequence[Tracker]) -> None:
+    """Refuse trackers that are not installed.
+
+    Args:
+        names: of the trackers, which are their packages'.
+
+    Raises:
+        UsageError: with how to install the first of them.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"tracker {name} is not installed: run {INSTALL.format(extra=name)}")
 
 
 KNOWN_ENGINES = {"ale_py", "envpool", "gymnasium"}

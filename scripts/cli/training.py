@@ -1,6 +1,7 @@
 """What `trpo train` and `trpo resume` share: the loop, and going on with a run."""
 
 import math
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -9,19 +10,27 @@ from trpo.agents.config import TrainerConfig
 from trpo.agents.runs import Run, RunError
 from trpo.agents.runs.checkpoint import encode
 from trpo.agents.runs.provenance import versions
+from trpo.agents.runs.trackers import Tracker, tracked
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.display import Display
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
-from trpo.scripts.cli.options import TrainOptions, options_of
+from trpo.scripts.cli.options import TrainOptions, check_trackers, options_of
 from trpo.scripts.cli.output import printable
 from trpo.scripts.cli.ranks import BEGIN, Ranks
 from trpo.scripts.exercises.play import FILE
 from trpo.scripts.exercises.student import use_exercise
 
 
-def train_into(run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool, ranks: Ranks) -> None:
+def train_into(
+    run: Run,
+    trainer: Trainer,
+    interrupt: Interrupt,
+    quiet: bool,
+    ranks: Ranks,
+    track: Sequence[Tracker] = (),
+) -> None:
     """Train, and show how it goes, until the run is finished or interrupted.
 
     Args:
@@ -30,10 +39,12 @@ def train_into(run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool, ra
         interrupt: ends training after the update in which it comes.
         quiet: whether to show nothing but the run's folder, at the end.
         ranks: the processes that train it, this one the first of them; the others begin as it does.
+        track: trackers to begin with, beside those that the run has.
     """
     ranks.send(encode(*trainer.snapshot()))
     display = Display(run.config.env, trainer, quiet)
-    with closing(trainer), run.recording(trainer) as updates, display:
+    with closing(trainer), run.recording(trainer, track) as updates, display:
+        display.tell(updates.tracked)
         for record in updates:
             display.show(record)
             if interrupt.asked(trainer.reducer):
@@ -42,7 +53,13 @@ def train_into(run: Run, trainer: Trainer, interrupt: Interrupt, quiet: bool, ra
 
 
 def continue_run(
-    run: Run, loop: TrainerConfig, interrupt: Interrupt, trust: bool, quiet: bool, ranks: Ranks
+    run: Run,
+    loop: TrainerConfig,
+    interrupt: Interrupt,
+    trust: bool,
+    quiet: bool,
+    ranks: Ranks,
+    track: Sequence[Tracker] = (),
 ) -> None:
     """Go on with a run from its last resume point.
 
@@ -54,10 +71,12 @@ def continue_run(
             exercise.py.
         quiet: whether to show nothing but the run's folder, at the end.
         ranks: the processes that train it, this one the first of them.
+        track: trackers to begin with, beside those that the run has.
 
     Raises:
         UsageError: if the run is finished.
     """
+    check_trackers((*tracked(run.folder), *track))
     if said := finished(run, loop):
         ends = "--total-steps" + (" or --stop-return" if loop.stop_return < math.inf else "")
         raise UsageError(f"{said}; to go on, give a larger {ends}")
@@ -86,7 +105,7 @@ def continue_run(
     run.extend(loop)
     if not quiet:
         print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
-    train_into(run, trainer, interrupt, quiet, ranks)
+    train_into(run, trainer, interrupt, quiet, ranks, track)
 
 
 def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:

@@ -1,0 +1,85 @@
+"""TensorBoard's file of a run."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from torch.utils.tensorboard.summary import custom_scalars, hparams, text
+
+from trpo.agents.metrics import METRICS, UpdateRecord
+from trpo.agents.runs.board import CHARTS, TAGS, hyperparameters, options_table
+from trpo.agents.runs.config import RunConfig
+from trpo.agents.runs.event_file import EventFile
+from trpo.agents.runs.sinks import Outcome
+
+
+class TensorBoard:
+    """The sink of which nothing is lost: it is written anew from the table where training goes on.
+
+    Args:
+        folder: the run's, existing; files of earlier processes go.
+        config: the run's configuration.
+        earlier: updates that training goes on after, with no gap and no point twice.
+    """
+
+    def __init__(
+        self, folder: Path, config: RunConfig, earlier: Sequence[UpdateRecord] = ()
+    ) -> None:
+        self._config = config
+        self._described: set[str] = set()
+        stale = list(folder.glob("events.out.tfevents.*"))
+        with ExitStack() as opened:
+            self._events = opened.enter_context(closing(EventFile(folder)))
+            self._events.add(custom_scalars(CHARTS))
+            self._events.add(text("config", options_table(config)))
+            for record in earlier:
+                self.write(record)
+            opened.pop_all()  # what an exception above would have closed
+        for path in stale:
+            path.unlink()
+
+    def write(self, record: UpdateRecord) -> None:
+        """Write an update's charted metrics, those that it has.
+
+        Args:
+            record: the update.
+        """
+        charted = [name for name in record.metrics if name in TAGS]
+        values = [self._scalar(name, record.metrics[name]) for name in charted]
+        self._events.add(Summary(value=values), record.steps)
+
+    def _scalar(self, name: str, value: float) -> Summary.Value:
+        # a tensor: of a simple_value, TensorBoard's fast loader drops the description
+        number = TensorProto(dtype=DT_FLOAT, float_val=[value])
+        if name in self._described:
+            return Summary.Value(tag=TAGS[name], tensor=number)
+        self._described.add(name)
+        metadata = SummaryMetadata(
+            plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"),
+            summary_description=f"{METRICS[name]} (`{name}` in metrics.csv)",
+            data_class=DATA_CLASS_SCALAR,
+        )
+        return Summary.Value(tag=TAGS[name], tensor=number, metadata=metadata)
+
+    def write_results(self, results: Mapping[str, float]) -> None:
+        """Write the run's results as the hyperparameters page has them.
+
+        Args:
+            results: names to final values.
+        """
+        tags = {f"result/{name}": value for name, value in results.items()}
+        for summary in hparams(hyperparameters(self._config), tags):
+            self._events.add(summary)
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in tags.items()]
+        self._events.add(Summary(value=values))
+
+    def close(self, outcome: Outcome) -> None:  # noqa: ARG002 the interface has it
+        """Close the file.
+
+        Args:
+            outcome: not used.
+        """
+        self._events.close()
