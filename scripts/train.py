@@ -17,6 +17,7 @@ from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.command import UsageError, warn
+from trpo.scripts.cli.filming import check_filming
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.ranks import BEGIN, FINISHED, Ranks, told_by_the_first
@@ -87,6 +88,7 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Rank
         interrupt: ends training after the update in which it comes.
         ranks: the processes that train it, this one the first of them.
     """
+    check_filming(options)
     ranks.send(BEGIN)
     trainer = make_trainer(options, ranks)  # first: a bad environment leaves no folder behind
     if unscaled := odd_scale(trainer.agent.action_space):
@@ -100,7 +102,7 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Rank
     run = Run.create(folder, config, exist_ok=options.resume, start=begun)
     if options.exercise:
         keep_exercise(options.exercise, folder)
-    train_into(run, trainer, interrupt, options.quiet, ranks, options.track)
+    train_into(run, trainer, interrupt, options, ranks)
 
 
 def take_agent(trainer: Trainer, path: Path) -> None:

@@ -36,6 +36,8 @@ THEIRS = {
         "scipy",
         "matplotlib",
         "mkdocs",
+        "moviepy",
+        "PIL",
         "sb3_contrib",
         "sklearn",
         "stable_baselines3",

@@ -44,6 +44,9 @@ TAGS = {
 }
 """A metric's tag: TensorBoard sorts by it."""
 
+EPISODE = "5_video/episode"
+"""The tag of the images in which the deterministic policy plays."""
+
 CHARTS = {
     "First": {
         "Return, last 100 episodes, raw rewards": ["Multiline", [TAGS["episode/return_100"]]],

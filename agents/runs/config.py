@@ -31,6 +31,7 @@ class RunConfig:
         environment: settings of the environments, by whose names whoever makes them knows them.
         started_from: the run or checkpoint whose agent training began with, as it was named; `None`
             for one of its own seed.
+        video_every: environment steps from one video to the next; 0 for none.
         threads: of tensors: sums depend on it by rounding.
         versions: of Python and of the packages that results depend on.
         git_commit: of this project's checkout, if it is one.
@@ -42,6 +43,7 @@ class RunConfig:
     action_space: gym.Space | None
     environment: Settings = field(default_factory=dict)
     started_from: str | None = None
+    video_every: int = 0
     threads: int = 1
     versions: dict[str, str] = field(default_factory=versions)
     git_commit: str | None = field(default_factory=git_commit)

@@ -131,6 +131,10 @@ def _from_8(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_8})
 
 
+def _from_9(content: Content) -> Content:
+    return {"video_every": 0} | content  # before format 10, nothing was filmed in training
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -140,6 +144,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_6,
     _from_7,
     _from_8,
+    _from_9,
 )
 FORMAT = len(MIGRATIONS) + 1
 

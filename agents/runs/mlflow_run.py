@@ -57,6 +57,15 @@ class MlflowRun:
         """
         self._log(record.metrics, record.steps)
 
+    def write_video(self, record: UpdateRecord, file: Path) -> None:  # noqa: ARG002 its name has it
+        """Keep a video as an artifact.
+
+        Args:
+            record: the update that it was filmed after.
+            file: *.mp4.
+        """
+        self._client.log_artifact(self.run_id, str(file), "videos")
+
     def write_results(self, results: Mapping[str, float]) -> None:
         """Log the results, as metrics of step 0.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trpo.agents.metrics import UpdateRecord
@@ -85,6 +86,15 @@ class Recording:
             elif trainer.at_resume_point:
                 self._save()
             yield record
+
+    def add_video(self, record: UpdateRecord, file: Path) -> None:
+        """Show a video in TensorBoard and the trackers.
+
+        Args:
+            record: the update that it was filmed after.
+            file: *.mp4 in the run's folder, with an animation *.gif beside it.
+        """
+        self._telemetry.write_video(record, file)
 
     def _finish(self) -> None:
         self._telemetry.write_results(self.results.numbers())

@@ -1,6 +1,7 @@
 """What a run's metrics go to beside metrics.csv, behind one interface."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, Protocol
 
 from trpo.agents.metrics import UpdateRecord
@@ -17,6 +18,14 @@ class Sink(Protocol):
 
         Args:
             record: the update.
+        """
+
+    def write_video(self, record: UpdateRecord, file: Path) -> None:
+        """Take a video.
+
+        Args:
+            record: the update that it was filmed after.
+            file: *.mp4, with an animation *.gif beside it.
         """
 
     def write_results(self, results: Mapping[str, float]) -> None:

@@ -49,6 +49,16 @@ class Telemetry:
         for sink in self._sinks:
             sink.write(record)
 
+    def write_video(self, record: UpdateRecord, file: Path) -> None:
+        """Show a video.
+
+        Args:
+            record: the update that it was filmed after.
+            file: *.mp4, with an animation *.gif beside it.
+        """
+        for sink in self._sinks:
+            sink.write_video(record, file)
+
     def sync(self) -> None:
         """Wait until every row is on disk."""
         self._table.sync()

@@ -1,5 +1,6 @@
 """TensorBoard's file of a run."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -10,10 +11,12 @@ from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from trpo.agents.metrics import METRICS, UpdateRecord
-from trpo.agents.runs.board import CHARTS, TAGS, hyperparameters, options_table
+from trpo.agents.runs.board import CHARTS, EPISODE, TAGS, hyperparameters, options_table
 from trpo.agents.runs.config import RunConfig
 from trpo.agents.runs.event_file import EventFile
+from trpo.agents.runs.files import read_file
 from trpo.agents.runs.sinks import Outcome
+from trpo.agents.runs.videos import animations
 
 
 class TensorBoard:
@@ -37,6 +40,8 @@ class TensorBoard:
             self._events.add(text("config", options_table(config)))
             for record in earlier:
                 self.write(record)
+            for steps, animation in animations(folder, earlier[-1].steps if earlier else 0):
+                self._add_animation(steps, animation)
             opened.pop_all()  # what an exception above would have closed
         for path in stale:
             path.unlink()
@@ -63,6 +68,23 @@ class TensorBoard:
             data_class=DATA_CLASS_SCALAR,
         )
         return Summary.Value(tag=TAGS[name], tensor=number, metadata=metadata)
+
+    def write_video(self, record: UpdateRecord, file: Path) -> None:
+        """Write a video's animation, among the images.
+
+        Args:
+            record: the update that it was filmed after.
+            file: *.mp4, with an animation *.gif beside it.
+        """
+        self._add_animation(record.steps, file.with_suffix(".gif"))
+
+    def _add_animation(self, steps: int, file: Path) -> None:
+        content = read_file(file)
+        width, height = struct.unpack_from("<HH", content, 6)  # as a GIF begins
+        image = Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=content
+        )
+        self._events.add(Summary(value=[Summary.Value(tag=EPISODE, image=image)]), steps)
 
     def write_results(self, results: Mapping[str, float]) -> None:
         """Write the run's results as the hyperparameters page has them.

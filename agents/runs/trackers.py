@@ -74,6 +74,17 @@ class NeverFatal:
             with self._guarded():
                 self._run.write(record)
 
+    def write_video(self, record: UpdateRecord, file: Path) -> None:
+        """Send a video, unless it has been sent.
+
+        Args:
+            record: the update that it was filmed after.
+            file: *.mp4.
+        """
+        if self._run and record.update > self._sent:
+            with self._guarded():
+                self._run.write_video(record, file)
+
     def write_results(self, results: Mapping[str, float]) -> None:
         """Send the results.
 

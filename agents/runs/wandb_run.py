@@ -39,6 +39,15 @@ class WandbRun:
         """
         self._run.log(dict(record.metrics), step=record.steps)
 
+    def write_video(self, record: UpdateRecord, file: Path) -> None:
+        """Log a video.
+
+        Args:
+            record: the update that it was filmed after.
+            file: *.mp4.
+        """
+        self._run.log({"video": wandb.Video(str(file), format="mp4")}, step=record.steps)
+
     def write_results(self, results: Mapping[str, float]) -> None:
         """Put the results into the summary.
 

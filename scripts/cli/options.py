@@ -111,6 +111,10 @@ class TrainOptions:
     from."""
     seeds: int = 1
     """Runs to make, side by side, of as many seeds from --seed up, and to report together."""
+    video_every: int = 0
+    """Environment steps from one video to the next, 0 for none: the deterministic policy plays an
+    episode in an environment of its own, at most 1000 steps of it, for RUN/videos and TensorBoard.
+    Training is the same with it as without."""
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
     track: tuple[Tracker, ...] = ()
@@ -136,6 +140,7 @@ class TrainOptions:
         require(
             self, "threads", 0 <= self.threads <= MOST_THREADS, f"an integer in [0, {MOST_THREADS}]"
         )
+        require(self, "video_every", self.video_every >= 0, "an integer ≥ 0")
         require(self, "seeds", self.seeds >= 1, "an integer ≥ 1")
         fits = (
             not {"/", "\0"} & set(self.name)
@@ -195,6 +200,7 @@ class TrainOptions:
             observation_space=observation_space,
             action_space=action_space,
             environment=asdict(self.environment),
+            video_every=self.video_every,
             threads=self.cpu_threads,
             started_from=str(self.from_run) if self.from_run else None,
         )
@@ -264,7 +270,11 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
         environment = EnvironmentOptions(**vars(from_json(EnvironmentConfig, config.environment)))
         learner = LearnerOptions(**vars(config.learner))
         options = TrainOptions(
-            env=config.env, threads=config.threads, environment=environment, learner=learner
+            env=config.env,
+            video_every=config.video_every,
+            threads=config.threads,
+            environment=environment,
+            learner=learner,
         )
         options.check()
     except ValueError as error:

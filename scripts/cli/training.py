@@ -14,6 +14,7 @@ from trpo.agents.runs.trackers import Tracker, tracked
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.display import Display
+from trpo.scripts.cli.filming import Filming, check_filming
 from trpo.scripts.cli.hang import Hang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, check_trackers, options_of
@@ -24,12 +25,7 @@ from trpo.scripts.exercises.student import use_exercise
 
 
 def train_into(
-    run: Run,
-    trainer: Trainer,
-    interrupt: Interrupt,
-    quiet: bool,
-    ranks: Ranks,
-    track: Sequence[Tracker] = (),
+    run: Run, trainer: Trainer, interrupt: Interrupt, options: TrainOptions, ranks: Ranks
 ) -> None:
     """Train, and show how it goes, until the run is finished or interrupted.
 
@@ -37,16 +33,18 @@ def train_into(
         run: the folder that everything is written into.
         trainer: new, or restored from one of the run's checkpoints.
         interrupt: ends training after the update in which it comes.
-        quiet: whether to show nothing but the run's folder, at the end.
+        options: all that defines the run, and how it is shown, filmed and tracked.
         ranks: the processes that train it, this one the first of them; the others begin as it does.
-        track: trackers to begin with, beside those that the run has.
     """
     ranks.send(encode(*trainer.snapshot()))
-    display = Display(run.config.env, trainer, quiet)
-    with closing(trainer), run.recording(trainer, track) as updates, display:
+    display = Display(run.config.env, trainer, options.quiet)
+    filming = Filming(run.folder, options, trainer.steps)
+    with closing(trainer), run.recording(trainer, options.track) as updates, display:
         display.tell(updates.tracked)
         for record in updates:
             display.show(record)
+            if filming.due(record) and (file := filming.film(trainer.agent, record)):
+                updates.add_video(record, file)
             if interrupt.asked(trainer.reducer):
                 break
     display.summarize(run.folder, updates.results, trainer.finished)
@@ -93,7 +91,9 @@ def continue_run(
         raise UsageError(
             f"{exercise} would be imported, and run, to train on: if you trust it, add --trust"
         )
-    options = replace(options, learner=replace(options.learner, trainer=loop))
+    learner = replace(options.learner, trainer=loop)
+    options = replace(options, learner=learner, quiet=quiet, track=tuple(track))
+    check_filming(options)
     ranks.send(BEGIN)
     trainer = make_trainer(options, ranks)
     if exercise.exists():
@@ -105,7 +105,7 @@ def continue_run(
     run.extend(loop)
     if not quiet:
         print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
-    train_into(run, trainer, interrupt, quiet, ranks, track)
+    train_into(run, trainer, interrupt, options, ranks)
 
 
 def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:

@@ -1,0 +1,123 @@
+"""Videos of a run as it trains: an episode of the deterministic policy, in its own environment."""
+
+import math
+import tempfile
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+from trpo.agents.agent import Agent
+from trpo.agents.evaluation import evaluate
+from trpo.agents.metrics import UpdateRecord
+from trpo.agents.randomness import Component, Randomness, shared_generators_kept
+from trpo.agents.runs.videos import file_of
+from trpo.envs.factory import make_recording_env
+from trpo.scripts.cli.command import warn
+from trpo.scripts.cli.options import TrainOptions
+
+LONGEST = 1000  # steps of an episode that are filmed: all frames of a video are in memory at a time
+FRAMES, WIDTH = 60, 160  # at most, of the animation: TensorBoard reads all of a run's
+
+
+class Filming:
+    """Films as often as the options say.
+
+    Args:
+        folder: the run's.
+        options: all that defines the run.
+        steps: environment steps that it has taken.
+    """
+
+    def __init__(self, folder: Path, options: TrainOptions, steps: int) -> None:
+        self._folder = folder
+        self._options = options
+        self._steps = steps
+        self._randomness = Randomness(options.learner.trainer.seed)
+        self._every = options.video_every
+
+    def due(self, record: UpdateRecord) -> bool:
+        """Return whether an update passed a multiple of `video_every`.
+
+        Args:
+            record: the update after the one that was asked about before.
+        """
+        before, self._steps = self._steps, record.steps
+        return self._every > 0 and record.steps // self._every > before // self._every
+
+    def film(self, agent: Agent, record: UpdateRecord) -> Path | None:
+        """Write a video, and beside it its animation; training is left as it is.
+
+        Args:
+            agent: after the update.
+            record: the update.
+
+        Returns:
+            The video's file; `None` if the environment, or what draws it, failed: no more are made.
+        """
+        file = self._folder / file_of(record.steps)
+        seed = self._randomness.integer(Component.EVALUATION, record.update)
+        try:
+            play_filmed(self._options, agent, file, seed)
+            animate(file)
+        except Exception as error:  # whatever an environment raises
+            self._every = 0
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            warn(f"video: {said}; training goes on without")
+            return None
+        return file
+
+
+def play_filmed(options: TrainOptions, agent: Agent, file: Path, seed: int) -> None:
+    """Film an episode of the deterministic policy.
+
+    Args:
+        options: of the run.
+        agent: left as it is.
+        file: to write.
+        seed: of the environment.
+    """
+    with shared_generators_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told when training began
+        with closing(make_recording_env(options.env, options.environment, [file], seed)) as env:
+            evaluate(env, agent, seed, None, LONGEST)
+
+
+def check_filming(options: TrainOptions) -> None:
+    """Refuse what cannot be filmed, before anything of a run is made.
+
+    Args:
+        options: all that defines the run.
+
+    Raises:
+        EnvError: if the environment cannot be drawn, or a package is missing.
+    """
+    if not options.video_every:
+        return
+    with shared_generators_kept(), tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / "check.mp4"]
+        with closing(make_recording_env(options.env, options.environment, files, 0)) as env:
+            env.reset(seed=0)  # draws a picture
+
+
+def animate(video: Path) -> None:
+    """Write a small GIF beside a video, to be shown where videos are not.
+
+    Args:
+        video: *.mp4.
+    """
+    from moviepy import VideoFileClip
+    from PIL import Image
+
+    with VideoFileClip(str(video)) as clip:
+        rate = min(clip.fps, FRAMES / clip.duration)
+        width = min(WIDTH, clip.w)
+        size = (width, max(1, round(clip.h * width / clip.w)))
+        frames = [Image.fromarray(frame).resize(size) for frame in clip.iter_frames(fps=rate)]
+    first, *rest = frames
+    first.save(
+        video.with_suffix(".gif"),
+        save_all=True,
+        append_images=rest,
+        duration=max(20, math.ceil(1000 / rate)),  # milliseconds; browsers take less for 100
+        loop=0,
+    )
