@@ -20,10 +20,11 @@ from trpo.agents.actions import LeafAdapter
 from trpo.agents.agent import Agent
 from trpo.agents.networks import MLP, Tanh
 from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, nested_as
-from trpo.validation import ConfigError
+from trpo.agents.recurrence import RecurrentFeatures
 
 EXAMPLES = 2  # observations that are traced with; with one, its number would be taken for fixed
 ACTION = "action"
+STATE, NEXT_STATE = "state", "next_state"
 
 
 class DeterministicPolicy(nn.Module):
@@ -31,17 +32,10 @@ class DeterministicPolicy(nn.Module):
 
     Args:
         agent: of which a copy is taken, on the CPU.
-
-    Raises:
-        ConfigError: if the policy has a memory.
     """
 
     def __init__(self, agent: Agent) -> None:
         super().__init__()
-        if (recurrent := agent.config.recurrence.recurrent) != "none":
-            raise ConfigError(
-                f"a policy with recurrent = {recurrent!r} cannot be exported: it has a memory"
-            )
         self.policy = copy.deepcopy(agent.policy).cpu().eval()
         for network in self.policy.modules():
             if isinstance(network, MLP):
@@ -51,25 +45,43 @@ class DeterministicPolicy(nn.Module):
         self.observation_space = agent.observation_space
         self.requires_grad_(False)
 
-    def forward(self, *observation: Tensor) -> tuple[Tensor, ...]:
-        """Return actions.
+    @property
+    def memory_size(self) -> int:
+        """Numbers in the policy's memory, H; 0 if it has none."""
+        features = self.policy.network.features
+        return features.size if isinstance(features, RecurrentFeatures) else 0
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return actions, and the memory after them.
 
         Args:
-            observation: (N, *shape) for each leaf, in the order of `named_leaves`.
+            inputs: (N, *shape) for each leaf of the observation, in the order of `named_leaves`;
+                then the memory, (N, H), if there is one: zeros where an episode begins.
 
         Returns:
-            (N, *shape) for each leaf of the action space, and of its dtype.
+            (N, *shape) for each leaf of the action space, and of its dtype; then the memory.
         """
-        output = self.policy.network(nested_as(self.observation_space, observation))
+        network = self.policy.network
+        if isinstance(network.features, RecurrentFeatures):
+            *observation, memory = inputs
+            memories = [
+                network.features.after(nested_as(self.observation_space, observation), memory)
+            ]
+            output = network.head.forward(memories[0])
+        else:
+            memories = []
+            output = network.forward(nested_as(self.observation_space, inputs))
         actions = self.policy.family.act(output, None).split(self.sizes, dim=1)
-        return tuple(adapt(leaf) for adapt, leaf in zip(self.adapters, actions, strict=True))
+        adapted = [adapt(leaf) for adapt, leaf in zip(self.adapters, actions, strict=True)]
+        return (*adapted, *memories)
 
     def example(self) -> tuple[Tensor, ...]:
-        """Return observations of the shapes and dtypes that `forward` takes, from the space."""
+        """Return inputs of the shapes and dtypes that `forward` takes, from the space."""
         storage = allocate(self.observation_space, EXAMPLES)  # zeros, which not every space has
         sample = copy.deepcopy(self.observation_space).sample()
         map_leaves(lambda row, leaf: row.copy_(torch.as_tensor(leaf)), storage, sample)
-        return tuple(leaves(storage))
+        memory = [torch.zeros(EXAMPLES, self.memory_size)] if self.memory_size else []
+        return (*leaves(storage), *memory)
 
 
 def _by_torch_alone(network: MLP) -> None:
@@ -174,19 +186,20 @@ def to_onnx(agent: Agent) -> bytes:
 
     Returns:
         The content of an .onnx file; inputs and outputs are called as `input_names` and
-        `output_names` have them.
+        `output_names` have them, a memory `state` and `next_state`.
 
     Raises:
         ModuleNotFoundError: if onnx or onnxscript is not installed.
     """
     policy = DeterministicPolicy(agent)
     example = policy.example()
+    has_memory = policy.memory_size > 0
     with _quiet():
         program = torch.onnx.export(
             policy,
             example,
-            input_names=input_names(agent.observation_space),
-            output_names=output_names(agent.action_space),
+            input_names=input_names(agent.observation_space) + [STATE] * has_memory,
+            output_names=output_names(agent.action_space) + [NEXT_STATE] * has_memory,
             dynamic_shapes=(tuple({0: torch.export.Dim("N")} for _ in example),),
             dynamo=True,
             verbose=False,
@@ -205,8 +218,8 @@ def to_torchscript(agent: Agent) -> bytes:
         agent: trained.
 
     Returns:
-        The content of a file for `torch.jit.load`, in Python or C++; it returns a tuple, of one
-        tensor for each leaf of the action space.
+        The content of a file for `torch.jit.load`, in Python or C++; it takes and returns what
+        `DeterministicPolicy.forward` does.
     """
     policy = DeterministicPolicy(agent)
     content = io.BytesIO()

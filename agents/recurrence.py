@@ -16,6 +16,7 @@ from trpo.agents.encoders import Encoder, Features, Preprocessor
 from trpo.agents.observations import BEGINS, OBSERVATION, Observation, map_leaves
 from trpo.validation import require
 
+GRU_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # as torch names and orders them
 POLICY_MEMORY, VALUE_MEMORY = "policy_memory", "value_memory"
 
 
@@ -81,6 +82,19 @@ class RecurrentFeatures(Features):
         with torch.backends.cudnn.flags(enabled=False):  # which cannot differentiate twice
             after, _ = self.gru(packed, memory[first][None])
         return torch.cat(unpack_sequence(after))
+
+    def after(self, observation: Observation, memory: Tensor) -> Tensor:
+        """Return the memory after one observation; `forward` for sequences of one, to be exported.
+
+        Args:
+            observation: tensors (N, *shape).
+            memory: (N, H), before it.
+
+        Returns:
+            (N, H) float.
+        """
+        weights = (getattr(self.gru, f"{name}_l0") for name in GRU_WEIGHTS)
+        return torch.gru_cell(super().forward(observation), memory, *weights)
 
 
 def sequences(

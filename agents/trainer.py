@@ -29,6 +29,7 @@ from trpo.agents.value_fit import make_fit
 from trpo.parameters import checksum
 from trpo.process_group import LostProcessError, make_reducer
 from trpo.report import Status, StepReport
+from trpo.validation import ConfigError
 
 CHECK_EVERY = 10  # updates, after which processes that train together compare their parameters
 
@@ -51,8 +52,8 @@ class Trainer:
         make_encoder: from the observation space to an encoder; by default the one that fits.
 
     Raises:
-        ConfigError: if the batch size is no multiple of the number of environments, or a space is
-            not supported.
+        ConfigError: if the batch size is no multiple of the number of environments, a space is not
+            supported, or evaluations would play in the one environment that is trained on.
         TrainingError: if the environments cannot be started.
     """
 
@@ -78,6 +79,9 @@ class Trainer:
         env, batch_size = self.environments.env, config.trainer.batch_size
         num_envs = env.num_envs * self.reducer.size  # of all processes
         check_batch_size(batch_size, num_envs)
+        if config.trainer.eval_every and getattr(env, "handed_over", False):
+            needs = "environments of its own: give make_env a function that makes one, not one"
+            raise ConfigError(f"eval_every = {config.trainer.eval_every} needs {needs}")
         config = with_recurrence(config)
         self.config = config = with_bounded_memory(config, env.single_observation_space)
         agent_config = AgentConfig(

@@ -25,7 +25,7 @@ from trpo.envs.gymnasium_engine import (
     making,
 )
 from trpo.envs.masking import ActionMask
-from trpo.envs.recording import make_filmed
+from trpo.envs.recording import make_filmed, make_watched
 from trpo.envs.seeding import seed_process
 from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
 from trpo.envs.wrapping import wrappers_for
@@ -156,9 +156,13 @@ def make_vector_env(
         return GroupedVectorEnv(environments, first)
     else:
         vector = make_gymnasium(env, config.num_envs, _recipe(config))
-    if config.step_timeout:
-        return TimeLimitedVectorEnv(vector, config.step_timeout, on_hang, first)
-    return GroupedVectorEnv(vector, first)
+    grouped = (
+        TimeLimitedVectorEnv(vector, config.step_timeout, on_hang, first)
+        if config.step_timeout
+        else GroupedVectorEnv(vector, first)
+    )
+    grouped.handed_over = isinstance(env, gym.Env)
+    return grouped
 
 
 def _uses_envpool(env_id: str, config: EnvironmentConfig) -> bool:
@@ -214,6 +218,22 @@ def make_recording_env(
     return GroupedVectorEnv(
         make_filmed(env_id, files, seed, _recipe(config), _envpool_options(config))
     )
+
+
+def make_watched_env(env_id: str, config: EnvironmentConfig) -> GroupedVectorEnv:
+    """Make an environment that draws itself on screen.
+
+    Args:
+        env_id: an id of Gymnasium, or of a task that it has, too.
+        config: arguments and wrappers.
+
+    Returns:
+        N = 1.
+
+    Raises:
+        EnvError: if there is no display, or the environment has no window.
+    """
+    return GroupedVectorEnv(make_watched(env_id, _recipe(config)))
 
 
 def _make_envpool(

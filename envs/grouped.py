@@ -21,6 +21,9 @@ class GroupedVectorEnv(VectorWrapper):
     def __init__(self, env: VectorEnv, first: int = 0) -> None:
         super().__init__(env)
         self._first = first
+        self.handed_over = (
+            False  # whether it is one that the caller made, of which there is no other
+        )
         self._pools = env if isinstance(env, EnvPoolVectorEnv) else None
         self.groups = self._pools.groups if self._pools else [slice(0, env.num_envs)]
 

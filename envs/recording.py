@@ -1,4 +1,4 @@
-"""Environments that film themselves: by Gymnasium, or by EnvPool where only it has the task."""
+"""Environments that draw themselves, on film or on screen: Gymnasium's, or else EnvPool's."""
 
 import os
 import sys
@@ -74,36 +74,68 @@ def make_filmed(
 
 def _drawn(env_id: str, recipe: Recipe, options: Mapping[str, Any]) -> Callable[[int], gym.Env]:
     """Return what makes an environment that draws arrays, from a seed."""
-    spec = find_spec(env_id)
-    if spec is None and (others := versions_of(env_id, gym.registry)):
-        warnings.warn(f"Gymnasium has no {env_id}: filming its {others[-1]}", stacklevel=2)
-        spec = gym.spec(others[-1])
-    if spec is not None:
-        return lambda _: _draw_by_gymnasium(env_id, spec, recipe)
+    if spec := _spec_of(env_id):
+        return lambda _: _draw_by_gymnasium(env_id, spec, recipe, "rgb_array")
     if env_id in envpool_ids():
         return lambda seed: DrawnEnvPool(env_id, seed, options)
     raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
 
 
-def _draw_by_gymnasium(env_id: str, spec: EnvSpec, recipe: Recipe) -> gym.Env:
-    _draw_without_a_display(env_id, spec)
+def _spec_of(env_id: str) -> EnvSpec | None:
+    """Return what Gymnasium draws for an id: a task of EnvPool may be another version there."""
+    spec = find_spec(env_id)
+    if spec is None and (others := versions_of(env_id, gym.registry)):
+        warnings.warn(f"Gymnasium has no {env_id}: drawing its {others[-1]}", stacklevel=2)
+        spec = gym.spec(others[-1])
+    return spec
+
+
+def make_watched(env_id: str, recipe: Recipe) -> VectorEnv:
+    """Make one environment that draws itself on screen.
+
+    Args:
+        env_id: an id of Gymnasium, or of a task of EnvPool that Gymnasium has, too.
+        recipe: how it is made.
+
+    Returns:
+        N = 1, autoreset NEXT_STEP.
+
+    Raises:
+        EnvError: if there is no display, or the environment has no window.
+    """
+    variables = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if sys.platform.startswith("linux") and not any(map(os.environ.get, variables)):
+        raise EnvError(f"{env_id} cannot be watched: this machine has no display; {FILM_IT}")
+    spec = _spec_of(env_id)
+    if spec is None:
+        raise EnvError(f"{env_id} cannot be watched: Gymnasium does not have it; {FILM_IT}")
+    with making(env_id):
+        return SyncVectorEnv(
+            [lambda: _draw_by_gymnasium(env_id, spec, recipe, "human")],
+            autoreset_mode=AutoresetMode.NEXT_STEP,
+        )
+
+
+def _draw_by_gymnasium(env_id: str, spec: EnvSpec, recipe: Recipe, mode: str) -> gym.Env:
+    cannot = f"{env_id} cannot be {'filmed' if mode == 'rgb_array' else 'watched'}"
+    if mode == "rgb_array":
+        _draw_without_a_display(env_id, spec)
     with warnings.catch_warnings():  # what is no render mode of theirs is told below
         warnings.simplefilter("ignore")
         try:
-            env = gym.make(
-                spec, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments
-            )
+            env = gym.make(spec, render_mode=mode, disable_env_checker=True, **recipe.arguments)
         except TypeError as error:
             if "'render_mode'" not in str(error):
                 raise
             takes = "its constructor takes no render_mode"
-            raise EnvError(f"{env_id} cannot be filmed: {takes}") from error
-    if env.render_mode != "rgb_array":
-        has = f"its render_mode is {env.render_mode!r} where 'rgb_array' was asked for"
-        raise EnvError(f"{env_id} cannot be filmed: {has}")
+            raise EnvError(f"{cannot}: {takes}") from error
+    if env.render_mode != mode:
+        has = f"its render_mode is {env.render_mode!r} where {mode!r} was asked for"
+        raise EnvError(f"{cannot}: {has}")
     return recipe.wrap(env)
 
 
+FILM_IT = "film it: trpo evaluate RUN --video DIR"
 OPENGL = {"egl": "EGL", "osmesa": "OSMesa"}  # what MuJoCo and the linker call them
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a policy on a Gymnasium environment",
     "resume": "go on with a run that was interrupted or killed, or for longer",
     "evaluate": "play a trained policy: returns, and a video if asked for",
+    "watch": "play a trained policy on screen",
     "export": "write the policy as one file, ONNX or TorchScript",
     "audit": "check that every update of a run kept its KL within the limit",
     "runs": "list runs: environment, steps, return, state, age",

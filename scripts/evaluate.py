@@ -1,27 +1,23 @@
 """`trpo evaluate RUN`: plays a trained policy, and says how good it is."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tyro
-from gymnasium.spaces import flatdim
 
-from trpo.agents.agent import Agent
 from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.rollout import BrokenEnvironmentError, Episode, environment_errors
-from trpo.agents.runs import CheckpointError, Run, RunError
-from trpo.agents.runs.checkpoint import Checkpoint
-from trpo.agents.trainer import TrainingError
+from trpo.agents.rollout import Episode
+from trpo.agents.runs import Run
 from trpo.envs.factory import make_recording_env
 from trpo.envs.grouped import GroupedVectorEnv
-from trpo.scripts.cli.command import parse, warn
+from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
+from trpo.scripts.cli.playing import played, trained_agent
 from trpo.scripts.cli.sizes import check_environments
 from trpo.validation import require
 
@@ -122,35 +118,15 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
     run = options_of(folder, options.trust)
     environment = replace(run.environment, num_envs=options.episodes)
     check_environments("episodes", environment)
-    checkpoint = folder.checkpoints.best() if options.best else _newest(folder)
-    agent = Agent.of_checkpoint(checkpoint)
+    agent = trained_agent(folder, options.best)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
     def play(env: GroupedVectorEnv) -> list[Episode]:
-        pairs = (
-            (agent.observation_space, env.single_observation_space),
-            (agent.action_space, env.single_action_space),
-        )
-        for own, theirs in pairs:  # whose bounds and types may differ from one engine to another
-            if type(own) is not type(theirs) or flatdim(own) != flatdim(theirs):
-                raise RunError(f"{run.env} has space {theirs}, the run's agent {own}")
         noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
-        try:
+        with played(run.env, env, agent):
             return evaluate(env, agent, seed, noise, options.max_steps)
-        except BrokenEnvironmentError as error:
-            raise TrainingError(f"{run.env} {error}") from error
-        finally:
-            with suppress(BrokenEnvironmentError), environment_errors():
-                env.close()
 
     if options.video:
         play(make_recording_env(run.env, run.environment, options.video_files, seed))
     return play(replace(run, environment=environment).make_env(seed))
-
-
-def _newest(run: Run) -> Checkpoint:
-    newest = run.checkpoints.newest(warn)
-    if newest is None:
-        raise CheckpointError(f"{run.checkpoints.path} holds no checkpoint")
-    return newest

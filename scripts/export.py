@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from trpo.agents.agent import Agent
-from trpo.agents.export import ACTION, to_onnx, to_torchscript
+from trpo.agents.export import ACTION, NEXT_STATE, STATE, to_onnx, to_torchscript
 from trpo.agents.observations import named_leaves
 from trpo.agents.runs import Run
 from trpo.agents.runs.files import replace_file
@@ -64,10 +64,14 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"cannot write {out}: {error.strerror}") from error
     inputs = named_leaves(agent.observation_space)
     outputs = named_leaves(agent.action_space, ACTION)
+    recurrence = agent.config.recurrence
+    memory = f"float32 (N, {recurrence.recurrent_size})" * (recurrence.recurrent != "none")
     print_facts(
         {"policy": f"{out}, deterministic, of any number N of observations"}
         | {f"input {name}": _described(leaf, "float32") for name, leaf in inputs.items()}
+        | ({f"input {STATE}": f"{memory}, zeros where an episode begins"} if memory else {})
         | {f"output {name}": _described(leaf) for name, leaf in outputs.items()}
+        | ({f"output {NEXT_STATE}": f"{memory}, for the next step"} if memory else {})
     )
     return 0
 

@@ -58,10 +58,8 @@ def train(options: TrainOptions) -> tuple[Path, int]:
         The run's folder, and 0; or 130 or 143 when interrupted.
 
     Raises:
-        UsageError: if it is not said which run to resume, or there is a run of that name.
+        UsageError: if there is a run of that name.
     """
-    if options.resume and not options.name:
-        raise UsageError("--resume needs --name: which run to go on with, or to start")
     name = f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     options = replace(options, name=options.name or name)
     folder = options.folder

@@ -10,9 +10,10 @@ from trpo.agents.agent import Agent
 from trpo.agents.evaluation import evaluate
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness, shared_generators_kept
+from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.runs.videos import file_of
 from trpo.envs.factory import make_recording_env
-from trpo.scripts.cli.command import warn
+from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.options import TrainOptions
 
 LONGEST = 1000  # steps of an episode that are filmed: all frames of a video are in memory at a time
@@ -89,14 +90,19 @@ def check_filming(options: TrainOptions) -> None:
         options: all that defines the run.
 
     Raises:
-        EnvError: if the environment cannot be drawn, or a package is missing.
+        EnvError: if the environment cannot be made to draw itself, or a package is missing.
+        UsageError: if it fails to draw.
     """
     if not options.video_every:
         return
     with shared_generators_kept(), tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "check.mp4"]
-        with closing(make_recording_env(options.env, options.environment, files, 0)) as env:
-            env.reset(seed=0)  # draws a picture
+        env = make_recording_env(options.env, options.environment, files, 0)
+        try:
+            with environment_errors(), closing(env):
+                env.reset(seed=0)  # draws a picture
+        except BrokenEnvironmentError as error:
+            raise UsageError(f"{options.env} cannot be filmed: it {error}") from error
 
 
 def animate(video: Path) -> None:

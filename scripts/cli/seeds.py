@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from trpo.agents.runs import Run
-from trpo.scripts.cli.command import UsageError, run_command
+from trpo.scripts.cli.command import run_command
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.figures import comparison_figure, save_figure
 from trpo.scripts.cli.interrupt import Interrupt
@@ -36,8 +36,6 @@ def train_seeds(options: TrainOptions, train: Train) -> int:
     Returns:
         0; 1 or 2 if one failed; 130 or 143 when interrupted.
     """
-    if options.resume and not options.name:
-        raise UsageError("--resume needs --name: which runs to go on with, or to start")
     threads = options.threads or 1
     named = replace(options, threads=threads, name=options.name or time.strftime("%Y%m%d-%H%M%S"))
     runs = [_seeded(named, number) for number in range(options.seeds)]

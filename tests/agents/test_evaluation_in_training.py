@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 
+import gymnasium as gym
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ import tests.environments  # noqa: F401 registers environments
 from tests.helpers import make_trainer, parameters, run, untimed
 from tests.processes import differences
 from trpo.agents.agent import Agent
-from trpo.agents.config import TrainerConfig
+from trpo.agents.config import LearnerConfig, TrainerConfig
 from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.runs import Run, RunConfig
@@ -53,6 +54,17 @@ def test_it_is_the_mean_of_the_deterministic_policys_episodes():
     expected = sum(episode.undiscounted_return for episode in episodes) / 8
     assert record.metrics["evaluation/return"] == expected == trainer.evaluation_return
     assert record.metrics["evaluation/length"] == 200
+
+
+def test_the_one_environment_that_is_trained_on_is_not_evaluated_in():
+    def make(seed):
+        return make_vector_env(env, EnvironmentConfig(num_envs=1), seed)
+
+    loop = TrainerConfig(total_steps=64, batch_size=32, **EVALUATED)
+    with gym.make("CartPole-v1") as env:
+        with pytest.raises(ConfigError, match="eval_every = 500 needs environments of its own"):
+            Trainer(make, LearnerConfig(trainer=loop))
+        run(Trainer(make, LearnerConfig(trainer=replace(loop, eval_every=0))), 1)
 
 
 def recorded(folder, trainer: Trainer, until: int = 10**9) -> Run:

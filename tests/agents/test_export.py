@@ -14,6 +14,7 @@ from trpo.agents.observations import leaves, map_leaves
 from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
+from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.scripts import __main__
 
@@ -36,9 +37,10 @@ SPACES = {
     "picture": (gym.spaces.Box(0, 255, (4, 40, 40), np.uint8), gym.spaces.Discrete(3)),
 }
 SIZES = (1, 2, 33)
+WITHOUT = RecurrenceConfig()
 
 
-def make_agent(name: str) -> tuple[Agent, gym.Space]:
+def make_agent(name: str, recurrence: RecurrenceConfig = WITHOUT) -> tuple[Agent, gym.Space]:
     """An agent with large weights, so that actions are clipped, and statistics of its own."""
     observation_space, action_space = SPACES[name]
     config = AgentConfig(
@@ -49,6 +51,7 @@ def make_agent(name: str) -> tuple[Agent, gym.Space]:
         NormalizationConfig(observation_clip=2.0),
         PictureConfig(),
         gamma=0.99,
+        recurrence=recurrence,
     )
     agent = Agent(config, Randomness(0))
     generator = torch.Generator().manual_seed(1)
@@ -73,9 +76,11 @@ def batch(space: gym.Space, size: int, seed: int):
 def by_onnx(agent: Agent):
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(to_onnx(agent), providers=["CPUExecutionProvider"])
-    names = input_names(agent.observation_space)
+    remembers = agent.config.recurrence.recurrent != "none"
+    names = input_names(agent.observation_space) + ["state"] * remembers
+    returned = output_names(agent.action_space) + ["next_state"] * remembers
     assert [given.name for given in session.get_inputs()] == names
-    assert [given.name for given in session.get_outputs()] == output_names(agent.action_space)
+    assert [given.name for given in session.get_outputs()] == returned
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
 
@@ -108,6 +113,21 @@ def test_an_exported_policy_acts_as_the_agent_does(load, name):
             assert all(map(part.contains, actions))
     if name == "torques":
         assert (actions == agent.action_space.low).any(), "no action was clipped"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("load", [by_torchscript, by_onnx])
+def test_an_exported_memory_remembers_as_the_agent_does_over_episodes(load):
+    agent, space = make_agent("torques", RecurrenceConfig("gru", 12))
+    policy = load(agent)
+    state, exported = None, np.zeros((3, 12), np.float32)
+    for step in range(60):
+        observations = batch(space, 3, seed=step)
+        actions, state = agent.act(observations, state)
+        exported_actions, exported = policy([observations, exported])
+        np.testing.assert_allclose(exported_actions, actions, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(exported, state, rtol=1e-5, atol=1e-5)
+    assert np.abs(actions - agent.act(observations)[0]).max() > 0.01, "its memory decides nothing"
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.load.*is deprecated:DeprecationWarning")

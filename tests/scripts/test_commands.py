@@ -352,3 +352,16 @@ def test_help_by_every_door(command):
     if "train.py" in command[1]:
         for words in ("trpo options", "--max-kl FLOAT", "default: 100000", "nats"):
             assert words in result.stdout
+
+
+def test_what_is_wrong_for_all_ranks_is_told_by_the_first(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit, match="2"):
+        __main__.main(["train", "CartPole-v1", "--resume"])
+    assert not capsys.readouterr().err
+    monkeypatch.setenv("RANK", "0")
+    assert __main__.main(["train", "CartPole-v1", "--resume"]) == 2
+    assert capsys.readouterr().err == (
+        "trpo: --resume needs --name: which run to go on with, or to start\n"
+    )

@@ -203,7 +203,7 @@ def test_videos_are_named_after_their_run_and_as_many_as_asked_for(lake, tmp_pat
 @pytest.mark.filterwarnings("always:Gymnasium has no:UserWarning")
 def test_an_environment_that_gymnasium_has_in_another_version_is_filmed(tmp_path, capsys):
     assert film(train(tmp_path, "Taxi-v3"), tmp_path / "video") == 0
-    told = r"trpo: warning: Gymnasium has no Taxi-v3: filming its Taxi-v\d\n"
+    told = r"trpo: warning: Gymnasium has no Taxi-v3: drawing its Taxi-v\d\n"
     assert re.fullmatch(told, capsys.readouterr().err)
     assert (tmp_path / "video" / "Taxi-v3-x-episode-1.mp4").stat().st_size > 1000
 
