@@ -269,12 +269,13 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
         out: the file to write.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     envs = list(dict.fromkeys(row["environment"] for row in rows))
     figure, panels = plt.subplots(
-        1, len(envs), figsize=(5.5 * len(envs), 2.6), layout="constrained", squeeze=False
+        len(envs), 1, figsize=(7.5, 2.3 * len(envs)), layout="constrained", squeeze=False
     )
-    for axes, env in zip(panels[0], envs, strict=True):
+    for axes, env in zip(panels[:, 0], envs, strict=True):
         names = [
             c
             for c in dict.fromkeys(r["contender"] for r in rows if r["environment"] == env)
@@ -287,9 +288,10 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
         ]
         bars = axes.barh(names, rates, color=colors)
         axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize="small")
-        axes.set(xscale="log", xlabel="environment steps per second", title=env)
-        axes.set_xlim(min(rates) / 2, max(rates) * 4)
+        axes.set(title=env, xlim=(0, 1.15 * max(rates)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("environment steps per second")
     figure.savefig(out, dpi=130)
     plt.close(figure)

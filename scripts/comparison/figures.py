@@ -1,5 +1,6 @@
 """A grid's four figures."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from trpo.scripts.comparison.table import Results, Run
 COLORS = dict(zip(METHODS, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
 BOTTOM, TOP = 1e-6, 1e3  # nats: what is outside is drawn there
 CLOSE = 15  # updates to show on each side of a fall
+LEAST_WIDTH = 7.5  # inches, for what is said of all panels
+LETTERS = 10.5  # of a figure's title, an inch
 
 
 def draw_all(results: Results, env: str, out: Path) -> None:
@@ -52,7 +55,7 @@ def _panels(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(2.9 * columns, height * rows + 0.9),
+        figsize=(max(2.9 * columns, LEAST_WIDTH), height * rows + 0.9),
         layout="constrained",
         squeeze=False,
         sharey=True,
@@ -62,6 +65,11 @@ def _panels(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)
     return figure, list(grid.flat[:count])
+
+
+def _entitle(figure: Figure, text: str) -> None:
+    """Write a figure's title, in as many lines as it takes."""
+    figure.suptitle(textwrap.fill(text, int(LETTERS * figure.get_figwidth())))
 
 
 def draw_kl(results: Results, env: str) -> Figure:
@@ -96,9 +104,10 @@ def draw_kl(results: Results, env: str) -> Figure:
     panels[0].set_ylim(BOTTOM / 2, 2 * TOP)
     figure.colorbar(key, ax=list(panels), label="step size ÷ usual", aspect=30)
     limit = METHODS["trpo"].usual
-    figure.suptitle(
+    _entitle(
+        figure,
         f"{env}: KL of every update; lines: TRPO's limits δ, else {limit:g}; "
-        "drawn at the edge: all beyond it"
+        "drawn at the edge: all beyond it",
     )
     figure.supylabel("KL(old ‖ new), nats")
     figure.supxlabel("environment steps")
@@ -132,9 +141,10 @@ def draw_curves(results: Results, env: str) -> Figure:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.supylabel("return")
     figure.supxlabel("environment steps")
-    figure.suptitle(
+    _entitle(
+        figure,
         f"{env}: each method at its best step size, and at its largest (KL of their first tenth); "
-        "interquartile means over seeds; dotted: untrained"
+        "interquartile means over seeds; dotted: untrained",
     )
     return figure
 
@@ -176,9 +186,10 @@ def draw_robustness(results: Results, env: str) -> Figure:
         axes.set_title(
             f"{method}: {locked_runs} of {len(results.of(method))} locked", fontsize="medium"
         )
-    figure.suptitle(
+    _entitle(
+        figure,
         f"{env}: final return against measured KL; a point a run, crosses locked; "
-        "line: interquartile mean; dotted: untrained"
+        "line: interquartile mean; dotted: untrained",
     )
     figure.supylabel("final return")
     figure.supxlabel(
@@ -221,8 +232,9 @@ def draw_collapse(results: Results, env: str) -> Figure | None:
         axes.set_yscale("log")
     panels[1].axhline(METHODS["trpo"].usual, color="0.5", linewidth=0.8, linestyle="--")
     panels[-1].set_xlabel("update")
-    figure.suptitle(
+    _entitle(
+        figure,
         f"{env}: {run.method} at {run.step_size:g}, seed {run.seed}, the steepest fall; "
-        f"red: where; KL leapt {fall.leap:.3g} × before it"
+        f"red: where; KL leapt {fall.leap:.3g} × before it",
     )
     return figure

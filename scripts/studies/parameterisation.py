@@ -30,6 +30,7 @@ WAYS = {
     "variance": (torch.square, torch.sqrt),
     "precision": (lambda sigma: sigma**-2, lambda precision: precision**-0.5),
 }
+STYLES = ("-", "--", ":")  # of the three
 METHODS = ("gradient descent", "Adam", "natural gradient")
 START = (0.0, 2.0)  # mean and deviation of the first fit; the data's are 1 and 1
 TIME, STEP_SIZES = 0.8, (0.08, 0.04, 0.02, 0.005)
@@ -174,7 +175,7 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
     figure, (left, right) = panels(2)
     draws = 1 + torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for number, method in enumerate(METHODS):
-        for way, style in zip(WAYS, ("-", "--", ":"), strict=True):
+        for way, style in zip(WAYS, STYLES, strict=True):
             points = [
                 [x.item() for x in model.outputs(None)] for model in _path(way, method, 0.02, draws)
             ]
@@ -183,8 +184,8 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
                 style,
                 color=f"C{number}",
                 marker=".",
-                label=f"{method}, by {way}",
             )
+        left.plot([], [], color=f"C{number}", label=method)
         curves = [
             [r["kl"] for r in gaps if r["name"] == method and r["seed"] == seed] for seed in SEEDS
         ]
@@ -193,7 +194,7 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
         xlabel="mean μ",
         ylabel="deviation σ",
         title=f"paths to time {TIME:g}, h = 0.02, seed 0",
-        xlim=(-0.05, 1.3),
+        xlim=(-0.05, 1.4),
     )
     right.set(
         xlabel="step size h",
@@ -203,6 +204,8 @@ def _draw(gaps: list[dict[str, Any]]) -> Any:
     right.loglog()
     right.set_xticks(STEP_SIZES, [f"{h:g}" for h in STEP_SIZES])
     right.minorticks_off()
-    left.legend(frameon=False, fontsize="x-small", loc="upper right", handlelength=4)
+    for way, style in zip(WAYS, STYLES, strict=True):
+        left.plot([], [], style, color="0.4", label=f"by {way}")
+    left.legend(frameon=False, fontsize="small", loc="upper right", handlelength=3)
     right.legend(frameon=False, fontsize="small")
     return figure
