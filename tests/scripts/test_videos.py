@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import tests.environments  # noqa: F401 registers environments
 from tests.processes import differences
 from trpo.agents.runs import Run
 from trpo.agents.runs.board import EPISODE
