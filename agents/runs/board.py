@@ -50,9 +50,9 @@ EPISODE = "5_video/episode"
 CHARTS = {
     "First": {
         "Return, last 100 episodes, raw rewards": ["Multiline", [TAGS["episode/return_100"]]],
-        "KL(old ‖ new), mean over states, against its limit δ": [
-            "Multiline",
-            [TAGS["update/mean_kl"], TAGS["trust_region/max_kl"]],
+        "KL(old ‖ new): the band above it reaches up to its limit δ": [
+            "Margin",  # a band from the KL up to δ: lines of one run would have one colour
+            [TAGS["update/mean_kl"], TAGS["update/mean_kl"], TAGS["trust_region/max_kl"]],
         ],
         "Explained variance of returns that V has not seen": [
             "Multiline",
