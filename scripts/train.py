@@ -38,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     with told_by_the_first():
         options = parse_train_options(arguments)
+        if options.resume and not options.name:
+            raise UsageError("--resume needs --name: which run to go on with, or to start")
         if options.seeds > 1 and torchrun.size() > 1:
             raise UsageError("--seeds is for one process: give torchrun a command for each seed")
     if options.seeds > 1:

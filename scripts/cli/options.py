@@ -157,8 +157,6 @@ class TrainOptions:
         Raises:
             ConfigError: with what does not go together, or is larger than this machine.
         """
-        if self.resume and not self.name:
-            raise UsageError("--resume needs --name: which run to go on with, or to start")
         check_environments("num_envs", self.environment)
         check_batch_size(self.learner.trainer.batch_size, self.environment.num_envs)
         Part(torchrun.rank(), torchrun.size()).of(self.environment.num_envs)
