@@ -194,3 +194,18 @@ def test_what_holds_a_solved_pendulum(line):
         for counts, column, least in ((ends, "last100", 990), (holds, "worst_after_half", 950)):
             counts.append(f"{sum(float(run[column]) >= least for run in runs)} of {len(runs)}")
     assert f"| {line} | {' · '.join(ends)} | {' · '.join(holds)} |" in LEARNERS
+
+
+def test_the_pendulum_by_its_criterion():
+    rows = [
+        row
+        for row in read_rows(REFERENCE / "panel" / "results.csv")
+        if row["environment"] == "InvertedPendulum-v5"
+    ]
+    worst = sorted(float(row["worst_after_half"]) for row in rows)
+    n = len(rows)
+    ends = sum(float(row["deterministic_return"]) >= 990 for row in rows)
+    holds = sum(x >= 950 for x in worst)
+    assert f"{ends} of {n} runs end at 990 or more, and {holds} of {n} hold" in RESULTS
+    assert f"averaged {worst[0]}" in RESULTS
+    assert worst[1] >= 950
