@@ -16,13 +16,12 @@ from trpo.agents.runs.board import TAGS
 from trpo.agents.runs.checkpoint import load_checkpoint
 from trpo.scripts import __main__
 
-# processes that have torch imported already, and nothing else done
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["trpo.scripts.train", "trpo.scripts.resume", "envpool"])
+FORKS.set_forkserver_preload(["tests.preloaded"])
 UPDATES = 12  # of a run of SMALL
 SMALL = (
     f"--total-steps {UPDATES * 256 - 300} --batch-size 256 --num-envs 8 --hidden 8 "
-    "--checkpoint-interval 3 --threads 1"
+    "--value.hidden 8 --checkpoint-interval 3 --threads 1"
 )
 
 

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from trpo.envs.catalogue import Entry, catalogue
 from trpo.envs.errors import EnvError
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.processes import FORKS, start_process
 from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
 from trpo.validation import ConfigError, require
 
@@ -103,11 +103,8 @@ def examine(entry: Entry, timeout: float) -> dict[str, Any]:
     Returns:
         A row of results.csv.
     """
-    context = get_context("forkserver")  # which imports torch once, and starts no thread
-    context.set_forkserver_preload([__name__])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(entry, theirs), daemon=True)
-    process.start()
+    ours, theirs = FORKS.Pipe(duplex=False)
+    process = start_process(_report, entry, theirs)
     theirs.close()
     try:
         found = ours.recv() if ours.poll(timeout) else {"outcome": f"no answer in {timeout:g} s"}

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.interrupt import end_with_parent
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.options_record import add_options
+from trpo.scripts.cli.processes import FORKS
 from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
 from trpo.scripts.cli.train_words import with_options_joined, words_of
 from trpo.validation import require
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     left = [cell for cell in cells if cell not in done]
     write_provenance(options.out / "provenance.json")
     failures = 0
-    with ProcessPoolExecutor(options.workers, get_context("spawn"), end_with_parent) as pool:
+    with ProcessPoolExecutor(options.workers, FORKS, end_with_parent) as pool:
         runs = {pool.submit(run, cell, options): cell for cell in left}
         for number, future in enumerate(as_completed(runs), 1):
             cell = runs[future]

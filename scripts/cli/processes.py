@@ -9,7 +9,8 @@ from trpo.scripts.cli.interrupt import end_with_parent
 
 FORKS = multiprocessing.get_context("forkserver")
 """Processes that have torch imported already, and nothing else done."""
-FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool"])
+LATE = "torch.fx.experimental.symbolic_shapes"  # a second, at the first product with a Jacobian
+FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool", LATE])
 
 
 def start_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:

@@ -206,7 +206,7 @@ def test_train_resume_begins_goes_on_and_ends_well(whole, tmp_path, capsys):
     [
         ("--gamma 0.9", "learner.trainer.gamma = 0.99, not 0.9"),
         ("--num-envs 4", "environment.num_envs = 8, not 4"),
-        ("--value.hidden 9", r"learner.value.hidden = \[64, 64\], not \[9\]"),
+        ("--value.hidden 9", r"learner.value.hidden = \[8\], not \[9\]"),
         ("--threads 2", "threads = 1, not 2"),
         ("--total-steps 9999", r"learner.trainer.total_steps = \d+, not 9999"),
     ],
