@@ -15,8 +15,8 @@ from tests.helpers import HOME
 from trpo.agents.runs.board import TAGS
 from trpo.agents.runs.checkpoint import load_checkpoint
 from trpo.scripts import __main__
+from trpo.scripts.cli.processes import FORKS
 
-FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.preloaded"])
 UPDATES = 12  # of a run of SMALL
 SMALL = (

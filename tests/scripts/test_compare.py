@@ -3,15 +3,15 @@
 import csv
 import gzip
 import json
+import os
 import re
-import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import HOME
+from tests.processes import FORKS
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.comparison.methods import METHODS
@@ -77,18 +77,20 @@ def test_a_grid_that_is_finished_runs_nothing_again(whole, capsys):
     assert (whole / "report.md").read_bytes() == before
 
 
+def compare(words: list[str]) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(__main__.main(words))
+
+
 def test_an_interrupted_grid_goes_on_where_it_stopped(whole, tmp_path, capsys):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trpo.scripts", "compare", *GRID, "--out", str(tmp_path)],
-        cwd=HOME,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    with process:
-        while "[3/8]" not in process.stdout.readline():
-            assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 143
+    process = FORKS.Process(target=compare, args=(["compare", *GRID, "--out", str(tmp_path)],))
+    process.start()
+    while len(list(tmp_path.glob("runs/*/*/finished.json"))) < 3:
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.terminate()
+    process.join(120)
+    assert process.exitcode == 143
     finished = len(list(tmp_path.glob("runs/*/*/finished.json")))
     assert 3 <= finished < 8
     assert __main__.main(["compare", *GRID, "--out", str(tmp_path)]) == 0
