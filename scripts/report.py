@@ -6,16 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import tyro
 
 from trpo.agents.metrics import UpdateRecord
-from trpo.agents.runs import Run
+from trpo.agents.runs import Run, board
 from trpo.agents.runs.files import read_file, replace_file
 from trpo.agents.runs.results import Results
 from trpo.agents.runs.run import EVALUATION
-from trpo.agents.runs.typed_json import to_json
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.figures import image_of, run_figure
 from trpo.scripts.cli.numbers import nats, readable
@@ -76,7 +74,7 @@ def render(run: Run) -> str:
     Returns:
         HTML.
     """
-    config = to_json(run.config)
+    shown = {name: _word(value) for name, value in board.options(run.config).items()}
     made_with = run.config.versions | {"commit": run.config.git_commit or ""}
     title = html.escape(f"{run.config.learner.algorithm.upper()} on {run.config.env}")
     figure = _data("image/png", image_of(run_figure(run), "png"))
@@ -85,7 +83,7 @@ def render(run: Run) -> str:
         f'<h2>What it learned, and how far each update moved it</h2><img alt="" src="{figure}">',
         *_evaluation(run),
         *_video(run),
-        f'<h2>Options</h2><div class="columns">{_table(dict(_flat(_options(config))))}</div>',
+        f'<h2>Options</h2><div class="columns">{_table(shown)}</div>',
         f"<h2>Made with</h2>{_table(made_with)}",
     ]
     return (
@@ -151,22 +149,6 @@ def _video(run: Run) -> Iterator[str]:
         if path.lstat().st_size <= LARGEST_VIDEO:
             video = _data("video/mp4", read_file(path))
             yield f'<h2>{html.escape(path.stem)}</h2><video controls loop src="{video}"></video>'
-
-
-def _options(config: Mapping[str, object]) -> dict[str, object]:
-    """Return those of a run's options that it used: no other algorithm's."""
-    learner = cast("dict[str, object]", config["learner"])
-    others = {"trpo", "npg", "vpg", "ppo"} - {learner["algorithm"]}
-    kept = {name: value for name, value in learner.items() if name not in others}
-    return {"environment": config["environment"], "threads": config["threads"]} | kept
-
-
-def _flat(content: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _word(value)
 
 
 def _word(value: object) -> str:

@@ -97,7 +97,12 @@ def options(config: RunConfig) -> dict[str, object]:
     """
     others = {"npg", "vpg", "ppo", "trpo"} - {config.learner.algorithm}
     learner = {name: part for name, part in to_json(config.learner).items() if name not in others}
-    return flat({"env": config.env, "environment": config.environment, **learner})
+    return flat({
+        "env": config.env,
+        "environment": config.environment,
+        "threads": config.threads,
+        **learner,
+    })
 
 
 def options_table(config: RunConfig) -> str:
