@@ -139,7 +139,8 @@ def bad_configs(random: Random, config: dict) -> Iterator[str]:
         parts = [part for part in learner.values() if isinstance(part, dict)]
         part = random.choice([damaged, learner, *parts, damaged["environment"]])
         key = random.choice([key for key in part if key not in {"git_commit", "versions"}])
-        part[key] = random.choice([None, {}, [[]], {"a": 1}, ["x"]])
+        others = [None, {}, [[]], {"a": 1}, ["x"]]
+        part[key] = random.choice([other for other in others if other != part[key]])
         yield json.dumps(damaged)
         if key != "format":  # a file without one is of the first, which may lack what came later
             del part[key]
