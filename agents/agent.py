@@ -18,6 +18,7 @@ from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.recurrence import (
+    FEATURES,
     POLICY_MEMORY,
     VALUE_MEMORY,
     RecurrenceConfig,
@@ -94,7 +95,8 @@ class Agent(nn.Module):
             if config.recurrence.recurrent == "none":
                 return Features(self.preprocessor, encoder)
             size = config.recurrence.recurrent_size
-            return RecurrentFeatures(self.preprocessor, encoder, size, memory, generator)
+            recurrent = FEATURES[config.recurrence.recurrent]
+            return recurrent(self.preprocessor, encoder, size, memory, generator)
 
         self.policy = make_policy(
             features(policy, POLICY_MEMORY),
@@ -181,7 +183,7 @@ class Agent(nn.Module):
         Args:
             observation: one, as an environment gives it, or N of them, as a vector environment
                 does.
-            state: the policy's memory, (N, H), as the last call returned it; `None` where an
+            state: the policy's memory, (N, M), as the last call returned it; `None` where an
                 episode begins, and of policies without.
             deterministic: whether to take the distribution's mode, or to sample.
             generator: source of the samples' noise; `None` for torch's own.
@@ -199,7 +201,8 @@ class Agent(nn.Module):
         observations = to_device(observations, self.device)
         features = self.policy.network.features
         if isinstance(features, RecurrentFeatures):
-            state = torch.zeros(count(observations), features.size) if state is None else state
+            if state is None:
+                state = torch.zeros(count(observations), features.memory_size)
             observations = one_step(observations, state.to(self.device), POLICY_MEMORY)
             output, state = self.policy.network.step(observations)
         else:

@@ -10,7 +10,7 @@ from trpo.agents.config import TrainerConfig
 from trpo.agents.observations import Observation, map_leaves, select, to_device
 from trpo.agents.order import Order
 from trpo.agents.policies import Policy
-from trpo.agents.recurrence import VALUE_MEMORY, sequences
+from trpo.agents.recurrence import VALUE_MEMORY, one_step, sequences
 from trpo.agents.rollout import Rollout
 from trpo.reducer import SERIAL, Reducer
 
@@ -90,13 +90,17 @@ def values_of(rollout: Rollout, agent: Agent, microbatch_size: int) -> Tensor:
     if not rollout.memories:
         flat = map_leaves(lambda leaf: leaf.flatten(0, 1), rollout.observations)  # ((T + 1)·N, …)
         return agent.values(flat, microbatch_size).view(steps + 1, envs)
-    begins = torch.cat([torch.ones(1, envs, dtype=torch.bool), ~rollout.valid])  # (T + 1, N)
-    observations = sequences(rollout.observations, begins, rollout.memories)
+    begins = torch.cat([torch.ones(1, envs, dtype=torch.bool), ~rollout.valid[:-1]])  # (T, N)
+    observations = select(rollout.observations, slice(-1))
+    in_a_row = sequences(observations, begins, rollout.memories)
     network = agent.value_function.network
-    values, memories = network.step(to_device(observations, agent.device))
-    after = memories.cpu().view(envs, steps + 1, -1)[:, steps - 1]  # (N, H), of step T − 1
-    rollout.remembered[VALUE_MEMORY].copy_(after * rollout.valid[-1][:, None])
-    return values.cpu().view(envs, steps + 1).T
+    values, memories = network.step(to_device(in_a_row, agent.device))  # (N·T, 1), (S, M)
+    last = begins.sum(0).cumsum(0) - 1  # (N,), each environment's last sequence
+    memory = rollout.remembered[VALUE_MEMORY]
+    memory.copy_(memories.cpu()[last] * rollout.valid[-1][:, None])
+    final = one_step(select(rollout.observations, steps), memory, VALUE_MEMORY)
+    after, _ = network.step(to_device(final, agent.device))  # (N, 1)
+    return torch.cat([values.view(envs, steps).T, after.T]).cpu()
 
 
 def samples_of(rollout: Rollout) -> tuple[Observation, tuple[Tensor, Tensor]]:

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 
 from trpo.agents.agent import Agent
+from trpo.agents.masks import MASK, MaskedNetwork
 from trpo.agents.observations import leaves
 from trpo.agents.rollout import (
     BrokenEnvironmentError,
     Episode,
     VectorEnvironment,
+    check_masks,
     environment_errors,
 )
 
@@ -38,15 +40,19 @@ def evaluate(
         N episodes, in raw rewards.
 
     Raises:
-        BrokenEnvironmentError: if an environment raises, or returns what is not finite.
+        BrokenEnvironmentError: if an environment raises, or returns what is not finite, or a mask
+            that allows nothing.
     """
     with environment_errors():
         observations, _ = env.reset(seed=seed)
     playing = np.ones(env.num_envs, dtype=bool)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
     state = None
-    for _ in range(max_steps):
+    masked = isinstance(agent.policy.network, MaskedNetwork)
+    for t in range(max_steps):
         _check_finite("an observation", leaves(observations))
+        if masked:
+            check_masks(observations[MASK], agent.policy.family.choices(), playing, 0, t)
         actions, state = agent.act(observations, state, generator is None, generator)
         with environment_errors():
             observations, rewards, terminated, truncated, _ = env.step(actions)

@@ -47,16 +47,16 @@ class DeterministicPolicy(nn.Module):
 
     @property
     def memory_size(self) -> int:
-        """Numbers in the policy's memory, H; 0 if it has none."""
+        """Numbers in the policy's memory, M; 0 if it has none."""
         features = self.policy.network.features
-        return features.size if isinstance(features, RecurrentFeatures) else 0
+        return features.memory_size if isinstance(features, RecurrentFeatures) else 0
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return actions, and the memory after them.
 
         Args:
             inputs: (N, *shape) for each leaf of the observation, in the order of `named_leaves`;
-                then the memory, (N, H), if there is one: zeros where an episode begins.
+                then the memory, (N, M), if there is one: zeros where an episode begins.
 
         Returns:
             (N, *shape) for each leaf of the action space, and of its dtype; then the memory.
@@ -67,7 +67,7 @@ class DeterministicPolicy(nn.Module):
             memories = [
                 network.features.after(nested_as(self.observation_space, observation), memory)
             ]
-            output = network.head.forward(memories[0])
+            output = network.head.forward(memories[0][:, : network.features.size])
         else:
             memories = []
             output = network.forward(nested_as(self.observation_space, inputs))

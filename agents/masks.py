@@ -52,8 +52,8 @@ class MaskedNetwork(Network):
         return super().forward(observation).where(self._allowed(observation), IMPOSSIBLE)
 
     def step(self, observation: Observation) -> tuple[Tensor, Tensor]:  # noqa: D102
-        output, features = super().step(observation)
-        return output.where(self._allowed(observation), IMPOSSIBLE), features
+        output, memory = super().step(observation)
+        return output.where(self._allowed(observation), IMPOSSIBLE), memory
 
     def linearize(self, observation: Observation) -> Linearization:  # noqa: D102
         unmasked, allowed = super().linearize(observation), self._allowed(observation)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trpo.agents.encoders import Features
 from trpo.agents.observations import Observation
+from trpo.agents.recurrence import RecurrentFeatures
 from trpo.linearization import Linearization, Tensors
 
 Activation = Literal["tanh", "relu", "elu", "silu"]
@@ -207,16 +208,17 @@ class Network(nn.Module):
         return self.head.forward(self.features.forward(observation))
 
     def step(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Return the outputs, and the features that they are made of: the memory, if there is one.
+        """Return the outputs of a network with a memory, and its memory after each sequence.
 
         Args:
-            observation: tensors (B, *shape).
+            observation: B observations, as S sequences in a row.
 
         Returns:
-            (B, E) and (B, F).
+            (B, E) and (S, M).
         """
-        features = self.features.forward(observation)
-        return self.head.forward(features), features
+        assert isinstance(self.features, RecurrentFeatures)
+        features, memory = self.features.step(observation)
+        return self.head.forward(features), memory
 
     def linearize(self, observation: Observation) -> Linearization:
         """Return the outputs to first order in the head's parameters, by hand.

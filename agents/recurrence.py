@@ -5,6 +5,7 @@ as `sequences` lays them out. A sequence begins where an episode does, from a me
 where the rollout does, from the memory that its environment had then.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from trpo.agents.encoders import Encoder, Features, Preprocessor
 from trpo.agents.observations import BEGINS, OBSERVATION, Observation, map_leaves
 from trpo.validation import require
 
-GRU_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # as torch names and orders them
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # as torch names and orders them
 POLICY_MEMORY, VALUE_MEMORY = "policy_memory", "value_memory"
 
 
@@ -24,23 +25,125 @@ POLICY_MEMORY, VALUE_MEMORY = "policy_memory", "value_memory"
 class RecurrenceConfig:
     """The memory of policy and value function."""
 
-    recurrent: Literal["none", "gru"] = "none"
-    """Memory of what was seen in the episode so far: none, or a gated recurrent unit (Cho et al.
-    2014), one for the policy, one for the value function. F is then the batch's alone."""
+    recurrent: Literal["none", "gru", "lstm"] = "none"
+    """Memory of what was seen in the episode so far: none, a gated recurrent unit (Cho et al. 2014)
+    or long short-term memory (Hochreiter & Schmidhuber 1997), one for the policy, one for the value
+    function. F is then the batch's alone."""
     recurrent_size: int = 64
-    """Numbers in the memory."""
+    """Numbers in the memory; with lstm, in its output and in its cell."""
 
     def __post_init__(self) -> None:
         require(self, "recurrent_size", self.recurrent_size >= 1, "an integer ≥ 1")
 
 
-class RecurrentFeatures(Features):
-    """Features of all that an episode showed: h_t = GRU(encoded observation_t, h_{t−1}).
+class RecurrentFeatures(Features, ABC):
+    """Features of all that an episode showed: h_t of (encoded observation_t, memory_{t−1}).
 
     Args:
         preprocessor: may be shared with other networks of the agent.
         encoder: this network's own.
-        size: H, of the memory h.
+        size: H, of h.
+        memory_size: M, of the memory: h, and what else the unit carries.
+        name: of its memory, in `sequences`.
+    """
+
+    def __init__(
+        self, preprocessor: Preprocessor, encoder: Encoder, size: int, memory_size: int, name: str
+    ) -> None:
+        super().__init__(preprocessor, encoder)
+        self.size = size
+        self.memory_size = memory_size
+        self.name = name
+
+    @abstractmethod
+    def unroll(self, inputs: Any, memory: Tensor) -> tuple[Any, Tensor]:
+        """Run the unit along sequences.
+
+        Args:
+            inputs: (1, S, F), a step of each of S sequences; or all of their steps, packed.
+            memory: (S, M), before them.
+
+        Returns:
+            h after each step, laid out as the inputs are; and (S, M), the memory after the last.
+        """
+
+    @abstractmethod
+    def cell(self, inputs: Tensor, memory: Tensor) -> Tensor:
+        """Return the memory after one step, by operations that can be traced.
+
+        Args:
+            inputs: (N, F).
+            memory: (N, M), before it.
+
+        Returns:
+            (N, M), h first.
+        """
+
+    def forward(self, observation: Observation) -> Tensor:
+        """Return h after each observation.
+
+        Args:
+            observation: `sequences`, B observations in a row; the first begins one.
+
+        Returns:
+            (B, H) float.
+        """
+        return self.step(observation)[0]
+
+    def step(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Return h after each observation, and the memory after each sequence.
+
+        Args:
+            observation: as `forward` takes it.
+
+        Returns:
+            (B, H) and (S, M) float.
+        """
+        assert isinstance(observation, dict)
+        features = super().forward(observation[OBSERVATION])  # (B, F)
+        begins, memory = observation[BEGINS], observation[self.name]
+        assert isinstance(begins, Tensor)
+        assert isinstance(memory, Tensor)
+        first = begins.nonzero().flatten()  # (S,), where sequences begin
+        if len(first) == len(features) and not torch.is_grad_enabled():  # one step each: a rollout
+            after, last = self.unroll(features[None], memory)
+            return after[0], last
+        lengths = torch.diff(first, append=first.new_tensor([len(features)]))
+        packed = pack_sequence(features.split(lengths.tolist()), enforce_sorted=False)
+        with torch.backends.cudnn.flags(enabled=False):  # which cannot differentiate twice
+            after, last = self.unroll(packed, memory[first])
+        return torch.cat(unpack_sequence(after)), last
+
+    def after(self, observation: Observation, memory: Tensor) -> Tensor:
+        """Return the memory after one observation; `step` for sequences of one, to be exported.
+
+        Args:
+            observation: tensors (N, *shape).
+            memory: (N, M), before it.
+
+        Returns:
+            (N, M) float, h first.
+        """
+        return self.cell(super().forward(observation), memory)
+
+
+def _weights(unit: nn.RNNBase) -> list[Tensor]:
+    return [getattr(unit, f"{name}_l0") for name in WEIGHTS]
+
+
+def _initialise(unit: nn.RNNBase, generator: torch.Generator) -> None:
+    for parameter in unit.parameters():  # as torch does, from this generator
+        bound = unit.hidden_size**-0.5
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+class GruFeatures(RecurrentFeatures):
+    """By a gated recurrent unit (Cho et al. 2014): its memory is h.
+
+    Args:
+        preprocessor: may be shared with other networks of the agent.
+        encoder: this network's own.
+        size: H.
         name: of its memory, in `sequences`.
         generator: source of the initial weights.
     """
@@ -53,48 +156,54 @@ class RecurrentFeatures(Features):
         name: str,
         generator: torch.Generator,
     ) -> None:
-        super().__init__(preprocessor, encoder)
+        super().__init__(preprocessor, encoder, size, size, name)
         self.gru = nn.GRU(encoder.size, size)
-        for parameter in self.gru.parameters():  # as nn.GRU does, from this generator
-            nn.init.uniform_(parameter, -(size**-0.5), size**-0.5, generator=generator)
-        self.size = size
-        self.name = name
+        _initialise(self.gru, generator)
 
-    def forward(self, observation: Observation) -> Tensor:
-        """Return the memory after each observation.
+    def unroll(self, inputs: Any, memory: Tensor) -> tuple[Any, Tensor]:  # noqa: D102
+        after, last = self.gru(inputs, memory[None])
+        return after, last[0]
 
-        Args:
-            observation: `sequences`, B observations in a row; the first begins one.
+    def cell(self, inputs: Tensor, memory: Tensor) -> Tensor:  # noqa: D102
+        return torch.gru_cell(inputs, memory, *_weights(self.gru))
 
-        Returns:
-            (B, H) float.
-        """
-        assert isinstance(observation, dict)
-        features = super().forward(observation[OBSERVATION])  # (B, F)
-        begins, memory = observation[BEGINS], observation[self.name]
-        assert isinstance(begins, Tensor)
-        assert isinstance(memory, Tensor)
-        first = begins.nonzero().flatten()  # (S,), where sequences begin
-        lengths = torch.diff(first, append=first.new_tensor([len(features)]))
-        if len(first) == len(features):  # one step each, as in a rollout
-            return self.gru(features[None], memory[None])[0][0]
-        packed = pack_sequence(features.split(lengths.tolist()), enforce_sorted=False)
-        with torch.backends.cudnn.flags(enabled=False):  # which cannot differentiate twice
-            after, _ = self.gru(packed, memory[first][None])
-        return torch.cat(unpack_sequence(after))
 
-    def after(self, observation: Observation, memory: Tensor) -> Tensor:
-        """Return the memory after one observation; `forward` for sequences of one, to be exported.
+class LstmFeatures(RecurrentFeatures):
+    """By long short-term memory (Hochreiter & Schmidhuber 1997): its memory is h, and the cell c.
 
-        Args:
-            observation: tensors (N, *shape).
-            memory: (N, H), before it.
+    Args:
+        preprocessor: may be shared with other networks of the agent.
+        encoder: this network's own.
+        size: H.
+        name: of its memory, in `sequences`.
+        generator: source of the initial weights.
+    """
 
-        Returns:
-            (N, H) float.
-        """
-        weights = (getattr(self.gru, f"{name}_l0") for name in GRU_WEIGHTS)
-        return torch.gru_cell(super().forward(observation), memory, *weights)
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        encoder: Encoder,
+        size: int,
+        name: str,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(preprocessor, encoder, size, 2 * size, name)
+        self.lstm = nn.LSTM(encoder.size, size)
+        _initialise(self.lstm, generator)
+
+    def unroll(self, inputs: Any, memory: Tensor) -> tuple[Any, Tensor]:  # noqa: D102
+        h, c = (part[None].contiguous() for part in memory.chunk(2, dim=1))
+        after, (h, c) = self.lstm(inputs, (h, c))
+        return after, torch.cat([h[0], c[0]], dim=1)
+
+    def cell(self, inputs: Tensor, memory: Tensor) -> Tensor:  # noqa: D102
+        return torch.cat(torch.lstm_cell(inputs, memory.chunk(2, dim=1), *_weights(self.lstm)), 1)
+
+
+FEATURES: dict[str, type[GruFeatures] | type[LstmFeatures]] = {
+    "gru": GruFeatures,
+    "lstm": LstmFeatures,
+}
 
 
 def sequences(
@@ -105,7 +214,7 @@ def sequences(
     Args:
         observations: tensors (T, N, *shape).
         begins: (T, N) bool, where an episode begins; a sequence begins at t = 0, too.
-        memories: (N, H) each, by the networks' names, before the rollout.
+        memories: (N, M) each, by the networks' names, before the rollout.
 
     Returns:
         Tensors (N·T, …): the observations, where sequences begin, and the memories there.
@@ -130,7 +239,7 @@ def one_step(observation: Observation, memory: Tensor, name: str) -> Observation
 
     Args:
         observation: tensors (N, *shape).
-        memory: (N, H), before it.
+        memory: (N, M), before it.
         name: of the network whose memory it is.
 
     Returns:

@@ -120,10 +120,11 @@ class Rollout:
         self.outputs = torch.zeros(steps, envs, family.output_size)  # of the policy's network
         self.actions = torch.zeros(steps, envs, family.action_size, dtype=family.action_dtype)
         features = policy.network.features
-        names = (POLICY_MEMORY, VALUE_MEMORY) if isinstance(features, RecurrentFeatures) else ()
+        size = features.memory_size if isinstance(features, RecurrentFeatures) else 0
+        names = (POLICY_MEMORY, VALUE_MEMORY) if size else ()
         # memories before the rollout, and after it, where there are any
-        self.memories = {name: torch.zeros(envs, features.size) for name in names}
-        self.remembered = {name: torch.zeros(envs, features.size) for name in names}
+        self.memories = {name: torch.zeros(envs, size) for name in names}
+        self.remembered = {name: torch.zeros(envs, size) for name in names}
         self.rewards = torch.zeros(steps, envs)  # as the environment gave them
         self.terminated = torch.zeros(steps, envs, dtype=torch.bool)
         self.truncated = torch.zeros(steps, envs, dtype=torch.bool)
@@ -210,13 +211,9 @@ class Collector:
         raw = map_leaves(Tensor.numpy, rollout.observations)  # the same memory, for NumPy
         rewards, terminated = rollout.rewards.numpy(), rollout.terminated.numpy()
         truncated = rollout.truncated.numpy()
-        memory: Tensor | None = None
         masks = raw[MASK] if isinstance(policy.network, MaskedNetwork) else None
-        for name, initial in rollout.memories.items():
-            initial.copy_(rollout.remembered[name] if self.started else torch.zeros(()))
-        if rollout.memories:
-            memory = rollout.remembered[POLICY_MEMORY].copy_(rollout.memories[POLICY_MEMORY])
-        self.started = True
+        memory = self._begin_memory(rollout)
+        careful = masks is not None or memory is not None
         self.environment_seconds = 0.0
         _write(raw, 0, self.observation)
         for t in range(steps + 1):
@@ -231,18 +228,15 @@ class Collector:
                         terminated[t - 1, group], truncated[t - 1, group] = step[1], step[2]
                     self.environment_seconds += time.perf_counter() - before
                 if t < steps:
-                    ended = (terminated[t - 1] | truncated[t - 1]) if t else self.done
-                    if masks is not None:
-                        wrong = without_choice(masks[t, group], policy.family.choices())
-                        _check_masks(wrong & ~ended[group], t, group)
                     observation = observations[number][t]
-                    if memory is None:
-                        output = policy.network.forward(observation)
+                    if careful:
+                        ended = (terminated[t - 1] | truncated[t - 1]) if t else self.done
+                        if masks is not None:
+                            choices = policy.family.choices()
+                            check_masks(masks[t, group], choices, ~ended[group], group.start, t)
+                        output = _with_memory(policy, observation, memory, group, ended)
                     else:
-                        observation = one_step(observation, memory[group], POLICY_MEMORY)
-                        output, after = policy.network.step(observation)
-                        # the step after an episode's end is a reset: it forgets
-                        memory[group] = after * torch.from_numpy(~ended[group])[:, None]
+                        output = policy.network.forward(observation)
                     output = outputs[number][t].copy_(output)
                     action = actions[number][t].copy_(policy.family.act(output, noise[number][t]))
                     with environment_errors():
@@ -256,6 +250,15 @@ class Collector:
         rewards[~valid] = 0.0  # whatever an environment says of its reset
         self.done = done[-1]
         return self._count(rewards, valid, done)
+
+    def _begin_memory(self, rollout: Rollout) -> Tensor | None:
+        """Return the policy's memory, (N, M), written on from step to step; `None` without one."""
+        for name, initial in rollout.memories.items():
+            initial.copy_(rollout.remembered[name] if self.started else torch.zeros(()))
+        self.started = True
+        if not rollout.memories:
+            return None
+        return rollout.remembered[POLICY_MEMORY].copy_(rollout.memories[POLICY_MEMORY])
 
     def _count(self, rewards: np.ndarray, valid: np.ndarray, done: np.ndarray) -> list[Episode]:
         # return the episodes that ended, and keep what those in progress have so far
@@ -286,10 +289,37 @@ def _write(buffer: Any, index: Any, observation: Any) -> None:
     map_leaves(leaf, buffer, observation)
 
 
-def _check_masks(wrong: np.ndarray, t: int, group: slice) -> None:
-    if wrong.any():  # after an episode's end no action is taken, and none need be allowed
-        env = group.start + int(wrong.argmax())
-        where = f"in environment {env} at step {t} of the rollout"
+def _with_memory(
+    policy: Policy, observation: Observation, memory: Tensor | None, group: slice, ended: np.ndarray
+) -> Tensor:
+    """Return a group's outputs (n, E), its memory, if any, taken along; `ended` is (N,) bool."""
+    if memory is None:
+        return policy.network.forward(observation)
+    observation = one_step(observation, memory[group], POLICY_MEMORY)
+    output, after = policy.network.step(observation)
+    # the step after an episode's end is a reset: it forgets
+    memory[group] = after * torch.from_numpy(~ended[group])[:, None]
+    return output
+
+
+def check_masks(
+    masks: np.ndarray, choices: list[int], acting: np.ndarray, first: int, t: int
+) -> None:
+    """Refuse masks that leave an action no choice.
+
+    Args:
+        masks: (n, …), 0 where a choice is not allowed.
+        choices: numbers of choices of the action's parts, in a row.
+        acting: (n,) bool: after an episode's end no action is taken, and none need be allowed.
+        first: number of the first of these n environments.
+        t: number of the step.
+
+    Raises:
+        BrokenEnvironmentError: with the environment and the step.
+    """
+    wrong = without_choice(masks, choices) & acting
+    if wrong.any():
+        where = f"in environment {first + int(wrong.argmax())} at step {t}"
         raise BrokenEnvironmentError(f"gave an action mask that allows nothing {where}")
 
 

@@ -26,6 +26,7 @@ ENVIRONMENTS = (
     "CartPole-v1 --engine gymnasium",
     "Pendulum-v1 --value.fit adam",
     "MiniGrid-Empty-5x5-v0",
+    "CartPole-v1 --recurrent gru --recurrent-size 8",
 )
 
 

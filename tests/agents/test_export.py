@@ -116,10 +116,12 @@ def test_an_exported_policy_acts_as_the_agent_does(load, name):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.load.*is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("load", [by_torchscript, by_onnx])
-def test_an_exported_memory_remembers_as_the_agent_does_over_episodes(load):
-    agent, space = make_agent("torques", RecurrenceConfig("gru", 12))
+@pytest.mark.parametrize("recurrent", ["gru", "lstm"])
+def test_an_exported_memory_remembers_as_the_agent_does_over_episodes(load, recurrent):
+    agent, space = make_agent("torques", RecurrenceConfig(recurrent, 12))
     policy = load(agent)
-    state, exported = None, np.zeros((3, 12), np.float32)
+    size = agent.policy.network.features.memory_size
+    state, exported = None, np.zeros((3, size), np.float32)
     for step in range(60):
         observations = batch(space, 3, seed=step)
         actions, state = agent.act(observations, state)

@@ -8,8 +8,10 @@ import torch
 import tests.environments  # noqa: F401  registers the gates
 from tests.helpers import make_trainer, run
 from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
+from trpo.agents.evaluation import evaluate
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig, make_policy
+from trpo.agents.rollout import BrokenEnvironmentError
 from trpo.agents.trainer import TrainingError
 from trpo.agents.trpo import States, TrpoConfig
 from trpo.envs.errors import EnvError
@@ -102,6 +104,9 @@ def test_a_mask_that_allows_nothing_is_told_with_environment_and_step():
     message = r"TestShut-v0 gave an action mask that allows nothing in environment \d at step [1-9]"
     with pytest.raises(TrainingError, match=message):
         run(trainer, 1)
+    message = message.removeprefix("TestShut-v0 ")
+    with pytest.raises(BrokenEnvironmentError, match=message):
+        evaluate(trainer.environments.env, trainer.agent, 0, None)
 
 
 @pytest.mark.parametrize(

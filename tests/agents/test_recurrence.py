@@ -23,16 +23,21 @@ from trpo.reducer import SERIAL
 from trpo.reference import dense_fisher
 from trpo.validation import ConfigError
 
-GRU = RecurrenceConfig("gru", 5)
+SIZE = 5
 
 
-def trainer_of(**changes):
-    return make_trainer(recurrence=GRU, **changes)
+@pytest.fixture(params=["gru", "lstm"])
+def recurrent(request) -> str:
+    return request.param
 
 
-def collected(**changes):
+def trainer_of(recurrent="gru", **changes):
+    return make_trainer(recurrence=RecurrenceConfig(recurrent, SIZE), **changes)
+
+
+def collected(recurrent, **changes):
     """A trainer after an update, and the batch of its next rollout."""
-    trainer = trainer_of(**changes)
+    trainer = trainer_of(recurrent, **changes)
     run(trainer, 1)
     agent, rollout = trainer.agent, trainer.rollout
     trainer.environments.collect(agent.policy, rollout, trainer.update)
@@ -42,9 +47,9 @@ def collected(**changes):
     return trainer, batch, values
 
 
-def test_batches_are_unrolled_as_step_by_step():
+def test_batches_are_unrolled_as_step_by_step(recurrent):
     """Policy and V of the batch, against a plain loop over times that knows where episodes end."""
-    trainer, batch, values = collected()
+    trainer, batch, values = collected(recurrent)
     agent, rollout = trainer.agent, trainer.rollout
     assert not rollout.valid.all()
     assert rollout.memories[POLICY_MEMORY].abs().max() > 0  # carried from the rollout before
@@ -68,9 +73,9 @@ def test_batches_are_unrolled_as_step_by_step():
     trainer.close()
 
 
-def test_before_the_step_the_ratio_is_1_and_kl_0():
+def test_before_the_step_the_ratio_is_1_and_kl_0(recurrent):
     # tanh has two implementations, of which autograd takes one: they differ in the last bit
-    trainer, batch, _ = collected(policy=PolicyConfig(hidden=(16,), activation="relu"))
+    trainer, batch, _ = collected(recurrent, policy=PolicyConfig(hidden=(16,), activation="relu"))
     model = trainer.agent.policy.model()
     with torch.no_grad():
         ratio = model.distribution(batch).log_prob(batch.actions) - batch.log_probs
@@ -80,9 +85,9 @@ def test_before_the_step_the_ratio_is_1_and_kl_0():
     trainer.close()
 
 
-def small_problem():
+def small_problem(recurrent):
     """A batch of nine sequences in float64, and the policy that is to be updated by it."""
-    trainer, batch, _ = collected(trainer={"batch_size": 64})
+    trainer, batch, _ = collected(recurrent, trainer={"batch_size": 64})
     policy = trainer.agent.policy.double()
     doubles = {
         name: leaf.double() if leaf.is_floating_point() else leaf
@@ -98,8 +103,8 @@ def small_problem():
     return policy, batch
 
 
-def test_product_equals_the_dense_fisher_and_microbatches_one_batch():
-    policy, batch = small_problem()
+def test_product_equals_the_dense_fisher_and_microbatches_one_batch(recurrent):
+    policy, batch = small_problem(recurrent)
     model = policy.model()
     cut = batch.microbatches(20, SERIAL)
     assert len(cut) > 1
@@ -115,8 +120,8 @@ def test_product_equals_the_dense_fisher_and_microbatches_one_batch():
     assert torch.allclose(whole, pieces, rtol=1e-9, atol=1e-14)
 
 
-def test_a_resumed_run_equals_one_that_was_never_stopped():
-    whole, first, second = (trainer_of() for _ in range(3))
+def test_a_resumed_run_equals_one_that_was_never_stopped(recurrent):
+    whole, first, second = (trainer_of(recurrent) for _ in range(3))
     records = run(whole, 4)
     run(first, 2)
     second.restore(*first.snapshot())
@@ -125,16 +130,15 @@ def test_a_resumed_run_equals_one_that_was_never_stopped():
     assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
 
 
-def test_an_agent_acts_as_in_its_rollout_and_is_loaded(tmp_path):
-    trainer = trainer_of()
+def test_an_agent_acts_as_in_its_rollout_and_is_loaded(tmp_path, recurrent):
+    trainer = trainer_of(recurrent)
     run(trainer, 1)
     trainer.agent.save(tmp_path / "agent.safetensors")
     agent, state = Agent.load(tmp_path / "agent.safetensors"), None
     observations = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)
     begins = torch.zeros(6, 3, dtype=torch.bool)
-    in_a_row = sequences(
-        torch.from_numpy(observations), begins, {POLICY_MEMORY: torch.zeros(3, GRU.recurrent_size)}
-    )
+    memory = {POLICY_MEMORY: torch.zeros(3, agent.policy.network.features.memory_size)}
+    in_a_row = sequences(torch.from_numpy(observations), begins, memory)
     with torch.no_grad():
         expected = agent.policy.network(in_a_row).argmax(-1).view(3, 6).T
     for t in range(6):
@@ -181,4 +185,5 @@ def recalled(recurrent: str) -> float:
 
 def test_what_was_seen_is_recalled_with_a_memory_and_not_without():
     assert recalled("gru") > 0.9
+    assert recalled("lstm") > 0.9
     assert 0.35 < recalled("none") < 0.65
