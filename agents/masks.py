@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trpo.agents.encoders import Features
-from trpo.agents.families import Family
+from trpo.agents.family import Family
 from trpo.agents.networks import MLP, Network
 from trpo.agents.observations import Observation, plain
 from trpo.linearization import Linearization, Tensors

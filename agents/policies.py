@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from trpo.agents.encoders import Features
-from trpo.agents.families import LOG_STD_BOUNDS, Family, make_family
+from trpo.agents.families import make_family
+from trpo.agents.family import Family
+from trpo.agents.gaussians import LOG_STD_BOUNDS
 from trpo.agents.masks import masked_network
 from trpo.agents.networks import Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
