@@ -76,7 +76,10 @@ class Reducer:
         Returns:
             The totals of the whole batch, added in the items' order.
         """
-        return self.combine(reduce(Totals.__add__, self.map(function, items)))
+        # as many at a time as there are threads: a microbatch's gradient takes as much memory as θ
+        some = (items[start : start + self.threads] for start in range(0, len(items), self.threads))
+        totals = (total for few in some for total in self.map(function, few))
+        return self.combine(reduce(Totals.__add__, totals))
 
     def combine(self, totals: Totals) -> Totals:
         """Add up over processes; here there is one. With several: one all-reduce a call, packed.

@@ -186,3 +186,17 @@ def test_batches_are_cut_evenly_and_for_the_threads(threads):
     assert batch.every(1, 300, SERIAL) is None
     fewer = batch.every(4, 300, SERIAL)
     assert torch.equal(torch.cat([piece.actions for piece in fewer]), batch.actions[::4])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_microbatches_gradients_are_not_all_in_memory(threads, count):
+    made, alive = [], []
+
+    def totals(_: int) -> Totals:
+        total = torch.ones(3)
+        made.append(weakref.ref(total))
+        alive.append(sum(other() is not None for other in made))
+        return Totals(1, (total,))
+
+    assert threads(count).reduce(totals, range(40)).means[0].tolist() == [1, 1, 1]
+    assert max(alive) <= 2 * count + 1
