@@ -13,6 +13,7 @@ import tyro
 from trpo.agents.agent import Agent
 from trpo.agents.export import ACTION, NEXT_STATE, STATE, to_onnx, to_torchscript
 from trpo.agents.observations import named_leaves
+from trpo.agents.recurrence import RecurrentFeatures
 from trpo.agents.runs import Run
 from trpo.agents.runs.files import replace_file
 from trpo.envs.errors import INSTALL
@@ -64,8 +65,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"cannot write {out}: {error.strerror}") from error
     inputs = named_leaves(agent.observation_space)
     outputs = named_leaves(agent.action_space, ACTION)
-    recurrence = agent.config.recurrence
-    memory = f"float32 (N, {recurrence.recurrent_size})" * (recurrence.recurrent != "none")
+    features = agent.policy.network.features
+    remembers = isinstance(features, RecurrentFeatures)
+    memory = f"float32 (N, {features.memory_size})" if remembers else ""
     print_facts(
         {"policy": f"{out}, deterministic, of any number N of observations"}
         | {f"input {name}": _described(leaf, "float32") for name, leaf in inputs.items()}
