@@ -9,7 +9,7 @@ train: $(VENV)/.installed
 	$(VENV)/bin/trpo train CartPole-v1
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/pytest -n 2
+	$(VENV)/bin/pytest -n 2 --dist worksteal
 
 test-bare: $(VENV)/.installed-dev
 	$(VENV)/bin/python tests/bare.py

@@ -237,7 +237,7 @@ def test_the_options_defaults_are_those_of_the_command_line():
         names = [name.replace("-", "_") for name in re.findall(r"`--([\w.-]+)`", words)]
         for name, default in zip(names, re.split(r", (?=\d)", defaults), strict=False):
             found = [x for option, x in options.items() if f".{option}".endswith(f".{name}")]
-            written = str(found[:1]).replace("False", "off")
+            written = str(found[:1]).replace("False", "off").replace("[[]]", "[none]")
             if numbers(default):
                 assert [*map(value, numbers(default))] == [*map(value, numbers(written))], name
                 compared += 1
