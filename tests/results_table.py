@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from trpo.scripts.benchmarks.learning_report import summarize
 
 SHIPPED = "as shipped"  # the recipe of those rows of holding.csv that were not made by trial code
-COLUMNS = ("environment", "learner", "seeds", "mean", "range", "largest fall", "fell")
+COLUMNS = ("environment", "seeds", "mean", "range", "largest fall", "fell")
 
 
 def table(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Return the lines of the table, one an environment and learner.
+    """Return the lines of the table, one an environment: all rows are of one learner.
 
     Args:
         rows: of results.csv.

@@ -209,3 +209,17 @@ def test_the_pendulum_by_its_criterion():
     assert f"{ends} of {n} runs end at 990 or more, and {holds} of {n} hold" in RESULTS
     assert f"averaged {worst[0]}" in RESULTS
     assert worst[1] >= 950
+
+
+def test_every_run_that_fell_is_named():
+    fallen = [
+        row
+        for row in read_rows(REFERENCE / "panel" / "results.csv")
+        if float(row["fall"]) > (float(row["best_return_100"]) - float(row["first_return_100"])) / 5
+    ]
+    for row in fallen:
+        last, best = (float(row[f"{which}_return_100"]) for which in ("training", "best"))
+        assert (
+            f"On {row['environment']}, seed {row['seed']} fell: its last 100 episodes averaged "
+            f"{last:,.1f}, after {best:,.1f} at best" in RESULTS
+        )
