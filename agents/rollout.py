@@ -213,7 +213,7 @@ class Collector:
         truncated = rollout.truncated.numpy()
         masks = raw[MASK] if isinstance(policy.network, MaskedNetwork) else None
         memory = self._begin_memory(rollout)
-        careful = masks is not None or memory is not None
+        needs_ended = masks is not None or memory is not None
         self.environment_seconds = 0.0
         _write(raw, 0, self.observation)
         for t in range(steps + 1):
@@ -229,7 +229,7 @@ class Collector:
                     self.environment_seconds += time.perf_counter() - before
                 if t < steps:
                     observation = observations[number][t]
-                    if careful:
+                    if needs_ended:
                         ended = (terminated[t - 1] | truncated[t - 1]) if t else self.done
                         if masks is not None:
                             choices = policy.family.choices()
