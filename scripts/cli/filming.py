@@ -114,7 +114,8 @@ def animate(video: Path) -> None:
     from moviepy import VideoFileClip
     from PIL import Image
 
-    with VideoFileClip(str(video)) as clip:
+    with VideoFileClip(str(video)) as clip, clip.reader.proc.stdout, clip.reader.proc.stderr:
+        # moviepy closes these two only where ffmpeg has not ended by itself
         rate = min(clip.fps, FRAMES / clip.duration)
         width = min(WIDTH, clip.w)
         size = (width, max(1, round(clip.h * width / clip.w)))

@@ -6,6 +6,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from trpo.scripts.cli.interrupt import end_with_parent
+from trpo.scripts.cli.output import prepare_streams
 
 FORKS = multiprocessing.get_context("forkserver")
 """Processes that have torch imported already, and nothing else done."""
@@ -30,4 +31,5 @@ def start_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 def _work(work: Callable[..., None], *arguments: Any) -> None:
     end_with_parent()
+    prepare_streams()
     work(*arguments)

@@ -80,7 +80,7 @@ def _play(
     folder: Path, functions: Sequence[str], time_limit: float, show_prints: bool
 ) -> dict[str, dict[str, Outcome] | str]:
     """Return outcomes, up to the first function that hangs or ends the process: a sentence."""
-    command = [sys.executable, "-m", "trpo.scripts.exercises.play", str(folder), *functions]
+    command = [sys.executable, "-u", "-m", "trpo.scripts.exercises.play", str(folder), *functions]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """`trpo exercise`: what students get, and that their files do nothing to the checker."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -142,7 +143,10 @@ def test_pytest_in_the_folder_has_a_test_a_function(handed_out):
     text = SOLUTION.replace("2 * max_kl / quadratic", "max_kl / quadratic")
     (handed_out / "exercise.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(handed_out)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=HOME)
+    utf8 = os.environ | {"PYTHONUTF8": "1"}  # else pytest spells out what its locale lacks
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=False, cwd=HOME, env=utf8
+    )
     assert "1 failed, 5 passed" in done.stdout
     assert "your step is 1/√2 of the right one" in done.stdout
 

@@ -34,7 +34,11 @@ def installed(tmp_path_factory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(HOME / name, source)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir"]
-    subprocess.run([*build, str(wheels), "--no-build-isolation", str(source)], check=True)
+    subprocess.run(
+        [*build, str(wheels), "--no-build-isolation", str(source)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     (wheel,) = wheels.glob("*.whl")
     folder = tmp_path_factory.mktemp("site-packages")
     zipfile.ZipFile(wheel).extractall(folder)

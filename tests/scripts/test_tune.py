@@ -16,7 +16,7 @@ import pytest
 from trpo.agents.runs import Run
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
-from trpo.scripts.cli.processes import FORKS
+from trpo.scripts.cli.processes import start_process
 
 optuna = pytest.importorskip("optuna")
 from optuna.trial import TrialState  # noqa: E402
@@ -68,9 +68,7 @@ def job(storage: str, out: Path) -> Job:
 def check_that_nothing_is_lost(job: Job) -> None:
     """Kill one of two workers in the middle of its trial; the other takes it over."""
     study = job.open()
-    workers = [FORKS.Process(target=work, args=(job, number)) for number in (0, 1)]
-    for worker in workers:
-        worker.start()
+    workers = [start_process(work, job, number) for number in (0, 1)]
     while sum(len(t.intermediate_values) > 0 for t in study.get_trials(states=[RUNNING])) < 2:
         assert all(worker.is_alive() for worker in workers)
         time.sleep(0.02)
@@ -79,8 +77,7 @@ def check_that_nothing_is_lost(job: Job) -> None:
     assert workers[1].exitcode == 0
     time.sleep(job.grace + 1)  # had the other one ended before the killed one counted as lost
     workers[0].join()
-    last = FORKS.Process(target=work, args=(Job(**vars(job) | {"trials": 4}), 2))
-    last.start()
+    last = start_process(work, Job(**vars(job) | {"trials": 4}), 2)
     last.join()
     trials = study.get_trials()
     (lost,) = [trial for trial in trials if trial.state is TrialState.FAIL]
