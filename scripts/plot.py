@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from trpo.agents.runs import Run
-from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.curves import Axis
 from trpo.scripts.cli.figures import RETURN, comparison_figure, run_figure, save_figure
 from trpo.scripts.cli.output import printable
@@ -24,7 +24,8 @@ class PlotOptions:
     """
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of runs, as trpo train leaves them."""
+    """Folders of runs, as trpo train leaves them; files beside them are left out, so that
+    runs/ENV/* will do."""
     out: Path | None = None
     """File to write, of any of matplotlib's kinds; by default RUN/figure.png, of several runs
     curves.png."""
@@ -40,9 +41,18 @@ class PlotOptions:
         require(self, "smooth", self.smooth >= 1, "an integer ≥ 1")
 
     @property
+    def folders(self) -> list[Path]:
+        """Of the runs."""
+        return [path for path in self.run if not path.is_file()]
+
+    @property
     def compares(self) -> bool:
         """Whether one metric is asked for, rather than a run's return and KL."""
-        return len(self.run) > 1 or (self.metric, self.over, self.smooth) != (RETURN, "steps", 1)
+        return len(self.folders) > 1 or (self.metric, self.over, self.smooth) != (
+            RETURN,
+            "steps",
+            1,
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,14 +63,19 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns:
         0.
+
+    Raises:
+        UsageError: if none of the words is a folder.
     """
     options = parse(PlotOptions, arguments, "plot")
-    runs = [Run.open(folder) for folder in options.run]
+    if not options.folders:
+        raise UsageError(f"{options.run[0]} is a file: expected folders of runs")
+    runs = [Run.open(folder) for folder in options.folders]
     if options.compares:
         figure = comparison_figure(runs, options.metric, options.over, options.smooth)
     else:
         figure = run_figure(runs[0])
-    out = options.out or (options.run[0] / "figure.png" if len(runs) == 1 else Path("curves.png"))
+    out = options.out or (runs[0].folder / "figure.png" if len(runs) == 1 else Path("curves.png"))
     save_figure(figure, out)
     print(printable(out))
     return 0

@@ -101,3 +101,19 @@ def test_several_runs_are_drawn(runs, tmp_path, capsys):
     ):
         assert __main__.main(["plot", *folders, *words, "--out", str(out)]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_files_beside_runs_are_not_plotted(runs, tmp_path, capsys):
+    folders = [str(folder) for folder in sorted((runs / "CartPole-v1").iterdir())]
+    figures = []
+    file = tmp_path / "seeds.png"  # as --seeds leaves it beside its runs
+    file.touch()
+    for beside in ([], [str(file)]):
+        out = tmp_path / f"curves{len(beside)}.png"
+        assert __main__.main(["plot", *beside, *folders, "--out", str(out)]) == 0
+        figures.append(out.read_bytes())
+    assert figures[0] == figures[1]
+    assert __main__.main(["plot", str(file), folders[0]]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{folders[0]}/figure.png"
+    assert __main__.main(["plot", str(file)]) == 2
+    assert "seeds.png is a file: expected folders of runs" in capsys.readouterr().err
