@@ -1,4 +1,4 @@
-"""How far two processes come from one, beside how far two microbatches do: a row an update.
+"""How far two and four processes come from one, beside how far microbatches do: a row an update.
 
 Once on environments of their own, where an action that differs in its last bit may lead elsewhere,
 and once on the one process's data, played again. `python -m tests.rounding OUT.csv`, some minutes.
@@ -14,14 +14,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tests.agents.test_ranks import LEARNERS
 from tests.groups import in_group
 from tests.helpers import make_trainer, run
+from trpo.agents.observations import map_leaves
 from trpo.agents.policies import Policy
 from trpo.agents.rollout import Episode, Rollout
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.tables import write_rows
 
 UPDATES = 20
+POLICIES = "gaussian", "categorical", "convolutional", "recurrent"
 CUT = {"trainer": {"microbatch_size": 128}}  # half of a batch
 DATA = "observations", "actions", "rewards", "terminated", "truncated", "valid"
 Tape = list[dict[str, Tensor]]  # the data of each update, (T, N, …)
@@ -35,8 +38,10 @@ def play(trainer: Trainer, tape: Tape) -> None:
     def collect(policy: Policy, rollout: Rollout, update: int) -> list[Episode]:
         envs = rollout.rewards.shape[1]
         for name, recorded in tape[update].items():
-            getattr(rollout, name).copy_(recorded[:, rank * envs : (rank + 1) * envs])
-        rollout.outputs.copy_(policy.network(rollout.observations[:-1]))
+            part = map_leaves(lambda leaf: leaf[:, rank * envs : (rank + 1) * envs], recorded)
+            map_leaves(Tensor.copy_, getattr(rollout, name), part)
+        before = map_leaves(lambda leaf: leaf[:-1].flatten(0, 1), rollout.observations)
+        rollout.outputs.copy_(policy.network(before).view_as(rollout.outputs))
         return [Episode(0.0, 1)] * int(rollout.done.sum())
 
     trainer.environments.collect = collect
@@ -51,7 +56,9 @@ def train(dtype: torch.dtype, changes: dict[str, Any], tape: Tape) -> tuple[Tens
     after, data = [], []
     for _ in range(UPDATES):
         run(trainer, 1)
-        data.append({name: getattr(trainer.rollout, name).clone() for name in DATA})
+        data.append({
+            name: map_leaves(Tensor.clone, getattr(trainer.rollout, name)) for name in DATA
+        })
         networks = trainer.agent.policy, trainer.agent.value_function
         parameters = [p for network in networks for p in network.parameters()]
         after.append(torch.cat([p.detach().double().reshape(-1) for p in parameters]))
@@ -59,22 +66,25 @@ def train(dtype: torch.dtype, changes: dict[str, Any], tape: Tape) -> tuple[Tens
     return torch.stack(after), data
 
 
-def compare(env_id: str, dtype: torch.dtype, folder: Path) -> list[dict[str, Any]]:
+def compare(policy: str, dtype: torch.dtype, folder: Path) -> list[dict[str, Any]]:
     """Return ‖θ − θ'‖ / ‖θ‖ after each update."""
-    changes = {"env_id": env_id}
+    changes = LEARNERS[policy]
     ((one, tape),) = in_group(folder / "one", 1, train, dtype, changes, [])
     apart = {}
-    for name, size, cut, data in (
-        ("two processes", 2, {}, []),
-        ("two microbatches", 1, CUT, []),
-        ("two processes, same data", 2, {}, tape),
-        ("two microbatches, same data", 1, CUT, tape),
+    for name, size, cut in (
+        ("two processes", 2, {}),
+        ("four processes", 4, {}),
+        ("two microbatches", 1, CUT),
     ):
-        (other, _), *rest = in_group(folder / name, size, train, dtype, changes | cut, data)
-        assert all(torch.equal(other, theirs) for theirs, _ in rest)
-        apart[name] = ((other - one).norm(dim=1) / one.norm(dim=1)).tolist()
+        # a memory is not played again: what it was, earlier steps decide
+        again = [] if "recurrence" in changes else [(", same data", tape)]
+        for same, data in (("", []), *again):
+            folders = folder / f"{name}{same}"
+            (other, _), *rest = in_group(folders, size, train, dtype, changes | cut, data)
+            assert all(torch.equal(other, theirs) for theirs, _ in rest)
+            apart[f"{name}{same}"] = ((other - one).norm(dim=1) / one.norm(dim=1)).tolist()
     return [
-        {"env": env_id, "dtype": str(dtype).removeprefix("torch."), "update": update + 1}
+        {"policy": policy, "dtype": str(dtype).removeprefix("torch."), "update": update + 1}
         | {name: distances[update] for name, distances in apart.items()}
         for update in range(UPDATES)
     ]
@@ -83,10 +93,10 @@ def compare(env_id: str, dtype: torch.dtype, folder: Path) -> list[dict[str, Any
 def main(words: Sequence[str]) -> int:
     """Compare, and write the table."""
     rows = []
-    for env_id in ("Pendulum-v1", "CartPole-v1"):
+    for policy in POLICIES:
         for dtype in (torch.float64, torch.float32):
             with tempfile.TemporaryDirectory() as folder:
-                rows += compare(env_id, dtype, Path(folder))
+                rows += compare(policy, dtype, Path(folder))
             write_rows(Path(words[0]), rows)
     return 0
 
