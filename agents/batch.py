@@ -22,7 +22,7 @@ class Batch:
         observations: tensors (B, *shape), as the environment gave them.
         actions: (B, A).
         log_probs: (B,), log π_old(a|s).
-        advantages: (B,), zero mean and unit deviation.
+        advantages: (B,), zero mean and unit standard deviation.
         returns: (B,), TD(λ) targets of the value function.
         times: (B,) int, each sample's step t of the rollout, ascending.
         environments: (B,) int, each sample's environment n.

@@ -124,7 +124,7 @@ def samples_of(rollout: Rollout) -> tuple[Observation, tuple[Tensor, Tensor]]:
 
 
 def normalized(advantages: Tensor, reducer: Reducer = SERIAL) -> Tensor:
-    """Return advantages of zero mean and unit deviation (Engstrom et al. 2020, §3).
+    """Return advantages of zero mean and unit standard deviation (Engstrom et al. 2020, §3).
 
     Args:
         advantages: (B,), B ≥ 2.

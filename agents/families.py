@@ -16,7 +16,7 @@ def make_family(space: gym.Space, initial_log_std: float, state_dependent: bool 
     Args:
         space: Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them, nested.
         initial_log_std: of Gaussians.
-        state_dependent: whether their deviations are the network's to say.
+        state_dependent: whether their standard deviations are the network's to say.
 
     Returns:
         A family whose actions have A numbers, the space's own, flattened, leaf after leaf.

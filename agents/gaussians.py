@@ -1,4 +1,4 @@
-"""Box actions: Gaussians whose deviation is the same in every state, or depends on it."""
+"""Box actions: Gaussians whose standard deviation is the same in every state, or depends on it."""
 
 import math
 from collections.abc import Callable

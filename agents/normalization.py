@@ -23,7 +23,8 @@ class NormalizationConfig:
     observation_clip: float = 10.0
     """Largest magnitude of a normalised observation, in standard deviations."""
     rewards: bool = True
-    """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020)."""
+    """Divide rewards by the running standard deviation of the discounted return (Engstrom et al.
+    2020)."""
 
     def __post_init__(self) -> None:
         require(self, "observation_clip", self.observation_clip > 0, "a number > 0")
@@ -115,7 +116,7 @@ class ObservationNormalizer(nn.Module):
 
 
 class RewardScaler(nn.Module):
-    """Divides rewards by their return's deviation (Engstrom et al. 2020, §3.2); no shift.
+    """Divides rewards by their return's standard deviation (Engstrom et al. 2020, §3.2); no shift.
 
     Args:
         gamma: discount of the return.
@@ -184,7 +185,7 @@ class AdvantageScale(nn.Module):
             reducer: brings every process's samples together.
 
         Returns:
-            Their deviation as a multiple of the deviation of all advantages so far, these included.
+            Their standard deviation ÷ that of all advantages so far, these included.
         """
         variance = self.moments.update(advantages.unsqueeze(-1), reducer)
         return (variance / (self.moments.variance + 1e-32)).sqrt().item()

@@ -26,7 +26,7 @@ class PpoConfig:
     learning_rate: float = 3e-4
     """Adam's step size (Schulman et al. 2017, table 3)."""
     clip_ratio: float = 0.2
-    """ε: beyond a ratio of 1 ± ε, a sample no longer pulls (Schulman et al. 2017, table 3)."""
+    """ε: beyond a ratio of 1 ± ε, a sample no longer pulls (Schulman et al. 2017, table 1)."""
     epochs: int = 10
     """Passes over the batch (Schulman et al. 2017, table 3)."""
     minibatch_size: int = 64

@@ -22,11 +22,11 @@ class TrpoConfig(TrustRegionConfig):
     """The trust-region step."""
 
     step_size: float = 6.0
-    """η: the step is ηx, x of advantages in units of their deviation over the run so far, or
-    shorter, where δ says so: δ is a limit, not a goal."""
+    """η: upper limit on the step, ηx, where x is of advantages divided by their standard deviation
+    over the run so far. The step is shorter where δ requires it; with inf, δ alone limits it."""
     memory: int = 16
-    """Earlier updates whose states F is averaged over, beside the batch's own: in all half as many
-    as the batch has; 0 for none."""
+    """Average F over states kept from this many earlier updates, too: half a batch of them in all.
+    0: over this batch alone. (Not a memory of the policy's: see --recurrent.)"""
     fisher_stride: int = 1
     """F is averaged over every n-th state, the same ones for the whole solve."""
 

@@ -29,8 +29,8 @@ class ValueConfig:
     fit: Literal["gauss-newton", "adam"] = "gauss-newton"
     """Gauss–Newton by conjugate gradient, or Adam on minibatches."""
     newton_steps: int = 2
-    """Gauss–Newton steps a batch (in the prototype, 2 fit better than 10 epochs of Adam in two
-    thirds of the time)."""
+    """Gauss–Newton steps a batch (measured on an early version: 2 fit better than 10 epochs of Adam
+    in two thirds of the time)."""
     damping: float = 1e-3
     """Gauss–Newton: β in (JᵀJ/B + βI)x = g."""
     max_change: float = 0.1
@@ -42,7 +42,7 @@ class ValueConfig:
     fisher_stride: int = 1
     """Gauss–Newton: JᵀJ is averaged over every n-th sample; gradient and line search take all."""
     learning_rate: float = 1e-3
-    """Adam: step size (Schulman et al. 2015's successors: sb3-contrib, Tianshou, Spinning Up)."""
+    """Adam: step size (as in sb3-contrib, Tianshou and Spinning Up)."""
     epochs: int = 10
     """Adam: passes over the batch."""
     minibatch_size: int = 256

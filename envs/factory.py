@@ -46,9 +46,9 @@ class EnvironmentConfig:
     everything is slower)."""
     step_timeout: float = 0.0
     """Seconds after which environments that have not answered a step, or a reset, count as hung; 0
-    waits for ever."""
+    waits forever."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment's constructor, or EnvPool's options, as its values in JSON: for
+    """Arguments of the environment's constructor, or EnvPool's options, as KEY=JSON: for
     sticky actions (Machado et al. 2018), repeat_action_probability=0.25."""
     wrapper: tuple[str, ...] = ()
     """Functions of your own, as module:function, that wrap each of Gymnasium's environments, the
@@ -60,9 +60,8 @@ class EnvironmentConfig:
     time_limit: int | None = None
     """Steps after which an episode is truncated, instead of the environment's own limit."""
     action_mask: ActionMask = "auto"
-    """Where the choices that a state allows are said: info["action_mask"], or a method
-    action_masks(); auto: an action_mask in a Dict observation, or that method, if there is either;
-    none: nowhere."""
+    """Where to read the mask of allowed actions: info["action_mask"], or a method action_masks();
+    auto: an action_mask in a Dict observation, or that method, if there is one; none: nowhere."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:

@@ -67,7 +67,7 @@ class ProcessVectorEnv(VectorWrapper):
 
     Args:
         env: Gymnasium's vector environment of processes.
-        timeout: seconds for a reset or step; 0 waits for ever.
+        timeout: seconds for a reset or step; 0 waits forever.
     """
 
     def __init__(self, env: AsyncVectorEnv, timeout: float = 0.0) -> None:
@@ -224,7 +224,7 @@ def make_parallel(
         env: a registered id, one environment, or a function that makes one.
         num_envs: N.
         recipe: arguments and wrappers.
-        timeout: seconds for a reset or step; 0 waits for ever.
+        timeout: seconds for a reset or step; 0 waits forever.
 
     Returns:
         The environments, all of which are ended if one is lost.

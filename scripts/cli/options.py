@@ -110,7 +110,8 @@ class TrainOptions:
     """Folder of a run, or a checkpoint, whose policy, value function and statistics training starts
     from."""
     seeds: int = 1
-    """Runs to make, side by side, of as many seeds from --seed up, and to report together."""
+    """Train this many runs side by side, of seeds --seed, --seed + 1, …, and report on them
+    together."""
     video_every: int = 0
     """Environment steps from one video to the next, 0 for none: the deterministic policy plays an
     episode in an environment of its own, at most 1000 steps of it, for RUN/videos and TensorBoard.
@@ -118,8 +119,8 @@ class TrainOptions:
     quiet: bool = False
     """Show nothing but the run's folder, at the end."""
     track: tuple[Tracker, ...] = ()
-    """Trackers to send every update to, wandb and mlflow (extras of those names): where, their own
-    variables say, WANDB_MODE=offline or MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""
+    """Trackers to log every update to, wandb and mlflow (extras of those names). Environment
+    variables configure them: WANDB_MODE=offline, MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""
     exercise: Path | None = None
     """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0
