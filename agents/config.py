@@ -73,8 +73,6 @@ class TrainerConfig:
         require(self, "keep_checkpoints", self.keep_checkpoints >= 1, "an integer ≥ 1")
         require(self, "max_non_finite", self.max_non_finite >= 1, "an integer ≥ 1")
         require(self, "max_restarts", self.max_restarts >= 0, "an integer ≥ 0")
-        available = self.device != "cuda" or torch.cuda.is_available()
-        require(self, "device", available, "cpu or auto, as this torch sees no CUDA device")
         require(self, "microbatch_size", self.microbatch_size >= 1, "an integer ≥ 1")
         require(self, "eval_every", self.eval_every >= 0, "an integer ≥ 0")
         judged = self.eval_every > 0 and not math.isnan(self.stop_return)
@@ -100,8 +98,15 @@ class TrainerConfig:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device itself."""
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        """The device itself, asked for as training begins: a run's other uses need none.
+
+        Raises:
+            ConfigError: if this machine has none such.
+        """
+        there = torch.cuda.is_available()
+        needed = "cpu or auto, as this torch sees no CUDA device"
+        require(self, "device", there or self.device != "cuda", needed)
+        auto = "cuda" if there else "cpu"
         return torch.device(auto if self.device == "auto" else self.device)
 
 

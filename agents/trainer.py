@@ -52,8 +52,9 @@ class Trainer:
         make_encoder: from the observation space to an encoder; by default the one that fits.
 
     Raises:
-        ConfigError: if the batch size is no multiple of the number of environments, a space is not
-            supported, or evaluations would play in the one environment that is trained on.
+        ConfigError: if there is no such device, the batch size is no multiple of the number of
+            environments, a space is not supported, or evaluations would play in the one environment
+            that is trained on.
         TrainingError: if the environments cannot be started.
     """
 
@@ -64,6 +65,7 @@ class Trainer:
         threads: int = 1,
         make_encoder: MakeEncoder | None = None,
     ) -> None:
+        device = config.trainer.torch_device  # first: if it is not there, nothing is started
         self.reducer = make_reducer(threads)
         self.update = 0
         self.steps = 0
@@ -95,7 +97,7 @@ class Trainer:
             config.recurrence,
         )
         self.agent = Agent(agent_config, self.randomness, make_encoder)
-        self.agent.move_networks(config.trainer.torch_device)
+        self.agent.move_networks(device)
         policy_reducer, self.value_reducer = self.reducer.halves()
         self.update_policy = make_update_rule(self.agent.policy, config, policy_reducer)
         self.fit_value = make_fit(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from trpo.agents.trainer import Trainer
 from trpo.envs.errors import INSTALL
 from trpo.scripts.cli.command import UsageError, parse, warn
 from trpo.scripts.cli.display import print_facts
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
 
     words = (options.env, *words_of(options.options))
     base = parse_train_options(words)
-    base.make_env(0).close()  # first: a bad environment leaves nothing behind
+    Trainer(base.make_env, base.learner).close()  # first: what is refused leaves nothing behind
     out = options.out or run_folder(Path("runs/tune"), options.env, base.learner.algorithm)
     out.mkdir(parents=True, exist_ok=True)
     job = Job(

@@ -209,7 +209,7 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(
         ConfigError, match=r"^device = 'cuda' is out of range: expected cpu or auto"
     ):
-        TrainerConfig(device="cuda")
+        make_trainer(trainer={"device": "cuda"})
     assert TrainerConfig(device="auto").torch_device == torch.device("cpu")
 
 

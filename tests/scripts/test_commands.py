@@ -3,11 +3,13 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tests.environments  # noqa: F401 registers environments
@@ -322,6 +324,26 @@ def test_an_existing_run_is_not_overwritten(run, capsys):
     )
     assert "exists: choose another --name" in capsys.readouterr().err
     assert (run / "metrics.csv").read_bytes() == before
+
+
+def test_a_run_is_opened_where_there_is_not_its_device(run, tmp_path, capsys):
+    other = tmp_path / "runs" / "of-cuda"
+    shutil.copytree(run, other)
+    config = (other / "config.json").read_text(encoding="utf-8")
+    (other / "config.json").write_text(config.replace('"device": "cpu"', '"device": "cuda"'))
+    for words in (["evaluate", "--episodes=2"], ["plot"], ["audit"], ["report"], ["export"]):
+        assert __main__.main([*words, str(other)]) == 0
+    assert __main__.main(["runs", "--runs", str(tmp_path / "runs")]) == 0
+    assert "damaged" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_leaves_nothing_behind(tmp_path, capsys):
+    words = ["train", "CartPole-v1", "--device", "cuda", "--runs", str(tmp_path)]
+    assert __main__.main(words) == 2
+    expected = "expected cpu or auto, as this torch sees no CUDA device"
+    assert capsys.readouterr().err == f"trpo: device = 'cuda' is out of range: {expected}\n"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"env": 3}'])

@@ -39,6 +39,13 @@ def test_every_value_searched_is_one_that_training_takes(algorithm):
         assert values.holding(start[option]) == values  # the search can begin where training does
 
 
+def test_what_training_refuses_is_told_before_anything_is_written(tmp_path, capsys):
+    out = tmp_path / "tune"
+    assert __main__.main(["tune", "CartPole-v1", "--options=--encoder nature", f"--out={out}"]) == 2
+    assert "encoder = 'nature': expected auto or flat" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_tuning_ends_with_a_preset_and_goes_on_for_more(tmp_path, capsys):
     words = ["tune", "CartPole-v1", "--workers=2", f"--out={tmp_path}"]
     words += [f"--options={' '.join(SMALL)}"]
