@@ -1,5 +1,6 @@
 """Options of `trpo train` from a YAML file, as the words that would say the same."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +13,8 @@ def read_options(path: Path) -> tuple[str, list[str]]:
     """Read a file of options: `max_kl: 0.01`, `value: {hidden: [64, 64]}`, `env: Hopper-v5`.
 
     Args:
-        path: a YAML file of names as on the command line, nested or with dots, `-` or `_`.
+        path: a YAML file of names as on the command line, nested or with dots, `-` or `_`;
+            `env_kwargs` is a mapping, or words.
 
     Returns:
         The environment, empty where there is none; and words.
@@ -39,6 +41,9 @@ def _words(content: Mapping[object, object], group: str) -> Iterator[str]:
     for key, value in content.items():
         name = f"{group}{key}".replace("_", "-")
         match value:
+            case dict() if name == "env-kwargs":
+                yield f"--{name}"
+                yield from (f"{k}={json.dumps(v, default=str)}" for k, v in value.items())
             case dict():
                 yield from _words(value, f"{name}.")
             case list():

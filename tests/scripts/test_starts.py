@@ -49,6 +49,20 @@ def test_a_file_says_what_the_command_line_would_and_the_command_line_wins(tmp_p
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "env_kwargs: {is_slippery: false, map_name: 8x8, desc: [SF, HG]}",
+        """env-kwargs: [is_slippery=false, 'map_name="8x8"', 'desc=["SF", "HG"]']""",
+    ],
+)
+def test_arguments_of_the_environment_are_a_mapping_or_words(content, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"env: FrozenLake-v1\n{content}", encoding="utf-8")
+    kwargs = {"is_slippery": False, "map_name": "8x8", "desc": ["SF", "HG"]}
+    assert parse_train_options(["--config", str(path)]).environment.env_kwargs == kwargs
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         ("max_kll: 1", "mine.yaml: Unrecognized options"),
