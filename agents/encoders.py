@@ -192,6 +192,11 @@ class Preprocessor(nn.Module):
         self._in_a_row: list[VectorPreprocessor | PicturePreprocessor] = leaves(self._nested)
         self.leaves = nn.ModuleList(self._in_a_row)
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether `update` changes anything."""
+        return any(leaf.normalizer is not None for leaf in self._in_a_row)
+
     def forward(self, observation: Observation) -> Observation:
         """Return the observation as an encoder takes it.
 

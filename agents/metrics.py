@@ -26,6 +26,7 @@ METRICS: dict[str, str] = {
     "update/mean_kl": "E_s[KL(old ‖ new)] of the update on its batch, nats; TRPO holds it ≤ max_kl",
     "update/max_state_kl": "largest KL(old ‖ new) over the batch's states, nats",
     "update/mean_reverse_kl": "E_s[KL(new ‖ old)] of the update, nats",
+    "update/statistics_kl": "E_s[KL] by which new observation statistics move π after it, nats",
     "trust_region/max_kl": "the limit δ, nats",
     "update/accepted": "1 if the update was kept, 0 if parameters were put back",
     "trust_region/backtracks": "times that the line search shrank the step",

@@ -25,7 +25,9 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.tensor_names import with_prefix, without_prefix
+from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.agents.value_fit import make_fit
+from trpo.measurement import measure_against_present
 from trpo.parameters import checksum
 from trpo.process_group import LostProcessError, make_reducer
 from trpo.report import Status, StepReport
@@ -229,13 +231,13 @@ class Trainer:
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
-        agent.preprocessor.update(plain(batch.observations), self.reducer)
+        statistics_metrics = self._update_statistics(batch)
 
         self.update += 1
         self.non_finite = self.non_finite + 1 if report.status is Status.NON_FINITE else 0
         due = self._evaluation_due(batch.total)
         self.steps += batch.total
-        metrics = policy_metrics | value_metrics | self.episodes.add(episodes)
+        metrics = policy_metrics | value_metrics | statistics_metrics | self.episodes.add(episodes)
         watch.lap("statistics")
         metrics |= watch.metrics(self.environments.collector.environment_seconds, batch.total)
         if self.at_resume_point or self.update % CHECK_EVERY == 0:
@@ -308,6 +310,18 @@ class Trainer:
         metrics["policy/advantage_deviation"] = batch.deviation
         watch.lap("policy")
         return report, metrics
+
+    def _update_statistics(self, batch: Batch) -> dict[str, float]:
+        # merge the batch into them; it moves the policy, too, which no limit is on: say how far
+        preprocessor, rule, reducer = self.agent.preprocessor, self.update_policy, self.reducer
+        if not preprocessor.has_statistics:
+            return {}
+        microbatches = batch.microbatches(rule.microbatch_size, reducer)
+        measure = measure_against_present(
+            rule.model, importance_weighted_advantage, microbatches, reducer
+        )
+        preprocessor.update(plain(batch.observations), reducer)
+        return {"update/statistics_kl": measure().mean_kl}
 
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)

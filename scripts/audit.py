@@ -72,9 +72,29 @@ def main(arguments: Sequence[str]) -> int:
             f"in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
+        | new_statistics(columns)
         | outcome(columns)
     )
     return 1 if any(flags.any() for flags in broken.values()) else 0
+
+
+def new_statistics(columns: dict[str, np.ndarray]) -> dict[str, str]:
+    """Tell how far new observation statistics moved the policy after updates: δ is no limit there.
+
+    Args:
+        columns: of a run's metrics.csv.
+
+    Returns:
+        A fact, by name; none of a run without them.
+    """
+    kl = columns["update/statistics_kl"]
+    if np.isnan(kl).all():
+        return {}
+    largest = int(np.nanargmax(kl))
+    return {
+        "KL of new statistics": f"median {np.nanmedian(kl):.3g} nats, largest {kl[largest]:.3g}, "
+        f"in update {columns['update'][largest]:,.0f}"
+    }
 
 
 def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:

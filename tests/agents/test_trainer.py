@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import Convolutional, make_trainer, parameters, run, untimed
@@ -124,6 +125,28 @@ def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
     run(trainer, 1)
     assert torch.equal(seen[0], shift)  # as it was when the batch was collected
     assert not torch.equal(normalizer.shift, shift)  # and updated after
+
+
+def test_how_far_new_statistics_move_the_policy_is_measured():
+    trainer = make_trainer("Pendulum-v1")
+    preprocessor, policy, kl = trainer.agent.preprocessor, trainer.agent.policy, []
+    update = preprocessor.update
+
+    def watched(observations, reducer):
+        old = Normal(policy.network(observations), policy.family.log_std.exp())
+        update(observations, reducer)
+        new = Normal(policy.network(observations), policy.family.log_std.exp())
+        kl.append(kl_divergence(old, new).sum(-1).mean().item())
+
+    preprocessor.update = watched
+    records = run(trainer, 3)
+    assert [r.metrics["update/statistics_kl"] for r in records] == pytest.approx(kl, rel=1e-3)
+    assert min(kl) > 1e-7
+
+
+def test_without_statistics_nothing_else_moves_the_policy():
+    trainer = make_trainer("Pendulum-v1", normalize=NormalizationConfig(observations=False))
+    assert "update/statistics_kl" not in run(trainer, 1)[0].metrics
 
 
 def test_a_batch_of_another_policy_is_noticed():

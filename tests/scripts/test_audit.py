@@ -29,6 +29,8 @@ def test_a_trust_region_run_keeps_its_promises(runs, capsys):
     assert f"{len(rows)} of {len(rows)} updates" in out
     assert f"{float(largest['update/mean_kl']):.6g} nats" in out
     assert f"in update {largest['update']}" in out
+    most = max(float(row["update/statistics_kl"]) for row in rows)
+    assert f"largest {most:.3g}, in update" in out
 
 
 def test_a_smaller_limit_is_broken(runs, capsys):
