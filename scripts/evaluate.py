@@ -7,17 +7,19 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from trpo.agents.agent import Agent
 from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import Episode
 from trpo.agents.runs import Run
+from trpo.agents.runs.checkpoint import Checkpoint
 from trpo.envs.factory import make_recording_env
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
-from trpo.scripts.cli.playing import played, trained_agent
+from trpo.scripts.cli.playing import played, trained
 from trpo.scripts.cli.sizes import check_environments
 from trpo.validation import require
 
@@ -72,12 +74,17 @@ def main(arguments: Sequence[str]) -> int:
         0.
     """
     options = parse(EvaluateOptions, arguments, "evaluate")
-    episodes = evaluate_run(options)
+    checkpoint, episodes = evaluate_run(options)
     returns = np.array([episode.undiscounted_return for episode in episodes])
     lengths = np.array([episode.length for episode in episodes])
     cut = sum(not episode.ended for episode in episodes)
     policy = "stochastic" if options.stochastic else "deterministic"
+    which = "best" if options.best else "newest"
+    update, steps = checkpoint.state["update"], checkpoint.state["steps"]
     result = {
+        "checkpoint": which,
+        "update": update,
+        "environment_steps": steps,
         "policy": policy,
         "seed": options.seed,
         "episodes": len(episodes),
@@ -91,8 +98,8 @@ def main(arguments: Sequence[str]) -> int:
     mean, std, least, most = readable(returns.mean(), returns.std(), returns.min(), returns.max())
     facts = (
         {
-            "policy": f"{policy}, {len(episodes)} episodes",
-            "return": f"{mean} ± {std}, from {least} to {most}",
+            "policy": f"{policy}, of the {which} checkpoint: update {update:,}, step {steps:,}",
+            "return": f"{mean} ± {std}, from {least} to {most}, {len(episodes)} episodes",
             "length": f"{lengths.mean():,.1f} steps",
         }
         | ({"cut off": f"{cut} episodes, after {options.max_steps:,} steps"} if cut else {})
@@ -105,20 +112,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def evaluate_run(options: EvaluateOptions) -> list[Episode]:
-    """Play a run's latest policy.
+def evaluate_run(options: EvaluateOptions) -> tuple[Checkpoint, list[Episode]]:
+    """Play a run's policy.
 
     Args:
         options: which run, and how.
 
     Returns:
-        The episodes.
+        The checkpoint that the policy is of, and the episodes.
     """
     folder = Run.open(options.run)
     run = options_of(folder, options.trust)
     environment = replace(run.environment, num_envs=options.episodes)
     check_environments("episodes", environment)
-    agent = trained_agent(folder, options.best)
+    checkpoint = trained(folder, options.best)
+    agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
@@ -129,4 +137,4 @@ def evaluate_run(options: EvaluateOptions) -> list[Episode]:
 
     if options.video:
         play(make_recording_env(run.env, run.environment, options.video_files, seed))
-    return play(replace(run, environment=environment).make_env(seed))
+    return checkpoint, play(replace(run, environment=environment).make_env(seed))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from trpo.agents.agent import Agent
 from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.runs import Run
@@ -13,7 +14,7 @@ from trpo.envs.factory import make_watched_env
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
-from trpo.scripts.cli.playing import played, trained_agent
+from trpo.scripts.cli.playing import played, trained
 from trpo.validation import require
 
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(WatchOptions, arguments, "watch")
     folder = Run.open(options.run)
     run = options_of(folder, options.trust)
-    agent = trained_agent(folder, options.best)
+    agent = Agent.of_checkpoint(trained(folder, options.best))
     randomness = Randomness(options.seed)
     noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
     env = make_watched_env(run.env, run.environment)

@@ -93,7 +93,7 @@ def learn(words: Sequence[str], episodes: int) -> Outcome:
             episode.undiscounted_return
             for episode in evaluate_run(
                 EvaluateOptions(run=folder, episodes=episodes, stochastic=sampled, trust=True)
-            )
+            )[1]
         ])
         for sampled in (False, True)
     )

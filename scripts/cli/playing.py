@@ -1,4 +1,4 @@
-"""What commands that play a trained policy share: its agent, and how failures are told."""
+"""What commands that play a trained policy share: where it is, and how failures are told."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,20 +8,21 @@ from gymnasium.spaces import flatdim
 from trpo.agents.agent import Agent
 from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.runs import CheckpointError, Run, RunError
+from trpo.agents.runs.checkpoint import Checkpoint
 from trpo.agents.trainer import TrainingError
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import warn
 
 
-def trained_agent(run: Run, best: bool) -> Agent:
-    """Return a run's agent.
+def trained(run: Run, best: bool) -> Checkpoint:
+    """Read the checkpoint of a run that is to be played.
 
     Args:
         run: any.
-        best: whether that of the best checkpoint, or of the newest.
+        best: whether the best, or the newest.
 
     Returns:
-        The agent.
+        The checkpoint.
 
     Raises:
         CheckpointError: if there is none.
@@ -29,7 +30,7 @@ def trained_agent(run: Run, best: bool) -> Agent:
     checkpoint = run.checkpoints.best() if best else run.checkpoints.newest(warn)
     if checkpoint is None:
         raise CheckpointError(f"{run.checkpoints.path} holds no checkpoint")
-    return Agent.of_checkpoint(checkpoint)
+    return checkpoint
 
 
 @contextmanager

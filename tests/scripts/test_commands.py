@@ -16,6 +16,7 @@ import tests.environments  # noqa: F401 registers environments
 from tests.helpers import HOME
 from trpo.agents.metrics import METRICS
 from trpo.agents.runs.board import TAGS
+from trpo.agents.runs.checkpoint_folder import BEST
 from trpo.scripts import __main__
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import parse_train_options
@@ -161,6 +162,25 @@ def test_evaluate(run, capsys, stochastic):
     assert result["policy"] == ("stochastic" if stochastic else "deterministic")
     mean = readable(result["mean_return"], result["max_return"])[0]
     assert f"return  {mean} ± " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", ["best", "newest"])
+def test_an_evaluation_says_what_was_evaluated_and_so_does_the_report(run, tmp_path, capsys, which):
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.copy(run / "checkpoints" / "update-000002.safetensors", run / "checkpoints" / BEST)
+    words = ["evaluate", str(run), "--episodes", "2", *(["--best"] if which == "best" else [])]
+    assert __main__.main(words) == 0
+    table = rows(run)
+    played = table[1] if which == "best" else table[-1]
+    result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    assert (result["checkpoint"], result["update"]) == (which, int(played["update"]))
+    assert result["environment_steps"] == int(played["steps"])
+    where = f"update {played['update']}, step {int(played['steps']):,}"
+    assert f"deterministic, of the {which} checkpoint: {where}\n" in capsys.readouterr().out
+    assert __main__.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for shown in (f"checkpoint</td><td>{which}<", f"environment steps</td><td>{played['steps']}<"):
+        assert shown in page
 
 
 def test_evaluate_writes_a_video(run, tmp_path, monkeypatch):

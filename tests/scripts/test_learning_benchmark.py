@@ -29,7 +29,7 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):
     (row,) = read_rows(tmp_path / "results.csv")
     (run,) = (tmp_path / "runs" / "CartPole-v1").iterdir()
     for name, sampled in (("deterministic_return", False), ("stochastic_return", True)):
-        episodes = evaluate_run(EvaluateOptions(run=run, episodes=5, stochastic=sampled))
+        _, episodes = evaluate_run(EvaluateOptions(run=run, episodes=5, stochastic=sampled))
         assert float(row[name]) == sum(episode.undiscounted_return for episode in episodes) / 5
     assert int(row["updates_within_limit"]) == int(row["updates"]) > 0
     metrics = Run.open(run).metrics()
