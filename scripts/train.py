@@ -162,7 +162,7 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -
         ranks: the processes that train it, this one the first of them.
 
     Raises:
-        UsageError: if the run was started with other options, or with another exercise.
+        UsageError: if the run has other options, or was started with another exercise.
     """
     if exercise_of(run.folder) != exercise_of(options.exercise):
         other = "another exercise.py, or one where there is none"
@@ -173,10 +173,10 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -
     asked = replace(asked, versions=begun.versions, git_commit=begun.git_commit)
     if found := first_difference(to_json(begun), to_json(asked)):
         name, old, new = found
-        raise UsageError(
-            f"run {run.folder} was started with {name} = {old!r}, not {new!r}: "
-            "choose another --name"
-        )
+        remedy = "choose another --name"
+        if name == "learner.trainer.total_steps":
+            remedy = f"change that by trpo resume {run.folder} --total-steps {new}"
+        raise UsageError(f"run {run.folder} has {name} = {old!r}, not {new!r}: {remedy}")
     with run.lock:
         if said := finished(run, options.learner.trainer):
             ranks.send(FINISHED)
