@@ -132,15 +132,17 @@ def finished(run: Run, loop: TrainerConfig) -> str:
         loop: says what it ends by.
 
     Returns:
-        Judged by its newest checkpoint that can be read.
+        Judged by its newest checkpoint that can be read, and by the one that it would go on from,
+        whose evaluation may have been better.
     """
-    newest = run.checkpoints.newest(lambda _: None)
-    if newest is None:
-        return ""
-    steps, reached = newest.state["steps"], newest.state.get("evaluation_return")
-    if not loop.finished(steps, reached):
-        return ""
-    said = f"run {printable(run.folder)} is finished: it took {steps:,} steps"
-    return (
-        said if reached is None else f"{said}, and its last evaluation's return was {reached:,.2f}"
-    )
+    for resumable in (False, True):
+        newest = run.checkpoints.newest(lambda _: None, resumable)
+        if newest is None:
+            break
+        steps, reached = newest.state["steps"], newest.state.get("evaluation_return")
+        if loop.finished(steps, reached):
+            said = f"run {printable(run.folder)} is finished: it took {steps:,} steps"
+            if reached is None:
+                return said
+            return f"{said}, and its last evaluation's return was {reached:,.2f}"
+    return ""

@@ -12,7 +12,7 @@ import pytest
 
 import tests.environments  # noqa: F401 registers environments
 from tests.processes import SMALL, differences, launch, rows, start, updates_of, wait_for_rows
-from trpo.agents.runs.checkpoint import load_checkpoint
+from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__
 
 TRAIN = ["train", "CartPole-v1", *SMALL.split()]
@@ -51,6 +51,26 @@ def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
     assert not differences(whole, short)
     before["learner"]["trainer"]["total_steps"] = total_steps
     assert json.loads((short / "config.json").read_text(encoding="utf-8")) == before
+
+
+def test_a_run_whose_resume_point_reached_the_return_to_stop_at_is_finished(tmp_path, capsys):
+    words = [*TRAIN, "--runs", str(tmp_path), "--name", "x", "--quiet"]
+    assert __main__.main([*words, "--total-steps=1000", "--eval-every=256"]) == 0
+    run = tmp_path / "CartPole-v1" / "x"
+    resume_point, _ = sorted((run / "checkpoints").glob("update-*"))
+    checkpoint = load_checkpoint(resume_point)  # of update 3; the newest is of update 4
+    reached = checkpoint.state | {"evaluation_return": 600.0}  # more than the newest's can be
+    save_checkpoint(resume_point, checkpoint.tensors, reached)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    words = ["resume", str(run), "--total-steps", "4000"]
+    assert __main__.main([*words, "--stop-return", "550"]) == 2
+    assert re.search(
+        r"x is finished: it took [\d,]+ steps, and its last evaluation's return was 600.00; "
+        r"to go on, give a larger --total-steps or --stop-return\n$",
+        capsys.readouterr().err,
+    )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
+    assert __main__.main([*words, "--stop-return", "650"]) == 0
 
 
 def test_rows_after_the_checkpoint_are_made_again(whole, copy):
