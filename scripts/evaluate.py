@@ -31,7 +31,8 @@ class EvaluateOptions:
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
     episodes: int = 100
-    """Episodes to play, each in an environment of its own."""
+    """Episodes to play, each in an environment of its own; of the engine gymnasium-async, at most
+    as many at a time as in training."""
     best: bool = False
     """Play the best checkpoint, not the newest: by evaluation in training, or else by the mean of
     100 training episodes."""
@@ -123,18 +124,25 @@ def evaluate_run(options: EvaluateOptions) -> tuple[Checkpoint, list[Episode]]:
     """
     folder = Run.open(options.run)
     run = options_of(folder, options.trust)
-    environment = replace(run.environment, num_envs=options.episodes)
-    check_environments("episodes", environment)
+    at_once = options.episodes
+    if run.environment.engine == "gymnasium-async":  # a process each
+        at_once = min(at_once, run.environment.num_envs)
+    check_environments("episodes", replace(run.environment, num_envs=at_once))
     checkpoint = trained(folder, options.best)
     agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)
 
-    def play(env: GroupedVectorEnv) -> list[Episode]:
-        noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
+    def play(env: GroupedVectorEnv, first: int = 0) -> list[Episode]:
+        noise = randomness.generator(Component.ACTIONS, first) if options.stochastic else None
         with played(run.env, env, agent):
-            return evaluate(env, agent, seed, noise, options.max_steps)
+            return evaluate(env, agent, seed + first, noise, options.max_steps)
 
     if options.video:
         play(make_recording_env(run.env, run.environment, options.video_files, seed))
-    return checkpoint, play(replace(run, environment=environment).make_env(seed))
+    episodes: list[Episode] = []
+    for first in range(0, options.episodes, at_once):
+        count = min(at_once, options.episodes - first)
+        environment = replace(run.environment, num_envs=count)
+        episodes += play(replace(run, environment=environment).make_env(seed + first), first)
+    return checkpoint, episodes

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import multiprocessing
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from trpo.scripts import __main__
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.presets import PRESETS
+from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
 
 SMALL = [
     "--total-steps",
@@ -181,6 +184,34 @@ def test_an_evaluation_says_what_was_evaluated_and_so_does_the_report(run, tmp_p
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     for shown in (f"checkpoint</td><td>{which}<", f"environment steps</td><td>{played['steps']}<"):
         assert shown in page
+
+
+def test_an_evaluation_has_no_more_processes_than_training(tmp_path):
+    words = ["train", "Pendulum-v1", *SMALL, "--total-steps=256", "--num-envs=2", "--quiet"]
+    words += ["--engine=gymnasium-async", f"--runs={tmp_path}", "--name=x"]
+    assert __main__.main(words) == 0
+    run = tmp_path / "Pendulum-v1" / "x"
+    before = len(multiprocessing.active_children())
+    most, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            most.append(len(multiprocessing.active_children()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    _, episodes = evaluate_run(EvaluateOptions(run=run, episodes=5))
+    done.set()
+    watcher.join()
+    assert max(most) - before == 2
+    _, sampled = evaluate_run(EvaluateOptions(run=run, episodes=5, stochastic=True))
+    config = (run / "config.json").read_text(encoding="utf-8")
+    (run / "config.json").write_text(config.replace("gymnasium-async", "gymnasium"))
+    _, alone = evaluate_run(EvaluateOptions(run=run, episodes=5))
+    returns = [[episode.undiscounted_return for episode in each] for each in (episodes, alone)]
+    assert returns[0] == pytest.approx(returns[1], rel=1e-3)
+    assert len(set(returns[0])) == 5  # of five seeds
+    assert len({episode.undiscounted_return for episode in sampled}) == 5
 
 
 def test_evaluate_writes_a_video(run, tmp_path, monkeypatch):
