@@ -107,6 +107,13 @@ class Family(nn.Module, ABC):
         """Return which of a network's outputs are the logits of choices, (E,) bool."""
         return torch.zeros(self.output_size, dtype=torch.bool)
 
-    def deviations(self) -> Tensor:
-        """Return the standard deviations of what is Gaussian in an action, (≤ A,)."""
-        return torch.empty(0)
+    def deviations(self, output: Tensor) -> Tensor:
+        """Return the standard deviations of what is Gaussian in an action.
+
+        Args:
+            output: (B, E).
+
+        Returns:
+            (≤ A,), means over the B states.
+        """
+        return output.new_empty(0)

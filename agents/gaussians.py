@@ -48,7 +48,7 @@ class Gaussian(Family):
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         return output if noise is None else torch.addcmul(output, self.log_std.exp(), noise)
 
-    def deviations(self) -> Tensor:  # noqa: D102
+    def deviations(self, output: Tensor) -> Tensor:  # noqa: ARG002, D102
         return self.log_std.detach().exp()
 
 
@@ -97,3 +97,7 @@ class StateGaussian(Family):
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         mean, log_std = self._mean_and_log_std(output)
         return mean if noise is None else torch.addcmul(mean, log_std.exp(), noise)
+
+    def deviations(self, output: Tensor) -> Tensor:  # noqa: D102
+        _, log_std = self._mean_and_log_std(output)
+        return log_std.exp().mean(0)

@@ -89,8 +89,11 @@ class JointFamily(Family):
     def is_choice(self) -> Tensor:  # noqa: D102
         return torch.cat([part.is_choice() for part in self._parts])
 
-    def deviations(self) -> Tensor:  # noqa: D102
-        return torch.cat([part.deviations() for part in self._parts])
+    def deviations(self, output: Tensor) -> Tensor:  # noqa: D102
+        rows = output.split(self.output_sizes, dim=-1)
+        return torch.cat([
+            part.deviations(row) for part, row in zip(self._parts, rows, strict=True)
+        ])
 
 
 def _split(tensors: Tensors, sizes: list[int]) -> list[Tensors]:

@@ -122,10 +122,11 @@ class Policy(nn.Module):
         """
         outputs = map_pieces(self.network, observations, microbatch_size)  # (B, E)
         entropy = self.distribution(outputs).entropy()  # (B,)
-        (mean,) = reducer.pool_means([entropy.mean()], len(entropy))
-        metrics = {"policy/entropy": mean.item()}
-        deviations = self.family.deviations()
-        return metrics | ({"policy/std": deviations.mean().item()} if len(deviations) else {})
+        means = {"policy/entropy": entropy.mean()}
+        if len(deviations := self.family.deviations(outputs)):  # (≤ A,)
+            means["policy/std"] = deviations.mean()
+        pooled = reducer.pool_means(list(means.values()), len(entropy))
+        return {name: mean.item() for name, mean in zip(means, pooled, strict=True)}
 
 
 def make_policy(

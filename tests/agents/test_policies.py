@@ -117,6 +117,26 @@ def test_a_deviation_that_depends_on_the_state_is_in_f_and_in_samples(name):
         assert torch.allclose(std, policy.distribution(output).stddev[0], rtol=0.02)
 
 
+@pytest.mark.parametrize("log_std", ["shared", "state"])
+@pytest.mark.parametrize("name", ["box", "joint", "discrete"])
+def test_the_mean_deviation_is_measured_where_there_is_one(name, log_std):
+    generator = torch.Generator().manual_seed(0)
+    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, log_std=log_std)
+    features = flat_features(OBSERVATION_SIZE)
+    policy = make_policy(features, ACTION_SPACES[name], config, generator)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    states = torch.randn(30, OBSERVATION_SIZE, generator=generator)
+    metrics = policy.metrics(states, 8)
+    distribution = policy.distribution(policy.network(states))
+    if name == "discrete":
+        assert set(metrics) == {"policy/entropy"}
+        return
+    gaussian = distribution if name == "box" else distribution.parts[1]
+    assert metrics["policy/std"] == pytest.approx(gaussian.stddev.mean().item(), rel=1e-6)
+
+
 def test_an_initial_deviation_out_of_bounds_is_refused():
     with pytest.raises(ConfigError, match=r"initial_log_std = -6.0 .*with log_std state"):
         PolicyConfig(initial_log_std=-6.0, log_std="state")

@@ -21,6 +21,10 @@ from trpo.validation import ConfigError
 
 LEARNERS: dict[str, dict[str, Any]] = {
     "gaussian": {"env_id": "Pendulum-v1"},
+    "gaussian by state": {
+        "env_id": "Pendulum-v1",
+        "policy": PolicyConfig(hidden=(8,), log_std="state"),
+    },
     "categorical": {"threads": 2},
     "convolutional": {
         "env_id": "TestCamera-v0",
