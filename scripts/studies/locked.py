@@ -9,6 +9,7 @@ The same command goes on where it was interrupted.
 """
 
 from collections.abc import Sequence
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,16 @@ def _verdict(task: str, rows: Sequence[dict[str, Any]]) -> Verdict:
         f"returned; of {len(controls)} controls by TRPO {early} were locked at the grid's length, "
         f"{late} at the end",
         judge(returned <= MOST_RETURN * len(again)) if again else "undecided",
-        f"n = {len(again)} runs; in brackets Wilson's 95 % interval; the share itself is judged",
+        f"n = {len(again)} runs; in brackets Wilson's 95 % interval; the share itself is judged; "
+        f"as many by chance at {MOST_RETURN:.0%}: exact binomial test, one-sided, "
+        f"p = {_at_least(returned, len(again)):.2g}",
+    )
+
+
+def _at_least(count: int, of: int) -> float:
+    # P(X ≥ count), X binomial with rate MOST_RETURN
+    return sum(
+        comb(of, k) * MOST_RETURN**k * (1 - MOST_RETURN) ** (of - k) for k in range(count, of + 1)
     )
 
 

@@ -107,6 +107,32 @@ def test_the_two_states():
     assert not any(int(row["caught"]) for row in small)
 
 
+def test_locked_and_forever():
+    with (REFERENCE / "studies" / "locked" / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    page = text(PAGE)
+    controls = [row for row in rows if row["method"] == "trpo"]
+    grid = [row for row in rows if row["method"] != "trpo"]
+    again = [row for row in grid if row["locked_again"] == "1"]
+    ends = sorted(float(row["return_of_the_last_tenth"]) for row in again)
+    back = [end for end in ends if end > float(rows[0]["untrained"])]
+    assert f"Of {len(grid)} such runs, {len(again)} locked again" in page
+    low, high = (100 * end for end in wilson_interval(len(back), len(again)))
+    told = (
+        f"{len(back)} of {len(again)} (Wilson's 95 % interval {low:.0f} to {high:.0f} %) returned"
+    )
+    assert told in page
+    mean, untrained = back[0], float(rows[0]["untrained"])
+    assert f"averages {mean:.1f}, where an untrained policy has {untrained:.1f}" in page
+    p = binomtest(len(back), len(again), 0.1, alternative="greater").pvalue
+    assert f"exact binomial test, p = {p:.2f}" in page
+    stuck = ends[: -len(back)]
+    assert f"other {len(stuck)} stand at {stuck[0]:.1f} to {stuck[-1]:.1f}" in page
+    locked = {row[name] for row in controls for name in ("locked_again", "locked_at_the_end")}
+    assert f"Of the {len(controls)} runs of TRPO" in page
+    assert locked == {"0"}
+
+
 def test_the_grids(grids):
     page = text(PAGE)
     near, falls, elsewhere = [], [], []

@@ -144,7 +144,7 @@ COMPUTED = {  # by the beginning of a section's title: studies whose verdicts it
     "C7 ·": ("optimiser-race fisher-cost minibatches", [prices]),
     "C8 ·": ("fisher-cost definiteness", [spectra]),
     "C9 ·": ("optimiser-race noise-and-curvature", []),
-    "C10 ·": ("one-update two-state", []),
+    "C10 ·": ("one-update two-state locked", []),
     "KL from samples": ("kl-estimators", []),
 }
 SETTINGS = {
