@@ -118,7 +118,7 @@ def test_a_reference_result_is_kept_and_shown(name):
         assert row["holds"] in {"holds", "holds in part", "refuted"}
         assert row["test"].startswith(f"n = {n} "), "a verdict says on how many it rests"
         assert re.search(r"range|interval", row["test"])
-        assert re.search(r"(sign|exact) test.*p = ", row["test"])
+        assert re.search(r"(sign|exact)( binomial)? test.*p = ", row["test"])
 
 
 def test_what_the_page_quotes_of_the_newest_studies_is_their_verdicts():
