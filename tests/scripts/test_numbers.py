@@ -199,7 +199,18 @@ def test_the_readmes_numbers_are_computed():
 
 def test_the_numbers_of_the_page_on_collapse():
     """In its tables; test_collapse_page.py composes its sentences."""
-    composed = ["135", "374", "6,926", "5,336.6", "4,842.9", "6,047.2", "28.4", "22.7", "9.3"]
+    composed = [
+        "135",
+        "374",
+        "6,926",
+        "5,336.6",
+        "4,842.9",
+        "6,047.2",
+        "28.4",
+        "22.7",
+        "9.3",
+        "0.47",
+    ]
     settings = ["64", "300", "1,443", "5,784"]  # the last two are others', as published
     pool = [1.96 * 0.5 / 64**0.5]  # half of 64 rewards of 0 or 1: the half of a 95 % interval
     pool += verdict_numbers("one-update") + verdict_numbers("two-state")
