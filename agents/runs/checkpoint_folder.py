@@ -59,7 +59,7 @@ class CheckpointFolder:
 
         At a resume point, first as the best, if it is by training's returns: killed between the
         two, a run goes on from a checkpoint before both. A run that is evaluated has its best from
-        `save_best`.
+        `save_best`. A run that ends before any was judged has its last as the best.
 
         Args:
             trainer: at rest between updates.
@@ -67,6 +67,8 @@ class CheckpointFolder:
         if trainer.at_resume_point and not trainer.config.trainer.eval_every:
             self.save_best(trainer, trainer.mean_return)
         tensors, state = trainer.snapshot()
+        if trainer.finished and self._best_return() == -math.inf:
+            save_checkpoint(self.path / BEST, tensors, state)  # gives way to the first judged
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
         self._delete_superseded(trainer)
 
@@ -91,8 +93,8 @@ class CheckpointFolder:
             CheckpointError: if there is none, or it cannot be used.
         """
         if not (self.path / BEST).exists():
-            when = "it is kept at resume points, once an episode has ended (checkpoint_interval)"
-            raise CheckpointError(f"{self.path} holds no {BEST} yet: {when}")
+            when = "at resume points (checkpoint_interval), or by evaluations (eval_every)"
+            raise CheckpointError(f"{self.path} holds no {BEST} yet: it is chosen {when}")
         return _load(self.path / BEST)
 
     def newest(self, warn: Callable[[str], None], resumable: bool = False) -> Checkpoint | None:

@@ -114,9 +114,11 @@ def test_frozen_lake_is_evaluated_to_three_decimals(lake, capsys):
     assert re.search(r"return +\d\.\d{3} ± \d\.\d{3}, from 0\.000", capsys.readouterr().out)
 
 
-def test_a_run_too_short_for_a_best_checkpoint_says_when_there_is_one(lake, capsys):
+def test_a_run_too_short_to_choose_a_best_checkpoint_has_its_last_as_the_best(lake, capsys):
+    assert __main__.main(["evaluate", str(lake), "--best", "--episodes", "2"]) == 0
+    (lake / "checkpoints" / "best.safetensors").unlink()  # as while it is trained
     said = refusal(["evaluate", str(lake), "--best"], capsys)
-    assert "holds no best.safetensors yet: it is kept at resume points" in said
+    assert "holds no best.safetensors yet: it is chosen at resume points" in said
 
 
 def test_a_reader_that_leaves_ends_a_command_without_a_word(lake):

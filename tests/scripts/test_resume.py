@@ -32,8 +32,9 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy"))
 
 
-def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
-    words = [*TRAIN, "--runs", str(tmp_path), "--name", "short", "--total-steps", "1000"]
+@pytest.mark.parametrize(("steps", "resume_point"), [("1000", 3), ("300", 0)])
+def test_a_finished_run_goes_on_for_longer_exactly(steps, resume_point, whole, tmp_path, capsys):
+    words = [*TRAIN, "--runs", str(tmp_path), "--name", "short", "--total-steps", steps]
     assert __main__.main(words) == 0
     short = tmp_path / "CartPole-v1" / "short"
     before = json.loads((short / "config.json").read_text(encoding="utf-8"))
@@ -47,7 +48,7 @@ def test_a_finished_run_goes_on_for_longer_exactly(whole, tmp_path, capsys):
         "trainer"
     ]["total_steps"]
     assert __main__.main(["resume", str(short), "--total-steps", str(total_steps)]) == 0
-    assert "going on after update 3," in capsys.readouterr().out
+    assert f"going on after update {resume_point}," in capsys.readouterr().out
     assert not differences(whole, short)
     before["learner"]["trainer"]["total_steps"] = total_steps
     assert json.loads((short / "config.json").read_text(encoding="utf-8")) == before

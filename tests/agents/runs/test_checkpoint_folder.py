@@ -46,6 +46,17 @@ def test_the_best_is_not_the_newest_when_returns_fall(tmp_path: Path):
     assert load_checkpoint(tmp_path / "best.safetensors").state["update"] == 2
 
 
+def test_a_run_that_ends_before_any_was_judged_has_its_last_as_the_best(tmp_path: Path):
+    folder = trained(tmp_path, 3, total_steps=700, checkpoint_interval=6)
+    assert names(folder) == ["best", "update-000003"]
+    trainer = make_trainer(trainer={"checkpoint_interval": 6})  # for longer
+    run(trainer, 6)
+    trainer.episodes.add(100 * [Episode(-1.0, 1)])  # worse than what was judged by nothing
+    folder.save(trainer)
+    assert folder.best().state["update"] == 6
+    assert folder.best().state["mean_return"] == -1
+
+
 def test_a_run_killed_between_the_two_writes_does_not_miss_its_best(tmp_path: Path, monkeypatch):
     written = []
     monkeypatch.setattr(
