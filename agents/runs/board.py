@@ -1,9 +1,7 @@
 """TensorBoard's pages of a run: what is asked first stands first, and no more than can be read."""
 
-from collections.abc import Mapping
-
 from trpo.agents.runs.config import RunConfig
-from trpo.agents.runs.typed_json import to_json
+from trpo.agents.runs.typed_json import flat, to_json
 
 PAGES = {
     "1_overview": (
@@ -117,22 +115,3 @@ def options_table(config: RunConfig) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in options(config).items())
     versions = ", ".join(f"{name} {number}" for name, number in config.versions.items())
     return f"| option | value |\n|---|---|\n{rows}\n\n{versions}; commit {config.git_commit}"
-
-
-def flat(content: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Return nested options in a row.
-
-    Args:
-        content: names to values, or to options within.
-        prefix: of the names.
-
-    Returns:
-        Names joined by dots to values.
-    """
-    row: dict[str, object] = {}
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            row |= flat(value, f"{prefix}{name}.")
-        else:
-            row[prefix + name] = value
-    return row

@@ -47,6 +47,25 @@ def _as_json(content: object) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def flat(content: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested content in a row.
+
+    Args:
+        content: names to values, or to contents within.
+        prefix: of the names.
+
+    Returns:
+        Names joined by dots to values.
+    """
+    row: dict[str, object] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            row |= flat(value, f"{prefix}{name}.")
+        else:
+            row[prefix + name] = value
+    return row
+
+
 def from_json(kind: type[Kind], content: object) -> Kind:
     """Read a dataclass.
 

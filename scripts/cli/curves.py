@@ -11,7 +11,7 @@ import numpy as np
 
 from trpo.agents.metrics import METRICS
 from trpo.agents.runs import Run
-from trpo.agents.runs.typed_json import to_json
+from trpo.agents.runs.typed_json import flat, to_json
 from trpo.scripts.cli.command import UsageError
 
 if TYPE_CHECKING:
@@ -101,19 +101,15 @@ def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    flat: dict[str, str] = {}
-
-    def add(content: Mapping[str, object], prefix: str) -> None:
-        for name, value in content.items():
-            if isinstance(value, Mapping):
-                add(value, f"{prefix}{name}.")
-            elif name != "seed":
-                flat[prefix + name] = str(value)
-
-    add({k: v for k, v in to_json(run.config).items() if k not in APART}, "")
+    config = {name: part for name, part in to_json(run.config).items() if name not in APART}
+    settings = {
+        name: str(value)
+        for name, value in flat(config).items()
+        if name.rpartition(".")[2] != "seed"
+    }
     for prefix in ("learner.", "trainer.", "trpo.", "policy.", "environment."):  # as options are
-        flat = {name.removeprefix(prefix): value for name, value in flat.items()}
-    return flat
+        settings = {name.removeprefix(prefix): value for name, value in settings.items()}
+    return settings
 
 
 def draw_curves(axes: Axes, groups: Mapping[str, Sequence[Curve]]) -> None:

@@ -12,30 +12,13 @@ from typing import Any, TypeAlias
 
 from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.provenance import git_commit
+from trpo.agents.runs.typed_json import flat
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 
 Record: TypeAlias = dict[str, dict[str, Any]]
 FILE = "options.json"
 PLACE = {"name", "runs", "resume", "learner.trainer.seed"}  # say where a run lies, and which it is
-
-
-def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested options by dotted names.
-
-    Args:
-        options: JSON's types and mappings of them.
-        prefix: of every name.
-
-    Returns:
-        Such as {"environment.num_envs": 16}.
-    """
-    names: dict[str, Any] = {}
-    for name, value in options.items():
-        names |= (
-            flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return {name: value for name, value in names.items() if name not in PLACE}
 
 
 def resolved(options: TrainOptions) -> dict[str, Any]:
@@ -45,11 +28,15 @@ def resolved(options: TrainOptions) -> dict[str, Any]:
         options: of a run.
 
     Returns:
-        All of them, but for those that say where the run lies, and which it is; ∞, which JSON has
-        no number for, as "inf".
+        Such as {"environment.num_envs": 16}: all of them, but for those that say where the run
+        lies, and which it is; ∞, which JSON has no number for, as "inf".
     """
     found = flat(json.loads(json.dumps(asdict(options), default=str)))
-    return {name: "inf" if value == math.inf else value for name, value in found.items()}
+    return {
+        name: "inf" if value == math.inf else value
+        for name, value in found.items()
+        if name not in PLACE
+    }
 
 
 def record_of(runs: Mapping[str, Sequence[str]]) -> Record:

@@ -1,11 +1,10 @@
 """Sizes that cannot be: told before they are tried."""
 
 import os
-from collections.abc import Mapping
 from itertools import pairwise
 
 from trpo.agents.config import LearnerConfig
-from trpo.agents.runs.typed_json import Dataclass, to_json
+from trpo.agents.runs.typed_json import Dataclass, flat, to_json
 from trpo.envs.factory import EnvironmentConfig
 from trpo.validation import ConfigError
 
@@ -26,17 +25,11 @@ def check_integers(options: Dataclass) -> None:
     Raises:
         ConfigError: with the first of them.
     """
-
-    def check(content: Mapping[str, object]) -> None:
-        for name, value in content.items():
-            if isinstance(value, Mapping):
-                check(value)
-            for number in value if isinstance(value, list) else [value]:
-                if isinstance(number, int) and abs(number) > LARGEST:
-                    out_of_range = f"{name} = {number} is out of range"
-                    raise ConfigError(f"{out_of_range}: expected at most 2⁶³ − 1")
-
-    check(to_json(options))
+    for name, value in flat(to_json(options)).items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > LARGEST:
+                out_of_range = f"{name.rpartition('.')[2]} = {number} is out of range"
+                raise ConfigError(f"{out_of_range}: expected at most 2⁶³ − 1")
 
 
 def check_environments(name: str, config: EnvironmentConfig) -> None:
