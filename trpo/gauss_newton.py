@@ -8,12 +8,10 @@ Gauss–Newton equation (Nocedal & Wright 2006, §10.3; Schulman et al. 2016, §
 import math
 from collections.abc import Sequence
 
-from trpo.line_search import backtracking_line_search
-from trpo.measurement import measure_against_present
-from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
+from trpo.model import Microbatch, Model, Surrogate
 from trpo.reducer import SERIAL, Reducer
-from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
-from trpo.trust_region import natural_direction
+from trpo.report import StepReport
+from trpo.trust_region import StepConfig, trust_region_step
 
 
 def gauss_newton_step(
@@ -26,10 +24,10 @@ def gauss_newton_step(
     fisher_microbatches: Sequence[Microbatch] | None = None,
     reducer: Reducer = SERIAL,
     cg_tolerance: float = 1e-5,
-    backtrack_ratio: float = 0.5,
-    max_backtracks: int = 10,
 ) -> StepReport:
     """Step by x ≈ (F + βI)⁻¹g itself, halved until the measured likelihood improves.
+
+    It is the trust-region step of η = 1, and of a δ only where the change is limited.
 
     Args:
         model: a Gaussian of unit variance; its θ is changed in place.
@@ -43,41 +41,18 @@ def gauss_newton_step(
         fisher_microbatches: the states that F is averaged over; `None` for all of `microbatches`.
         reducer: brings the microbatches together.
         cg_tolerance: relative residual at which conjugate gradient stops.
-        backtrack_ratio: step factor from one line-search try to the next.
-        max_backtracks: line-search tries after the full step.
 
     Returns:
         What was measured, with a status; `mean_kl` is half of the mean squared change.
     """
-    at_old = keep_linearizations(model, microbatches, reducer)
-    before, g = surrogate_gradient(at_old, log_likelihood, microbatches, reducer)  # g: (P,)
-    if status := bad_gradient(before, g):
-        return StepReport(status, before, norm(g))
-
-    solution = natural_direction(
-        model if fisher_microbatches else at_old,
-        g,
-        fisher_microbatches or microbatches,
-        damping,
-        cg_iterations,
-        cg_tolerance,
-        reducer,
+    config = StepConfig(
+        max_kl=math.inf if max_change is None else max_change / 2,
+        step_size=1.0,
+        damping=damping,
+        cg_iterations=cg_iterations,
+        cg_tolerance=cg_tolerance,
+        backtrack_ratio=0.5,
     )
-    if not 0 < solution.quadratic_form < math.inf:
-        return StepReport(Status.NO_CURVATURE, before, norm(g))
-
-    max_kl = math.inf if max_change is None else max_change / 2
-    full_step = min(1.0, math.sqrt(2 * max_kl / solution.quadratic_form)) * solution.x
-    measure = measure_against_present(at_old, log_likelihood, microbatches, reducer)
-    search = backtracking_line_search(
-        model.parameters, full_step, measure, before, max_kl, backtrack_ratio, max_backtracks
-    )
-    return measured_report(
-        before,
-        g,
-        search.fraction * full_step,
-        search.accepted,
-        solution,
-        search.fraction,
-        search.backtracks,
+    return trust_region_step(
+        model, log_likelihood, microbatches, config, fisher_microbatches, reducer
     )

@@ -17,7 +17,7 @@ from trpo.validation import require
 
 
 @dataclass(frozen=True)
-class TrustRegionConfig:
+class StepConfig:
     """How far a step may go, and what is spent on finding it."""
 
     max_kl: float = 0.02
@@ -35,6 +35,11 @@ class TrustRegionConfig:
     """Step factor from one line-search try to the next (Achiam 2018, Spinning Up)."""
     max_backtracks: int = 10
     """Line-search tries after the full step (Achiam 2018, Spinning Up)."""
+
+
+@dataclass(frozen=True)
+class TrustRegionConfig(StepConfig):
+    """The same for a trust region: within bounds, and δ is finite."""
 
     def __post_init__(self) -> None:
         require(self, "max_kl", 0 < self.max_kl < math.inf, "a number of nats > 0")
@@ -79,7 +84,7 @@ def trust_region_step(
     model: Model[Microbatch],
     surrogate: Surrogate[Microbatch],
     microbatches: Sequence[Microbatch],
-    config: TrustRegionConfig,
+    config: StepConfig,
     fisher_microbatches: Sequence[Microbatch] | None = None,
     reducer: Reducer = SERIAL,
 ) -> StepReport:
