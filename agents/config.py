@@ -51,8 +51,8 @@ class TrainerConfig:
     """Times that environments may be started afresh when a process of theirs dies or hangs (engine
     gymnasium-async)."""
     device: Device = "cpu"
-    """Where networks, batches and updates are: cpu, cuda, or auto for cuda where there is one.
-    Perceptrons act on the CPU all the same: rollouts are fastest there."""
+    """Where networks, batches and updates are: cpu, cuda, or auto for cuda where there is one. In
+    rollouts, policies of every kind act on the CPU all the same."""
     microbatch_size: int = 65_536
     """Samples whose graphs are in memory at a time, of pictures fewer, so that together they have
     2²¹ pixels at most; it changes results only by rounding."""

@@ -125,7 +125,7 @@ class TrainOptions:
     """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
     threads: int = 0
     """CPU threads for environments and for tensors; 0 for one a core. Of each process, under
-    torchrun: by default they share the cores."""
+    torchrun: by default they share the cores. Of each run, with --seeds: 0 for one."""
     group_timeout: float = 1800.0
     """Seconds that a process waits for the others, under torchrun, before all end."""
     environment: tyro.conf.OmitArgPrefixes[EnvironmentOptions] = field(
