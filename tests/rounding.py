@@ -14,20 +14,41 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tests.agents.test_ranks import LEARNERS
 from tests.groups import in_group
 from tests.helpers import make_trainer, run
 from trpo.agents.observations import map_leaves
-from trpo.agents.policies import Policy
+from trpo.agents.policies import Policy, PolicyConfig
+from trpo.agents.recurrence import RecurrenceConfig, sequences
 from trpo.agents.rollout import Episode, Rollout
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.tables import write_rows
 
 UPDATES = 20
-POLICIES = "gaussian", "categorical", "convolutional", "recurrent"
+CASES: dict[str, dict[str, Any]] = {
+    "Gaussian, Pendulum-v1": {"env_id": "Pendulum-v1"},
+    "categorical, CartPole-v1": {"env_id": "CartPole-v1"},
+    "convolutional, MiniGrid-Empty-5x5-v0": {
+        "env_id": "MiniGrid-Empty-5x5-v0",
+        "policy": PolicyConfig(hidden=(8,)),
+    },
+    "GRU, CartPole-v1": {"env_id": "CartPole-v1", "recurrence": RecurrenceConfig("gru", 5)},
+}
 CUT = {"trainer": {"microbatch_size": 128}}  # half of a batch
 DATA = "observations", "actions", "rewards", "terminated", "truncated", "valid"
-Tape = list[dict[str, Tensor]]  # the data of each update, (T, N, …)
+MEMORIES = "memories"  # (N, M) each, before the rollout
+Tape = list[dict[str, Any]]  # the data of each update, (T, N, …), nested as it is
+
+
+def outputs(policy: Policy, rollout: Rollout) -> Tensor:
+    """Return what a policy's network says of a rollout's observations, (T, N, E)."""
+    steps, envs = rollout.rewards.shape
+    observations = map_leaves(lambda leaf: leaf[:-1], rollout.observations)
+    if not rollout.memories:
+        flat = map_leaves(lambda leaf: leaf.flatten(0, 1), observations)
+        return policy.network(flat).view(steps, envs, -1)
+    begins = torch.cat([torch.ones(1, envs, dtype=torch.bool), ~rollout.valid[:-1]])
+    in_a_row = sequences(observations, begins, rollout.memories)
+    return policy.network(in_a_row).view(envs, steps, -1).transpose(0, 1)
 
 
 def play(trainer: Trainer, tape: Tape) -> None:
@@ -37,11 +58,13 @@ def play(trainer: Trainer, tape: Tape) -> None:
     @torch.no_grad()
     def collect(policy: Policy, rollout: Rollout, update: int) -> list[Episode]:
         envs = rollout.rewards.shape[1]
-        for name, recorded in tape[update].items():
+        for name, memory in tape[update][MEMORIES].items():
+            rollout.memories[name].copy_(memory[rank * envs : (rank + 1) * envs])
+        for name in DATA:
+            recorded = tape[update][name]
             part = map_leaves(lambda leaf: leaf[:, rank * envs : (rank + 1) * envs], recorded)
             map_leaves(Tensor.copy_, getattr(rollout, name), part)
-        before = map_leaves(lambda leaf: leaf[:-1].flatten(0, 1), rollout.observations)
-        rollout.outputs.copy_(policy.network(before).view_as(rollout.outputs))
+        rollout.outputs.copy_(outputs(policy, rollout))
         return [Episode(0.0, 1)] * int(rollout.done.sum())
 
     trainer.environments.collect = collect
@@ -57,7 +80,8 @@ def train(dtype: torch.dtype, changes: dict[str, Any], tape: Tape) -> tuple[Tens
     for _ in range(UPDATES):
         run(trainer, 1)
         data.append({
-            name: map_leaves(Tensor.clone, getattr(trainer.rollout, name)) for name in DATA
+            name: map_leaves(Tensor.clone, getattr(trainer.rollout, name))
+            for name in (*DATA, MEMORIES)
         })
         networks = trainer.agent.policy, trainer.agent.value_function
         parameters = [p for network in networks for p in network.parameters()]
@@ -68,7 +92,7 @@ def train(dtype: torch.dtype, changes: dict[str, Any], tape: Tape) -> tuple[Tens
 
 def compare(policy: str, dtype: torch.dtype, folder: Path) -> list[dict[str, Any]]:
     """Return ‖θ − θ'‖ / ‖θ‖ after each update."""
-    changes = LEARNERS[policy]
+    changes = CASES[policy]
     ((one, tape),) = in_group(folder / "one", 1, train, dtype, changes, [])
     apart = {}
     for name, size, cut in (
@@ -76,9 +100,7 @@ def compare(policy: str, dtype: torch.dtype, folder: Path) -> list[dict[str, Any
         ("four processes", 4, {}),
         ("two microbatches", 1, CUT),
     ):
-        # a memory is not played again: what it was, earlier steps decide
-        again = [] if "recurrence" in changes else [(", same data", tape)]
-        for same, data in (("", []), *again):
+        for same, data in (("", []), (", same data", tape)):
             folders = folder / f"{name}{same}"
             (other, _), *rest = in_group(folders, size, train, dtype, changes | cut, data)
             assert all(torch.equal(other, theirs) for theirs, _ in rest)
@@ -93,7 +115,7 @@ def compare(policy: str, dtype: torch.dtype, folder: Path) -> list[dict[str, Any
 def main(words: Sequence[str]) -> int:
     """Compare, and write the table."""
     rows = []
-    for policy in POLICIES:
+    for policy in CASES:
         for dtype in (torch.float64, torch.float32):
             with tempfile.TemporaryDirectory() as folder:
                 rows += compare(policy, dtype, Path(folder))

@@ -41,11 +41,13 @@ def test_messages():
 def test_rounding():
     rows = read_rows(TABLES / "rounding.csv")
     for first in rows[::20]:
-        case = {name: first[name] for name in ("env", "dtype")}
+        case = {name: first[name] for name in ("policy", "dtype")}
         here = [row for row in rows if case.items() <= row.items()]
         columns = [
             ", ".join(f"{float(here[update - 1][name]):.0e}" for update in (1, 6, 20))
             for name in list(first)[3:]
         ]
-        line = f"| {case['env']}, {case['dtype']} | {' | '.join(columns)} |".replace("e-0", "e-")
+        line = f"| {case['policy']}, {case['dtype']} | {' | '.join(columns)} |".replace("e-0", "e-")
         assert line in PAGE, case
+        if case["dtype"] == "float64":
+            assert max(float(here[-1][name]) for name in list(first)[3:]) < 1e-10
