@@ -158,20 +158,21 @@ def conclude(study: "Study", words: tuple[str, ...], out: Path) -> int:
     Returns:
         0, or 1 if no trial completed.
     """
-    from trpo.scripts.tuning.findings import draw_importances, preset_of, rows_of
+    from trpo.scripts.tuning.findings import draw_importances, preset_of, ranked, rows_of
 
-    rows = rows_of(study)
-    if not rows or rows[0]["state"] != "complete":
+    trials = ranked(study)
+    if not trials or trials[0].state.name != "COMPLETE":
         warn("no trial has completed; the same command goes on")
         return 1
+    best, rows = trials[0], rows_of(trials)
     write_rows(out / "trials.csv", rows)
     print_rows([{name: _shown(value) for name, value in row.items()} for row in rows[:10]])
     env_id, *more = words
-    preset = preset_of(study.best_trial, [*shlex.split(PRESETS.get(env_id, "")), *more])
+    preset = preset_of(best, [*shlex.split(PRESETS.get(env_id, "")), *more])
     drawn = draw_importances(study, out / "importance.png")
     start = study.get_trials(deepcopy=False)[0].value
     print_facts(
-        {"best score": f"{_shown(study.best_value)}, of trial {study.best_trial.number}"}
+        {"best score": f"{_shown(best.value)}, of trial {best.number}"}
         | ({} if start is None else {"score at the start": _shown(start)})
         | {"table": str(out / "trials.csv")}
         | ({"importances": str(out / "importance.png")} if drawn else {})

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -13,31 +14,53 @@ from trpo.scripts.cli.figures import save_figure
 LEAST = 8  # completed trials, for importances to mean anything
 
 
-def rows_of(study: Study) -> list[dict[str, Any]]:
-    """Return the trials as rows of a table, the best first; those without a score last.
+def ranked(study: Study) -> list[FrozenTrial]:
+    """Return the trials, the best first; those without a score last.
 
     Args:
-        study: with at least one trial.
+        study: any.
+
+    Returns:
+        By score; of the same score, by the mean over the whole learning curve: who learned sooner.
+    """
+    return sorted(study.get_trials(deepcopy=False), key=_rank)
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, float, float]:
+    if trial.state is not TrialState.COMPLETE or trial.value is None:
+        return True, 0.0, 0.0
+    return False, -trial.value, -mean_evaluation(trial)
+
+
+def mean_evaluation(trial: FrozenTrial) -> float:
+    """Return the mean of a trial's learning curve.
+
+    Args:
+        trial: evaluated at least once.
+    """
+    return fmean(trial.intermediate_values.values())
+
+
+def rows_of(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return trials as rows of a table.
+
+    Args:
+        trials: as `ranked` has them.
 
     Returns:
         Rows of the same columns.
     """
-    trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     return [
         {
             "trial": trial.number,
             "state": trial.state.name.lower(),
             "score": "" if trial.value is None else trial.value,
+            "mean": mean_evaluation(trial) if trial.intermediate_values else "",
             **{name: _word(trial.params.get(name, "")) for name in names},
         }
-        for trial in sorted(trials, key=_rank)
+        for trial in trials
     ]
-
-
-def _rank(trial: FrozenTrial) -> tuple[bool, float]:
-    complete = trial.state is TrialState.COMPLETE
-    return not complete, -(trial.value if complete and trial.value is not None else 0.0)
 
 
 def preset_of(trial: FrozenTrial, words: Sequence[str]) -> str:

@@ -19,8 +19,9 @@ from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.processes import start_process
 
 optuna = pytest.importorskip("optuna")
-from optuna.trial import TrialState  # noqa: E402
+from optuna.trial import TrialState, create_trial  # noqa: E402
 
+from trpo.scripts.tuning.findings import ranked, rows_of  # noqa: E402
 from trpo.scripts.tuning.space import OWN, Range, search_space  # noqa: E402
 from trpo.scripts.tuning.trials import ENDED, Job, work  # noqa: E402
 
@@ -147,3 +148,18 @@ def test_bad_input_is_told(words, said, tmp_path, capsys):
     err = capsys.readouterr().err
     assert re.search(said, err)
     assert len(err.splitlines()) == 1
+
+
+def test_of_the_same_score_the_one_that_learned_sooner_is_best():
+    study = optuna.create_study(direction="maximize")
+    for score, curve in ((500, (20, 500)), (500, (400, 500)), (490, (490, 490)), (None, (600,))):
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if score is None else TrialState.COMPLETE,
+                value=score,
+                intermediate_values=dict(enumerate(curve)),
+            )
+        )
+    assert [trial.number for trial in ranked(study)] == [1, 0, 2, 3]
+    rows = rows_of(ranked(study))
+    assert [row["mean"] for row in rows] == [450, 260, 490, 600]
