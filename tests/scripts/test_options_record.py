@@ -14,7 +14,18 @@ from trpo.scripts.cli.tables import read_rows
 REFERENCE = HOME / "runs" / "reference"
 FOLDERS = sorted(path.parent for path in REFERENCE.rglob(FILE))
 NAMES = [str(folder.relative_to(REFERENCE)) for folder in FOLDERS]
-TRAINED = {"checkpoint", "collapse", "group", "learning", "panel", "ppo", "soak", "speed", "trials"}
+TRAINED = {
+    "checkpoint",
+    "collapse",
+    "group",
+    "learning",
+    "panel",
+    "ppo",
+    "soak",
+    "speed",
+    "trials",
+    "tune",
+}
 
 
 def test_every_result_of_training_has_a_record():
@@ -22,7 +33,7 @@ def test_every_result_of_training_has_a_record():
     assert "studies/one-update" in NAMES
 
 
-@pytest.mark.parametrize("name", ["learning", "panel", "trials", "ppo", "checkpoint"])
+@pytest.mark.parametrize("name", ["learning", "panel", "trials", "ppo", "checkpoint", "tune"])
 def test_every_row_has_its_options(name):
     names = set(read_options(REFERENCE / name))
     for path in (REFERENCE / name).glob("*.csv"):

@@ -1,9 +1,11 @@
 """The tables of the learners' page and of the reference results, from the committed tables."""
 
 import json
-from statistics import fmean, median
+import math
+from statistics import fmean, median, median_high
 
 import pytest
+from scipy.stats import mannwhitneyu
 
 from tests.helpers import HOME
 from trpo.scripts.cli.tables import read_rows
@@ -223,3 +225,25 @@ def test_every_run_that_fell_is_named():
             f"On {row['environment']}, seed {row['seed']} fell: its last 100 episodes averaged "
             f"{last:,.1f}, after {best:,.1f} at best" in RESULTS
         )
+
+
+def test_tuning():
+    tune = REFERENCE / "tune"
+    trials, rows = read_rows(tune / "trials.csv"), read_rows(tune / "results.csv")
+    assert f"[{len(trials)} trials]" in RESULTS
+    reached: dict[bool, dict[str, float]] = {True: {}, False: {}}  # found, preset: seed to steps
+    for row in read_rows(tune / "curves.csv"):
+        steps = float(row["steps"]) if float(row["return_100"] or "nan") >= 475 else math.inf
+        seeds = reached[bool(row["options"])]
+        seeds[row["seed"]] = min(seeds.get(row["seed"], math.inf), steps)
+    for seeds in reached.values():
+        assert len(seeds) == 10
+    ends = [row for row in rows if float(row["deterministic_return"]) == 500]
+    assert len(rows) == len(ends) == 20  # "10 of 10 runs of either end at 500"
+    found, preset = (sorted(seeds.values()) for seeds in reached.values())
+    counts = [sum(map(math.isfinite, steps)) for steps in (found, preset)]
+    assert f"{counts[0]} and {counts[1]} of 10 runs reached" in RESULTS
+    middle = [median_high(filter(math.isfinite, steps)) for steps in (found, preset)]
+    assert f"after {middle[0]:,.0f} and {middle[1]:,.0f} steps" in RESULTS
+    p = mannwhitneyu(found, preset, alternative="two-sided").pvalue
+    assert f"p = {p:.2f})" in RESULTS
