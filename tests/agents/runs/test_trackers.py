@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import struct
+import time
 from collections import defaultdict
 
 import pytest
@@ -77,8 +78,12 @@ def test_trackers_have_the_table_and_go_on_in_the_same_run(tmp_path, monkeypatch
     assert __main__.main(["resume", str(run.folder), "--total-steps", "2048"]) == 0
 
     table, ids = of_table(run), tracked(run.folder)
-    points, config, summary, runs = of_wandb(run.folder)
     steps = {record.steps for record in run.records()}
+    ends = time.monotonic() + 20  # W&B may write its last records after the command has ended
+    while len((found := of_wandb(run.folder))[0]["_step"]) < len(steps):
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+    points, config, summary, runs = found
     assert {name: of for name, of in points.items() if name in table} == table
     assert {step for step, _ in points["_step"]} == steps
     assert [each.run_id for each in runs] == [ids["wandb"]] * 2
