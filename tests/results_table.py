@@ -9,12 +9,17 @@ COLUMNS = ("environment", "seeds", "mean", "range", "largest fall", "fell")
 
 
 def table(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Return the lines of the table, one an environment: all rows are of one learner.
+    """Return the lines of the table: one an environment, and its options, if any.
 
     Args:
-        rows: of results.csv.
+        rows: of results.csv, all TRPO's.
 
     Returns:
         Lines of Markdown.
     """
-    return [f"| {' | '.join(row[column] for column in COLUMNS)} |" for row in summarize(rows)]
+    lines = []
+    for row in summarize(rows):
+        options = row["learner"].removeprefix("trpo").strip()
+        row["environment"] += f", `{options}`" if options else ""
+        lines.append(f"| {' | '.join(row[column] for column in COLUMNS)} |")
+    return lines

@@ -213,6 +213,17 @@ def test_the_pendulum_by_its_criterion():
     assert worst[1] >= 950
 
 
+def test_cart_pole_by_its_criterion():
+    ends = [
+        float(row["deterministic_return"])
+        for row in read_rows(REFERENCE / "panel" / "results.csv")
+        if row["environment"] == "CartPole-v1"
+    ]
+    solved = ends.count(500)
+    assert f"{solved} of {len(ends)} runs end at 500" in RESULTS
+    assert f"64 environments is still at {min(ends):.1f}" in RESULTS
+
+
 def test_every_run_that_fell_is_named():
     fallen = [
         row
