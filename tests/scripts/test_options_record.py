@@ -19,6 +19,7 @@ TRAINED = {
     "collapse",
     "group",
     "learning",
+    "memory",
     "panel",
     "ppo",
     "soak",
@@ -33,7 +34,9 @@ def test_every_result_of_training_has_a_record():
     assert "studies/one-update" in NAMES
 
 
-@pytest.mark.parametrize("name", ["learning", "panel", "trials", "ppo", "checkpoint", "tune"])
+@pytest.mark.parametrize(
+    "name", ["learning", "memory", "panel", "trials", "ppo", "checkpoint", "tune"]
+)
 def test_every_row_has_its_options(name):
     names = set(read_options(REFERENCE / name))
     for path in (REFERENCE / name).glob("*.csv"):

@@ -238,6 +238,16 @@ def test_every_run_that_fell_is_named():
         )
 
 
+def test_memory():
+    rows = read_rows(REFERENCE / "memory" / "results.csv")
+    with_memory = [row for row in rows if "--recurrent gru" in row["options"]]
+    ends = [float(row["deterministic_return"]) for row in with_memory]
+    others = [float(row["deterministic_return"]) for row in rows if row not in with_memory]
+    assert set(ends) == {500}
+    assert f"{len(ends)} of 3 seeds end at 500, without" in RESULTS
+    assert f"without it at {min(others):.1f} to {max(others):.1f}." in RESULTS
+
+
 def test_tuning():
     tune = REFERENCE / "tune"
     trials, rows = read_rows(tune / "trials.csv"), read_rows(tune / "results.csv")
