@@ -21,5 +21,6 @@ def table(rows: Sequence[dict[str, str]]) -> list[str]:
     for row in summarize(rows):
         options = row["learner"].removeprefix("trpo").strip()
         row["environment"] += f", `{options}`" if options else ""
+        row["fell"] = row["fell"].replace(" of ", "/")
         lines.append(f"| {' | '.join(row[column] for column in COLUMNS)} |")
     return lines
