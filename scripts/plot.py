@@ -1,5 +1,6 @@
 """`trpo plot RUN…`: a run's return and KL in one figure; of several runs, their learning curves."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class PlotOptions:
     @property
     def folders(self) -> list[Path]:
         """Of the runs."""
-        return [path for path in self.run if not path.is_file()]
+        return [path for path in self.run if not os.path.isfile(path)]  # no error, of any text
 
     @property
     def compares(self) -> bool:

@@ -117,3 +117,4 @@ def test_files_beside_runs_are_not_plotted(runs, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"{folders[0]}/figure.png"
     assert __main__.main(["plot", str(file)]) == 2
     assert "seeds.png is a file: expected folders of runs" in capsys.readouterr().err
+    assert __main__.main(["plot", "a" * 300]) == 2  # no path that the system takes
