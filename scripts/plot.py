@@ -43,17 +43,16 @@ class PlotOptions:
 
     @property
     def folders(self) -> list[Path]:
-        """Of the runs."""
-        return [path for path in self.run if not os.path.isfile(path)]  # no error, of any text
+        """Those of `run` that are no files."""
+        return [
+            path for path in self.run if not os.path.isfile(path)
+        ]  # Path.is_file raises where a name is too long
 
     @property
     def compares(self) -> bool:
         """Whether one metric is asked for, rather than a run's return and KL."""
-        return len(self.folders) > 1 or (self.metric, self.over, self.smooth) != (
-            RETURN,
-            "steps",
-            1,
-        )
+        asked = (self.metric, self.over, self.smooth)
+        return len(self.folders) > 1 or asked != (RETURN, "steps", 1)
 
 
 def main(arguments: Sequence[str]) -> int:
