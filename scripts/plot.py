@@ -44,9 +44,8 @@ class PlotOptions:
     @property
     def folders(self) -> list[Path]:
         """Those of `run` that are no files."""
-        return [
-            path for path in self.run if not os.path.isfile(path)
-        ]  # Path.is_file raises where a name is too long
+        # not Path.is_file, which raises where a name is too long
+        return [path for path in self.run if not os.path.isfile(path)]
 
     @property
     def compares(self) -> bool:
