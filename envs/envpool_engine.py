@@ -11,6 +11,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from trpo.envs.choices import Choices
+from trpo.envs.masking import without_mask
+
 # observations (arrays, or dicts and tuples of them), rewards, terminated, truncated, information
 Step: TypeAlias = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -87,6 +90,18 @@ def _fits(value: Any, default: Any) -> bool:
     return type(value) is type(default)
 
 
+def players(env_id: str, options: Mapping[str, Any]) -> int:
+    """Return how many players a task has, each of whom would act.
+
+    Args:
+        env_id: one of `envpool_ids()`.
+        options: by EnvPool's names.
+    """
+    import envpool
+
+    return int(envpool.make_spec(env_id, **options).config.max_num_players)
+
+
 def join(results: list[tuple[Any, ...]]) -> Any:
     """Put the groups' results of a reset or step together.
 
@@ -143,6 +158,7 @@ class EnvPoolVectorEnv(VectorEnv):
             depend on it.
         render_mode: "rgb_array" for environments that draw themselves.
         options: the task's own, by EnvPool's names.
+        masks: whether observations that have an action mask keep it.
     """
 
     def __init__(
@@ -154,6 +170,7 @@ class EnvPoolVectorEnv(VectorEnv):
         groups: int = 1,
         render_mode: str | None = None,
         options: Mapping[str, Any] = MappingProxyType({}),
+        masks: bool = True,
     ) -> None:
         import envpool
 
@@ -176,12 +193,21 @@ class EnvPoolVectorEnv(VectorEnv):
         with warnings.catch_warnings():
             # EnvPool states float32 bounds in float64, which Gymnasium remarks on
             warnings.simplefilter("ignore", UserWarning)
-            self.single_observation_space = self._pools[0].single_observation_space
+            space = self._pools[0].single_observation_space
+            self._unmask = not masks and isinstance(space, gym.spaces.Dict)
+            self.single_observation_space = (
+                gym.spaces.Dict(without_mask(space.spaces)) if self._unmask else space
+            )
             self.single_action_space = self._pools[0].single_action_space
+        self._action_dtype: Any = np.int32
+        self._choices: Choices | None = None
+        if isinstance(box := self.single_action_space, gym.spaces.Box):
+            self._action_dtype = box.dtype
+            if np.issubdtype(box.dtype, np.integer):
+                self._choices = Choices(box, self.single_observation_space)
+                self.single_action_space = self._choices.space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        is_box = isinstance(self.single_action_space, gym.spaces.Box)
-        self._action_dtype = self.single_action_space.dtype if is_box else np.int32
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002 set when made
         """Start new episodes.
@@ -193,11 +219,10 @@ class EnvPoolVectorEnv(VectorEnv):
         Returns:
             Observations and information.
         """
-        return join([pool.reset() for pool in self._pools])
+        observations, info = join([pool.reset() for pool in self._pools])
+        return without_mask(observations) if self._unmask else observations, info
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> Step:
         """Step every environment.
 
         Args:
@@ -215,11 +240,11 @@ class EnvPoolVectorEnv(VectorEnv):
             number: of the group.
             actions: (n, …), of any dtype.
         """
+        if self._choices:
+            actions = self._choices(actions)
         self._pools[number].send(actions.astype(self._action_dtype, copy=False))
 
-    def receive(
-        self, number: int
-    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def receive(self, number: int) -> Step:
         """Wait for a group to finish its step.
 
         Args:
@@ -228,7 +253,8 @@ class EnvPoolVectorEnv(VectorEnv):
         Returns:
             Its observations, rewards, terminated, truncated, information.
         """
-        return self._pools[number].recv()
+        observations, *others = self._pools[number].recv()
+        return without_mask(observations) if self._unmask else observations, *others
 
     def draw(self) -> np.ndarray:
         """Return the first environment's picture, (H, W, 3) uint8."""

@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 from trpo.envs.envpool_engine import (
     EnvPoolVectorEnv,
     envpool_ids,
+    players,
     refused_options,
     worthwhile_groups,
 )
@@ -252,6 +253,16 @@ def _make_envpool(
     options = _envpool_options(config)
     if refused := refused_options(env_id, options):
         raise EnvError(refused)
+    if (count := players(env_id, options)) > 1:
+        raise EnvError(f"environment {env_id!r} has {count} players: expected one that acts")
     groups = worthwhile_groups(env_id, config.num_envs, threads)
     with making(env_id):  # a family's own libraries may lack
-        return EnvPoolVectorEnv(env_id, config.num_envs, seed, threads, groups, options=options)
+        return EnvPoolVectorEnv(
+            env_id,
+            config.num_envs,
+            seed,
+            threads,
+            groups,
+            options=options,
+            masks=config.action_mask != "none",
+        )

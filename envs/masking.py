@@ -1,5 +1,6 @@
 """Action masks: which choices a state allows, brought into the observation as action_mask."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -31,6 +32,15 @@ def choices(space: gym.Space) -> int:
         case gym.spaces.Tuple(spaces=parts):
             return sum(map(choices, parts))
     return 0
+
+
+def without_mask(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the other parts of a Dict observation, or of its space.
+
+    Args:
+        parts: by name; with a mask or without.
+    """
+    return {name: part for name, part in parts.items() if name != MASK}
 
 
 class MaskedObservation(gym.Wrapper):
@@ -120,7 +130,7 @@ class UnmaskedObservation(gym.ObservationWrapper):
         Args:
             observation: as the environment gives it.
         """
-        return {name: part for name, part in observation.items() if name != MASK}
+        return without_mask(observation)
 
 
 def with_mask(env: gym.Env, source: ActionMask) -> gym.Env:

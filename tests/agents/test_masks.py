@@ -90,12 +90,19 @@ def test_masks_are_the_same_wherever_they_are_said():
         assert all(torch.equal(*two) for two in same)
 
 
-def test_without_its_mask_an_observation_has_the_rest():
-    config = EnvironmentConfig("gymnasium", 2, action_mask="none")
-    env = make_vector_env("TestGatesObservation-v0", config, 0)
-    assert set(env.single_observation_space.spaces) == {"bit"}
+@pytest.mark.parametrize(
+    ("env_id", "engine", "rest"),
+    [
+        ("TestGatesObservation-v0", "gymnasium", {"bit"}),
+        ("Knapsack-v1", "envpool", {"weights", "values", "packed_items"}),
+    ],
+)
+def test_without_its_mask_an_observation_has_the_rest(env_id, engine, rest):
+    env = make_vector_env(env_id, EnvironmentConfig(engine, 2, action_mask="none"), 0)
     observation, _ = env.reset(seed=0)
-    assert set(observation) == {"bit"}
+    later, *_ = env.step(np.zeros(2, np.int64))
+    for parts in (env.single_observation_space.spaces, observation, later):
+        assert set(parts) == rest
     env.close()
 
 

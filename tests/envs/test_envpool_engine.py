@@ -1,10 +1,13 @@
 """EnvPool in groups: what environments do does not depend on how many there are."""
 
+import envpool
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from trpo.agents.observations import leaves
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
+from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 ENVS, SEED = 8, 3
@@ -62,3 +65,29 @@ def test_what_is_divided(env_id, num_envs, threads, groups):
             assert leaf.shape == (part.stop - part.start, *space.shape)
         assert rewards.shape == (part.stop - part.start,)
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "space", "actions", "sent"),
+    [
+        ("RubiksCube-v0", MultiDiscrete([6, 1, 3]), [[5, 0, 2], [1, 0, 1]], [[5, 0, 2], [1, 0, 1]]),
+        ("JobShop-v0", MultiDiscrete([21] * 10), np.eye(2, 10), np.eye(2, 10)),  # a mask a part
+        ("Tetris-v0", Discrete(40), [13, 39], [[1, 3], [3, 9]]),  # a mask of all combinations
+    ],
+)
+def test_a_box_of_integers_is_choices(env_id, space, actions, sent):
+    """EnvPool has no MultiDiscrete: a Gaussian, rounded, would play Tetris."""
+    ours = EnvPoolVectorEnv(env_id, 2, SEED, threads=1)
+    theirs = envpool.make_gymnasium(env_id, num_envs=2, seed=SEED, num_threads=1)
+    assert ours.single_action_space == space
+    ours.reset()
+    theirs.reset()
+    one, other = ours.step(np.array(actions)), theirs.step(np.array(sent, np.int32))
+    for mine, its in zip(leaves(one[:4]), leaves(other[:4]), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize(("env_id", "players"), [("TicTacToe-v1", 2), ("SparrowMahjong-v1", 3)])
+def test_a_game_of_several_players_is_refused(env_id, players):
+    with pytest.raises(EnvError, match=f"'{env_id}' has {players} players: expected one that acts"):
+        make_vector_env(env_id, EnvironmentConfig("envpool", 2), SEED)

@@ -1,0 +1,41 @@
+"""Choices, where an engine says integers."""
+
+import gymnasium as gym
+import numpy as np
+
+from trpo.envs.masking import MASK
+
+
+class Choices:
+    """An integer Box as what EnvPool means by it: choices, of which it has no other space.
+
+    Args:
+        box: of one environment's actions, of integers.
+        observations: space of one observation: where it has an action mask with a number for every
+            combination of choices, a combination is chosen.
+    """
+
+    def __init__(self, box: gym.spaces.Box, observations: gym.Space) -> None:
+        self._low, self._dtype = box.low, box.dtype
+        self._numbers = (box.high - box.low).astype(np.int64) + 1
+        parts = observations.spaces if isinstance(observations, gym.spaces.Dict) else {}
+        self._joint = MASK in parts and parts[MASK].shape == tuple(self._numbers)
+
+    def space(self) -> gym.Space:
+        """Return the space of one environment's actions, from 0 on."""
+        if self._joint:
+            return gym.spaces.Discrete(int(np.prod(self._numbers)))
+        return gym.spaces.MultiDiscrete(self._numbers)
+
+    def __call__(self, actions: np.ndarray) -> np.ndarray:
+        """Return actions as EnvPool takes them.
+
+        Args:
+            actions: (n,) or (n, A), of the space.
+
+        Returns:
+            (n, A).
+        """
+        if self._joint:
+            actions = np.stack(np.unravel_index(actions.astype(np.int64), self._numbers), axis=-1)
+        return (actions + self._low).astype(self._dtype)
