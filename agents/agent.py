@@ -105,7 +105,9 @@ class Agent(nn.Module):
             policy,
             mask_in(observation_space),
         )
-        self.value_function = ValueFunction(features(value, VALUE_MEMORY), config.value, value)
+        borrowed = config.value.trunk == "policy"
+        read = self.policy.network.features if borrowed else features(value, VALUE_MEMORY)
+        self.value_function = ValueFunction(read, config.value, value)
         self.reward_scaler = RewardScaler(config.gamma)
         self.advantage_scale = AdvantageScale()
 

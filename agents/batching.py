@@ -10,7 +10,7 @@ from trpo.agents.config import TrainerConfig
 from trpo.agents.observations import Observation, map_leaves, select, to_device
 from trpo.agents.order import Order
 from trpo.agents.policies import Policy
-from trpo.agents.recurrence import VALUE_MEMORY, one_step, sequences
+from trpo.agents.recurrence import RecurrentFeatures, one_step, sequences
 from trpo.agents.rollout import Rollout
 from trpo.reducer import SERIAL, Reducer
 
@@ -94,11 +94,13 @@ def values_of(rollout: Rollout, agent: Agent, microbatch_size: int) -> Tensor:
     observations = select(rollout.observations, slice(-1))
     in_a_row = sequences(observations, begins, rollout.memories)
     network = agent.value_function.network
+    assert isinstance(network.features, RecurrentFeatures)
+    name = network.features.name  # V's memory, or the policy's
     values, memories = network.step(to_device(in_a_row, agent.device))  # (N·T, 1), (S, M)
     last = begins.sum(0).cumsum(0) - 1  # (N,), each environment's last sequence
-    memory = rollout.remembered[VALUE_MEMORY]
+    memory = rollout.remembered[name]
     memory.copy_(memories.cpu()[last] * rollout.valid[-1][:, None])
-    final = one_step(select(rollout.observations, steps), memory, VALUE_MEMORY)
+    final = one_step(select(rollout.observations, steps), memory, name)
     after, _ = network.step(to_device(final, agent.device))  # (N, 1)
     return torch.cat([values.view(envs, steps).T, after.T]).cpu()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trpo.agents.encoders import Features
-from trpo.agents.observations import Observation
+from trpo.agents.observations import Observation, map_pieces
 from trpo.agents.recurrence import RecurrentFeatures
 from trpo.linearization import Linearization, Tensors
 
@@ -189,12 +189,34 @@ class Network(nn.Module):
     Args:
         features: observations, as the environment gives them, to F numbers.
         head: F numbers to E outputs.
+        borrowed: whether the features are another network's, which alone learns them.
     """
 
-    def __init__(self, features: Features, head: MLP) -> None:
+    def __init__(self, features: Features, head: MLP, borrowed: bool = False) -> None:
         super().__init__()
         self.features = features
         self.head = head
+        self.borrowed = borrowed
+
+    @property
+    def learned(self) -> nn.Module:
+        """What is learned here: the head alone where features are fixed or borrowed, else all."""
+        return self.head if self.borrowed or self.features.is_fixed else self
+
+    @torch.no_grad()
+    def inputs(self, observations: Observation, microbatch_size: int) -> Observation:
+        """Return what `learned` takes.
+
+        Args:
+            observations: tensors (B, *shape).
+            microbatch_size: observations to look at together, at most.
+
+        Returns:
+            Features (B, F) for a head, else the observations.
+        """
+        if self.learned is self:
+            return observations
+        return map_pieces(self.features, observations, microbatch_size)
 
     def forward(self, observation: Observation) -> Tensor:
         """Return the outputs.

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from trpo.agents.value_fit import make_fit
 from trpo.measurement import measure_against_present
 from trpo.parameters import checksum
 from trpo.process_group import LostProcessError, make_reducer
+from trpo.reducer import SERIAL
 from trpo.report import Status, StepReport
 from trpo.validation import ConfigError
 
@@ -100,7 +102,10 @@ class Trainer:
         )
         self.agent = Agent(agent_config, self.randomness, make_encoder)
         self.agent.move_networks(device)
-        policy_reducer, self.value_reducer = self.reducer.halves()
+        # with the policy's features V is fitted in turn, to what the policy's step left
+        self.in_turn = config.value.trunk == "policy"
+        whole = self.reducer, self.reducer
+        policy_reducer, self.value_reducer = whole if self.in_turn else self.reducer.halves()
         self.update_policy = make_update_rule(self.agent.policy, config, policy_reducer)
         self.fit_value = make_fit(
             self.agent.value_function,
@@ -227,7 +232,8 @@ class Trainer:
         )
         self._check_on_policy(batch)
         watch.lap("advantages")
-        (report, policy_metrics), value_metrics = self.reducer.side_by_side(
+        side_by_side = SERIAL.side_by_side if self.in_turn else self.reducer.side_by_side
+        (report, policy_metrics), value_metrics = side_by_side(
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
@@ -325,14 +331,10 @@ class Trainer:
 
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)
-        report = self.fit_value(batch, generator)
-        metrics = self.agent.value_function.metrics(
-            batch.observations,
-            batch.returns,
-            values,
-            self.config.trainer.microbatch_size,
-            self.value_reducer,
-        )
+        value_function, size = self.agent.value_function, self.config.trainer.microbatch_size
+        inputs = value_function.network.inputs(batch.observations, size)
+        report = self.fit_value(replace(batch, observations=inputs), generator)
+        metrics = value_function.metrics(inputs, batch.returns, values, size, self.value_reducer)
         return report.metrics() | metrics
 
 

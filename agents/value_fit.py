@@ -96,7 +96,7 @@ class GaussNewtonFit:
         """Fit to a batch's returns.
 
         Args:
-            batch: observations and returns.
+            batch: V's inputs, as `network.inputs` has them, and returns.
             generator: not drawn from.
 
         Returns:
@@ -155,27 +155,27 @@ class AdamFit:
     def __init__(
         self, value_function: ValueFunction, config: ValueConfig, reducer: Reducer = SERIAL
     ) -> None:
-        self.value_function = value_function
+        self.learned = value_function.network.learned
         self.config = config
         self.reducer = reducer
         self.optimizer = torch.optim.Adam(
-            value_function.parameters(), lr=config.learning_rate, fused=True
+            self.learned.parameters(), lr=config.learning_rate, fused=True
         )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> FitReport:
         """Fit to a batch's returns.
 
         Args:
-            batch: observations and returns.
+            batch: V's inputs, as `network.inputs` has them, and returns.
             generator: source of the shuffles.
 
         Returns:
             Whether the fit was kept: where V is no longer finite, it and Adam's state are put back.
         """
-        old = Snapshot(list(self.value_function.parameters()), self.optimizer)
+        old = Snapshot(list(self.learned.parameters()), self.optimizer)
         with old.restored_on_error():
             self._descend(batch, generator)
-        fitted = [*self.value_function.parameters(), *self.state_tensors().values()]
+        fitted = [*self.learned.parameters(), *self.state_tensors().values()]
         if not all(tensor.isfinite().all() for tensor in fitted):
             old.restore()
             return FitReport(accepted=0.0)
@@ -188,11 +188,12 @@ class AdamFit:
             ):
                 _, rows = batch.own(chosen)
                 minibatch = batch.rows(rows)
-                errors = self.value_function(minibatch.observations) - minibatch.returns  # (b,)
+                values = self.learned(minibatch.observations).squeeze(-1)
+                errors = values - minibatch.returns  # (b,)
                 loss = errors.square().mean()
                 self.optimizer.zero_grad()
                 loss.backward()
-                pool_gradients(self.value_function.parameters(), len(minibatch), self.reducer)
+                pool_gradients(self.learned.parameters(), len(minibatch), self.reducer)
                 self.optimizer.step()
 
     def state_tensors(self) -> dict[str, Tensor]:

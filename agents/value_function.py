@@ -26,6 +26,10 @@ class ValueConfig:
     """Width of each hidden layer."""
     activation: Activation = "tanh"
     """Nonlinearity."""
+    trunk: Literal["own", "policy"] = "own"
+    """What reads pictures, and remembers, for V: an encoder and a memory of its own, or the
+    policy's, as the policy's step leaves them. V's fit does not change those, or it would move the
+    policy outside of its trust region; so it fits a perceptron alone, for much less."""
     fit: Literal["gauss-newton", "adam"] = "gauss-newton"
     """Gauss–Newton by conjugate gradient, or Adam on minibatches."""
     newton_steps: int = 2
@@ -64,7 +68,7 @@ class ValueFunction(nn.Module):
     """V_φ(s).
 
     Args:
-        features: from observations.
+        features: from observations; the policy's own with `trunk` policy.
         config: network and fit.
         generator: source of the initial weights.
     """
@@ -74,7 +78,7 @@ class ValueFunction(nn.Module):
         head = mlp(
             features.size, config.hidden, 1, config.activation, last_gain=1.0, generator=generator
         )
-        self.network = Network(features, head)
+        self.network = Network(features, head, borrowed=config.trunk == "policy")
 
     def forward(self, observations: Observation) -> Tensor:
         """Return V(s).
@@ -90,28 +94,31 @@ class ValueFunction(nn.Module):
     def model(self) -> Model:
         """Return V as the mean of a unit-variance Gaussian over returns.
 
-        Its Fisher matrix is E[JᵀJ], Gauss–Newton's.
+        Its Fisher matrix is E[JᵀJ], Gauss–Newton's. Its microbatches have `network.inputs`.
         """
+        learned = self.network.learned
 
         def outputs(microbatch: HasObservations) -> tuple[Tensor, ...]:
-            return (self.network(microbatch.observations),)  # (b, 1)
+            return (learned(microbatch.observations),)  # (b, 1)
 
         def family(*eta: Tensor) -> Distribution:
             return Normal(eta[0].squeeze(-1), torch.ones_like(eta[0][:, 0]), validate_args=False)
 
-        def linearize(microbatch: HasObservations) -> Linearization:
-            return self.network.linearize(microbatch.observations)
-
         def family_fisher(_: Tensor) -> Callable[[Tensors], Tensors]:
             return lambda u: u  # at unit variance, M = I
 
-        by_hand = linearize if self.network.features.is_fixed else None
-        return Model(list(self.parameters()), outputs, family, by_hand, family_fisher)
+        def linearize(microbatch: HasObservations) -> Linearization:
+            features = microbatch.observations
+            assert isinstance(features, Tensor)
+            return self.network.head.linearize(features)
+
+        by_hand = linearize if learned is self.network.head else None
+        return Model(list(learned.parameters()), outputs, family, by_hand, family_fisher)
 
     @torch.no_grad()
     def metrics(
         self,
-        observations: Observation,
+        inputs: Observation,
         returns: Tensor,
         values: Tensor,
         microbatch_size: int,
@@ -120,7 +127,7 @@ class ValueFunction(nn.Module):
         """Return how well V predicts returns, before a fit to them and after.
 
         Args:
-            observations: tensors (B, *shape).
+            inputs: of B observations, as `network.inputs` has them.
             returns: (B,), the targets of the fit.
             values: (B,), V before the fit.
             microbatch_size: observations to look at together, at most.
@@ -130,7 +137,7 @@ class ValueFunction(nn.Module):
             By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
             have none.
         """
-        fitted = map_pieces(self, observations, microbatch_size)
+        fitted = map_pieces(self.network.learned, inputs, microbatch_size).squeeze(-1)
         columns = torch.stack(
             [returns, returns - values, returns - fitted, (fitted - values).square()], dim=1
         )

@@ -135,6 +135,14 @@ def _from_9(content: Content) -> Content:
     return {"video_every": 0} | content  # before format 10, nothing was filmed in training
 
 
+# Before format 11, V read pictures, and remembered, for itself.
+LACKED_BY_10: Content = {"value": {"trunk": "own"}}
+
+
+def _from_10(content: Content) -> Content:
+    return _filled(content, {"learner": LACKED_BY_10})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -145,6 +153,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_7,
     _from_8,
     _from_9,
+    _from_10,
 )
 FORMAT = len(MIGRATIONS) + 1
 
@@ -181,5 +190,5 @@ def migrate_agent(content: object) -> object:
     Returns:
         JSON.
     """
-    lacked = LACKED_BY_2 | LACKED_BY_7 | LACKED_BY_8
+    lacked = LACKED_BY_2 | LACKED_BY_7 | LACKED_BY_8 | LACKED_BY_10
     return _filled(content, lacked) if isinstance(content, dict) else content

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -199,7 +200,9 @@ def test_microbatches_of_pictures_are_small_and_of_vectors_as_they_were():
     assert 0 < size * 4 * 84 * 84 <= PIXELS < (size + 1) * 4 * 84 * 84
 
 
-def make_trainer(space: gym.Space, pictures: PictureConfig, microbatch_size: int) -> Trainer:
+def make_trainer(
+    space: gym.Space, pictures: PictureConfig, microbatch_size: int, **value: Any
+) -> Trainer:
     learner = LearnerConfig(
         trainer=TrainerConfig(
             total_steps=10**9,
@@ -208,7 +211,7 @@ def make_trainer(space: gym.Space, pictures: PictureConfig, microbatch_size: int
             microbatch_size=microbatch_size,
         ),
         policy=PolicyConfig(hidden=(8,)),
-        value=ValueConfig(hidden=(8,), newton_steps=1, cg_iterations=3),
+        value=ValueConfig(hidden=(8,), newton_steps=1, cg_iterations=3, **value),
         trpo=TrpoConfig(cg_iterations=3),
         pictures=pictures,
     )
@@ -236,6 +239,31 @@ def test_runs_stay_within_the_limit_and_are_resumed_bit_for_bit(name):
     assert list(map(untimed, run(second, 1))) == list(map(untimed, records[2:]))
     for one, other in zip(*(t.agent.tensors().values() for t in (whole, second)), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("fit", ["gauss-newton", "adam"])
+def test_v_by_the_policys_features_leaves_them_as_the_policys_step_did(fit):
+    """Else KL was not measured of the policy that there is."""
+    trainer = make_trainer(GRID, PictureConfig(), 15, trunk="policy", fit=fit)
+    policy, fit_value = trainer.agent.policy, trainer.fit_value
+    head = trainer.agent.value_function.network.head
+    before: list[list[torch.Tensor]] = []
+
+    def watched(batch, generator):
+        assert batch.observations.shape == (len(batch), policy.network.features.size)
+        for network in (policy, head):
+            before.append([parameter.clone() for parameter in network.parameters()])
+        return fit_value(batch, generator)
+
+    trainer.fit_value = watched
+    at_first = [parameter.clone() for parameter in policy.parameters()]
+    assert run(trainer, 1)[0].metrics["update/accepted"]
+    stepped, headed = before
+    assert not all(map(torch.equal, at_first, stepped))  # V was fitted after the step
+    assert all(map(torch.equal, stepped, policy.parameters()))
+    assert not all(map(torch.equal, headed, head.parameters()))
+    own = {name for name in trainer.agent.tensors() if name.startswith("value_function.")}
+    assert own == {f"value_function.network.head.{name}" for name, _ in head.named_parameters()}
 
 
 def test_an_update_in_microbatches_is_that_of_one_batch():

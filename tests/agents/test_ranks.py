@@ -33,6 +33,10 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "policy": PolicyConfig(hidden=(8,)),
     },
     "recurrent": {"recurrence": RecurrenceConfig("gru", 5)},
+    "by the policy's memory": {
+        "recurrence": RecurrenceConfig("gru", 5),
+        "value": {"trunk": "policy"},
+    },
     "every third state": {
         "trpo": TrpoConfig(fisher_stride=3),
         "value": {"fisher_stride": 2},

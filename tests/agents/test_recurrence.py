@@ -47,10 +47,12 @@ def collected(recurrent, **changes):
     return trainer, batch, values
 
 
-def test_batches_are_unrolled_as_step_by_step(recurrent):
+@pytest.mark.parametrize("trunk", ["own", "policy"])
+def test_batches_are_unrolled_as_step_by_step(recurrent, trunk):
     """Policy and V of the batch, against a plain loop over times that knows where episodes end."""
-    trainer, batch, values = collected(recurrent)
+    trainer, batch, values = collected(recurrent, value={"trunk": trunk})
     agent, rollout = trainer.agent, trainer.rollout
+    name = "policy_memory" if trunk == "policy" else "value_memory"
     assert not rollout.valid.all()
     assert rollout.memories[POLICY_MEMORY].abs().max() > 0  # carried from the rollout before
     with torch.no_grad():
@@ -59,16 +61,16 @@ def test_batches_are_unrolled_as_step_by_step(recurrent):
     assert torch.allclose(outputs, rollout.outputs[at], atol=1e-5)
     expected = torch.zeros(rollout.rewards.shape)
     for n in range(8):
-        memory = rollout.memories["value_memory"][n : n + 1]
+        memory = rollout.memories[name][n : n + 1]
         for t in range(len(expected)):
             observation = rollout.observations[t, n : n + 1]
             step = {"observation": observation, "begins a sequence": torch.ones(1).bool()}
             with torch.no_grad():
-                V, memory = agent.value_function.network.step(step | {"value_memory": memory})
+                V, memory = agent.value_function.network.step(step | {name: memory})
             expected[t, n] = V
             if not rollout.valid[t, n]:  # a reset: the next observation is another episode's
                 memory = torch.zeros_like(memory)
-        assert torch.allclose(memory, rollout.remembered["value_memory"][n : n + 1], atol=1e-5)
+        assert torch.allclose(memory, rollout.remembered[name][n : n + 1], atol=1e-5)
     assert torch.allclose(values, expected[at], atol=1e-5)
     trainer.close()
 
@@ -120,8 +122,9 @@ def test_product_equals_the_dense_fisher_and_microbatches_one_batch(recurrent):
     assert torch.allclose(whole, pieces, rtol=1e-9, atol=1e-14)
 
 
-def test_a_resumed_run_equals_one_that_was_never_stopped(recurrent):
-    whole, first, second = (trainer_of(recurrent) for _ in range(3))
+@pytest.mark.parametrize("trunk", ["own", "policy"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(recurrent, trunk):
+    whole, first, second = (trainer_of(recurrent, value={"trunk": trunk}) for _ in range(3))
     records = run(whole, 4)
     run(first, 2)
     second.restore(*first.snapshot())

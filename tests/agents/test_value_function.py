@@ -119,7 +119,8 @@ def test_an_interrupted_fit_by_adam_is_put_back(error, monkeypatch):
     learner = make_fit(value, config, 10_000)
     learner(batch, torch.Generator().manual_seed(0))
     before = {n: t.clone() for n, t in (value.state_dict() | learner.state_tensors()).items()}
-    forward, calls = value.forward, []
+    learned, calls = value.network.learned, []
+    forward = learned.forward
 
     def interrupted(observations):
         calls.append(1)
@@ -127,7 +128,7 @@ def test_an_interrupted_fit_by_adam_is_put_back(error, monkeypatch):
             raise error
         return forward(observations)
 
-    monkeypatch.setattr(value, "forward", interrupted)
+    monkeypatch.setattr(learned, "forward", interrupted)
     with pytest.raises(error):
         learner(replace(batch, returns=3 * batch.returns), torch.Generator().manual_seed(1))
     after = value.state_dict() | learner.state_tensors()
