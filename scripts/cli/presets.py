@@ -11,8 +11,13 @@ PRESETS: dict[str, str] = {
     "Hopper-v5": "--total-steps 1000000",
     "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
     "Swimmer-v5": "--total-steps 1000000 --gamma 0.9999 --gae-lambda 0.99",
-    "MountainCarContinuous-v0": "--total-steps 100000",
-    "LunarLanderContinuous-v3": "--total-steps 300000",
+    "MountainCarContinuous-v0": (
+        "--total-steps 100000 --gamma 0.999 --gae-lambda 0.98 --initial-log-std 0"
+    ),
+    "LunarLanderContinuous-v3": (
+        "--total-steps 300000 --gamma 0.999 --gae-lambda 0.98 --batch-size 1024 --num-envs 16 "
+        "--step-size inf"
+    ),
     "BipedalWalker-v3": "--total-steps 2000000",
 }
 """Environment id to options of `trpo train`; every other environment gets the options' own
