@@ -19,6 +19,7 @@ from trpo.agents.value_function import ValueConfig
 from trpo.agents.vpg import VpgConfig
 from trpo.validation import ConfigError, require
 
+PICTURE_STRIDE = 8  # Schulman et al. 2015 took a tenth of the states for F
 PIXELS = 2**21  # in memory at a time, as floats, and some 20 to 50 times that in convolutions
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -151,23 +152,31 @@ def check_batch_size(batch_size: int, num_envs: int) -> None:
         raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
 
 
-def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
-    """Return a configuration whose microbatches of pictures fit into memory.
+def with_pictures(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
+    """Return a configuration whose updates of pictures take no more memory, nor time, than need be.
 
     Args:
         config: the learner's.
         space: of one observation.
 
     Returns:
-        The same, with microbatches as they were or smaller.
+        The same, with microbatches of pictures as they were or smaller; and F over fewer of them
+        where nothing else was asked for and the policy has no memory.
     """
-    pictures = [leaf for leaf in leaves(space) if picture_of(leaf, config.pictures)]
+    pictures = [
+        (gym.spaces.flatdim(leaf), picture)
+        for leaf in leaves(space)
+        if (picture := picture_of(leaf, config.pictures))
+    ]
     if not pictures:
         return config
-    most = max(1, PIXELS // sum(map(gym.spaces.flatdim, pictures)))
-    trainer = config.trainer
-    smaller = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
-    return replace(config, trainer=smaller)
+    most = max(1, PIXELS // sum(size for size, _ in pictures))
+    trainer, trpo = config.trainer, config.trpo
+    trainer = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
+    large = not all(picture.is_grid for _, picture in pictures)
+    if trpo.fisher_stride == 0 and large and config.recurrence.recurrent == "none":
+        trpo = replace(trpo, fisher_stride=PICTURE_STRIDE)
+    return replace(config, trainer=trainer, trpo=trpo)
 
 
 def with_recurrence(config: LearnerConfig) -> LearnerConfig:
@@ -189,7 +198,7 @@ def with_recurrence(config: LearnerConfig) -> LearnerConfig:
     for fits, name, expected in (
         (config.algorithm != "ppo", "algorithm ppo", "trpo, npg or vpg"),
         (config.value.fit != "adam", "value.fit adam", "gauss-newton"),
-        (strides == (1, 1), f"fisher_stride {max(strides)}", "1"),
+        (max(strides) == 1, f"fisher_stride {max(strides)}", "1"),
     ):
         if not fits:
             raise ConfigError(f"recurrent = {recurrent!r} with {name}: expected {expected}")

@@ -27,13 +27,14 @@ class TrpoConfig(TrustRegionConfig):
     memory: int = 16
     """Average F over states kept from this many earlier updates, too: half a batch of them in all.
     0: over this batch alone. (Not a memory of the policy's: see --recurrent.)"""
-    fisher_stride: int = 1
-    """F is averaged over every n-th state, the same ones for the whole solve."""
+    fisher_stride: int = 0
+    """F is averaged over every n-th state, the same ones for the whole solve; 0: every 8th of
+    pictures of 36 pixels a side or more, all of anything else."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, "memory", self.memory >= 0, "an integer ≥ 0")
-        require(self, "fisher_stride", self.fisher_stride >= 1, "an integer ≥ 1")
+        require(self, "fisher_stride", self.fisher_stride >= 0, "an integer ≥ 0")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Trpo(UpdateRule):
     ) -> None:
         super().__init__(policy, microbatch_size, reducer)
         self.config = config
+        self.stride = max(config.fisher_stride, 1)
         self.remembered: list[list[Tensor]] = []  # some states of each update: (b, *shape) a leaf
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
@@ -96,7 +98,7 @@ class Trpo(UpdateRule):
 
     def _fisher_microbatches(self, batch: Batch) -> list[States] | None:
         """Return the states that F is averaged over; `None` for the batch, linearized already."""
-        if not self.remembered and self.config.fisher_stride == 1:
+        if not self.remembered and self.stride == 1:
             return None
         states = self._states(batch)
         rows = even_slices(count(states), self.microbatch_size, self.reducer)
@@ -112,7 +114,7 @@ class Trpo(UpdateRule):
         for some in self.remembered:
             if [(leaf.shape[1:], leaf.dtype) for leaf in some] != kinds:
                 raise ConfigError("the checkpoint's states are not those of this environment")
-        stride = self.config.fisher_stride
+        stride = self.stride
         if stride > 1:
             _, rows = batch.own(torch.arange(0, batch.total, stride))
             now = [leaf[rows] for leaf in now]

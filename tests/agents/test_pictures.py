@@ -12,12 +12,13 @@ import torch
 from tests.environments import RandomEnvironment
 from tests.helpers import run, untimed
 from trpo.agents.agent import Agent
-from trpo.agents.config import PIXELS, LearnerConfig, TrainerConfig, with_bounded_memory
+from trpo.agents.config import PIXELS, LearnerConfig, TrainerConfig, with_pictures
 from trpo.agents.encoders import Features, Preprocessor, encoder_for
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
 from trpo.agents.pictures import PictureConfig, picture_of
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
+from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.runs import Run
 from trpo.agents.trainer import Trainer
 from trpo.agents.trpo import States, TrpoConfig
@@ -193,10 +194,20 @@ def test_microbatches_equal_one_batch(name):
     torch.testing.assert_close(pieces, whole, rtol=1e-11, atol=1e-13)
 
 
+def test_f_takes_every_8th_large_picture_where_nothing_else_is_asked_for():
+    def stride(space: gym.Space, **changes: Any) -> int:
+        return with_pictures(LearnerConfig(**changes), space).trpo.fisher_stride
+
+    assert stride(ATARI) == 8
+    assert stride(GRID) == 0  # all of them
+    assert stride(ATARI, trpo=TrpoConfig(fisher_stride=1)) == 1
+    assert stride(ATARI, recurrence=RecurrenceConfig("gru")) == 0
+
+
 def test_microbatches_of_pictures_are_small_and_of_vectors_as_they_were():
     config = LearnerConfig()
-    assert with_bounded_memory(config, gym.spaces.Box(-1, 1, (400,))) == config
-    size = with_bounded_memory(config, gym.spaces.Dict({"a": ATARI})).trainer.microbatch_size
+    assert with_pictures(config, gym.spaces.Box(-1, 1, (400,))) == config
+    size = with_pictures(config, gym.spaces.Dict({"a": ATARI})).trainer.microbatch_size
     assert 0 < size * 4 * 84 * 84 <= PIXELS < (size + 1) * 4 * 84 * 84
 
 
