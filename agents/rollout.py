@@ -320,7 +320,8 @@ def check_masks(
     wrong = without_choice(masks, choices) & acting
     if wrong.any():
         where = f"in environment {first + int(wrong.argmax())} at step {t}"
-        raise BrokenEnvironmentError(f"gave an action mask that allows nothing {where}")
+        hint = "--action-mask none removes it"
+        raise BrokenEnvironmentError(f"gave an action mask that allows nothing {where}; {hint}")
 
 
 def _check_shapes(step: list[Any], envs: int) -> None:
