@@ -238,6 +238,20 @@ def test_every_run_that_fell_is_named():
         )
 
 
+def test_census():
+    rows = read_rows(REFERENCE / "census" / "results.csv")
+    for engine, told in (
+        ("envpool", "Of EnvPool's {:,} ids {:,} train, {:.1%}"),
+        ("gymnasium", "Of Gymnasium's {} ids {} train"),
+    ):
+        mine = [row for row in rows if row["engine"] == engine]
+        trained = sum(row["outcome"] == "trained" for row in mine)
+        assert told.format(len(mine), trained, trained / len(mine)).replace("%", " %") in RESULTS
+    assert f"({max(float(row['largest_kl'] or 0) for row in rows):.5f} of 0.02 at most)" in RESULTS
+    players = [row for row in rows if "players: expected one" in row["outcome"]]
+    assert f"{len(players)} ids are games of several players" in RESULTS
+
+
 def test_memory():
     rows = read_rows(REFERENCE / "memory" / "results.csv")
     with_memory = [row for row in rows if "--recurrent gru" in row["options"]]
