@@ -34,7 +34,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     },
     "recurrent": {"recurrence": RecurrenceConfig("gru", 5)},
     "by the policy's memory": {
-        "recurrence": RecurrenceConfig("gru", 5),
+        "recurrence": RecurrenceConfig("lstm", 5),
         "value": {"trunk": "policy"},
     },
     "every third state": {
