@@ -160,8 +160,9 @@ def with_pictures(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
         space: of one observation.
 
     Returns:
-        The same, with microbatches of pictures as they were or smaller; and F over fewer of them
-        where nothing else was asked for and the policy has no memory.
+        The same, with microbatches of pictures as they were or smaller. And for large pictures, a
+        policy without memory, and what nothing else was asked of: F over fewer states, V's fit by
+        Adam, and outputs linear in the features.
     """
     pictures = [
         (gym.spaces.flatdim(leaf), picture)
@@ -171,12 +172,22 @@ def with_pictures(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
     if not pictures:
         return config
     most = max(1, PIXELS // sum(size for size, _ in pictures))
-    trainer, trpo = config.trainer, config.trpo
+    trainer = config.trainer
     trainer = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
-    large = not all(picture.is_grid for _, picture in pictures)
-    if trpo.fisher_stride == 0 and large and config.recurrence.recurrent == "none":
+    config = replace(config, trainer=trainer)
+    small = not any(picture.is_large for _, picture in pictures)
+    if small or config.recurrence.recurrent != "none":
+        return config
+    trpo, policy, value = config.trpo, config.policy, config.value
+    if trpo.fisher_stride == 0:
         trpo = replace(trpo, fisher_stride=PICTURE_STRIDE)
-    return replace(config, trainer=trainer, trpo=trpo)
+    if policy.hidden is None:
+        policy = replace(policy, hidden=())
+    if value.hidden is None:
+        value = replace(value, hidden=policy.hidden)
+    if value.fit == "auto":
+        value = replace(value, fit="adam")
+    return replace(config, trpo=trpo, policy=policy, value=value)
 
 
 def with_recurrence(config: LearnerConfig) -> LearnerConfig:

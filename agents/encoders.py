@@ -28,6 +28,8 @@ from trpo.agents.pictures import AUTO, Picture, PictureConfig, bounds_of, pictur
 from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError
 
+PIECES = 16  # of a batch of pictures whose floats are in memory at a time, for their statistics
+
 
 class VectorPreprocessor(nn.Module):
     """A leaf that is no picture as floats: flat, choices one-hot, normalised.
@@ -99,11 +101,11 @@ class VectorPreprocessor(nn.Module):
 
 
 class PicturePreprocessor(nn.Module):
-    """A picture as floats in [0, 1], by its bounds; a grid's codes are normalised, too.
+    """A picture as floats: in [0, 1] by its bounds, then normalised, each channel over all cells.
 
     Bytes stay bytes until here, where a network asks for them. Codes such as MiniGrid's fill a
-    hundredth of their bounds, and a code that is rare should weigh as much as one that is not: so a
-    grid has running statistics, of each channel over all cells.
+    hundredth of their bounds, and a code that is rare should weigh as much as one that is not. A
+    game's background fills most of a picture, and would drown what moves before it.
 
     Args:
         leaf: its space.
@@ -118,7 +120,7 @@ class PicturePreprocessor(nn.Module):
         self.picture = picture
         self.normalizer = (
             ObservationNormalizer(picture.channels, config.observation_clip)
-            if config.observations and picture.is_grid
+            if config.observations and (config.pictures or picture.is_grid)
             else None
         )
 
@@ -156,8 +158,10 @@ class PicturePreprocessor(nn.Module):
             observation: (B, *shape), as the environment gave it.
             reducer: brings every process's samples together.
         """
-        if self.normalizer is not None:
-            cells = self.scaled(observation).movedim(self.picture.channel_axis, -1)
+        if self.normalizer is None:
+            return
+        for some in observation.tensor_split(PIECES):  # as many in every process
+            cells = self.scaled(some).movedim(self.picture.channel_axis, -1)
             self.normalizer.update(cells.reshape(-1, self.picture.channels), reducer)
 
 

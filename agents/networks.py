@@ -20,6 +20,9 @@ from trpo.linearization import Linearization, Tensors
 Activation = Literal["tanh", "relu", "elu", "silu"]
 
 
+HIDDEN = (64, 64)
+
+
 class Tanh(nn.Module):
     """tanh; by NumPy where nothing is differentiated, which is up to ten times as fast."""
 

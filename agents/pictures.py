@@ -64,6 +64,11 @@ class Picture:
         return min(self.sides) < SMALLEST["nature"]
 
     @property
+    def is_large(self) -> bool:
+        """Whether a deep network reads it, whose last layer is a hidden layer already."""
+        return self.encoder != "grid"
+
+    @property
     def channel_axis(self) -> int:
         """Where the channels stand, counted from the end."""
         return -3 if self.first and len(self.shape) > 2 else -1

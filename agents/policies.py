@@ -13,7 +13,7 @@ from trpo.agents.families import make_family
 from trpo.agents.family import Family
 from trpo.agents.gaussians import LOG_STD_BOUNDS
 from trpo.agents.masks import masked_network
-from trpo.agents.networks import Activation, Network, mlp
+from trpo.agents.networks import HIDDEN, Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
@@ -25,8 +25,9 @@ from trpo.validation import require
 class PolicyConfig:
     """The policy network."""
 
-    hidden: tuple[int, ...] = (64, 64)
-    """Width of each hidden layer (Schulman et al. 2017)."""
+    hidden: tuple[int, ...] | None = None
+    """Width of each hidden layer; None: 64 and 64 (Schulman et al. 2017), but no layer between
+    nature's or impala's features and the output (Mnih et al. 2015)."""
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
     initial_log_std: float = -0.5
@@ -38,7 +39,7 @@ class PolicyConfig:
     say, between -5 and 2."""
 
     def __post_init__(self) -> None:
-        require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
+        require(self, "hidden", all(width >= 1 for width in self.hidden or ()), "widths ≥ 1")
         require(self, "initial_log_std", -20 <= self.initial_log_std <= 5, "a number in [-20, 5]")
         low, high = LOG_STD_BOUNDS
         within = self.log_std == "shared" or low < self.initial_log_std < high
@@ -157,7 +158,7 @@ def make_policy(
     family = make_family(action_space, config.initial_log_std, config.log_std == "state")
     head = mlp(
         features.size,
-        config.hidden,
+        HIDDEN if config.hidden is None else config.hidden,
         family.output_size,
         config.activation,
         last_gain=0.01,

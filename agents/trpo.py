@@ -28,8 +28,8 @@ class TrpoConfig(TrustRegionConfig):
     """Average F over states kept from this many earlier updates, too: half a batch of them in all.
     0: over this batch alone. (Not a memory of the policy's: see --recurrent.)"""
     fisher_stride: int = 0
-    """F is averaged over every n-th state, the same ones for the whole solve; 0: every 8th of
-    pictures of 36 pixels a side or more, all of anything else."""
+    """F is averaged over every n-th state, the same ones for the whole solve; 0: every 8th where
+    nature or impala reads pictures, else all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from trpo.agents.encoders import Features
-from trpo.agents.networks import Activation, Network, mlp
+from trpo.agents.networks import HIDDEN, Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
@@ -22,16 +22,17 @@ from trpo.validation import require
 class ValueConfig:
     """The value function, and how it is fitted to a batch's returns."""
 
-    hidden: tuple[int, ...] = (64, 64)
-    """Width of each hidden layer."""
+    hidden: tuple[int, ...] | None = None
+    """Width of each hidden layer; None: as the policy's."""
     activation: Activation = "tanh"
     """Nonlinearity."""
     trunk: Literal["own", "policy"] = "own"
     """What reads pictures, and remembers, for V: an encoder and a memory of its own, or the
     policy's, as the policy's step leaves them. V's fit does not change those, or it would move the
     policy outside of its trust region; so it fits a perceptron alone, for much less."""
-    fit: Literal["gauss-newton", "adam"] = "gauss-newton"
-    """Gauss–Newton by conjugate gradient, or Adam on minibatches."""
+    fit: Literal["auto", "gauss-newton", "adam"] = "auto"
+    """Gauss–Newton by conjugate gradient, or Adam on minibatches; auto: Adam where nature or impala
+    reads pictures, else Gauss–Newton."""
     newton_steps: int = 2
     """Gauss–Newton steps a batch (measured on an early version: 2 fit better than 10 epochs of Adam
     in two thirds of the time)."""
@@ -53,7 +54,7 @@ class ValueConfig:
     """Adam: samples a step."""
 
     def __post_init__(self) -> None:
-        require(self, "hidden", all(width >= 1 for width in self.hidden), "widths ≥ 1")
+        require(self, "hidden", all(width >= 1 for width in self.hidden or ()), "widths ≥ 1")
         require(self, "newton_steps", self.newton_steps >= 1, "an integer ≥ 1")
         require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")
         require(self, "max_change", self.max_change > 0, "a number > 0")
@@ -75,9 +76,8 @@ class ValueFunction(nn.Module):
 
     def __init__(self, features: Features, config: ValueConfig, generator: torch.Generator) -> None:
         super().__init__()
-        head = mlp(
-            features.size, config.hidden, 1, config.activation, last_gain=1.0, generator=generator
-        )
+        hidden = HIDDEN if config.hidden is None else config.hidden
+        head = mlp(features.size, hidden, 1, config.activation, last_gain=1.0, generator=generator)
         self.network = Network(features, head, borrowed=config.trunk == "policy")
 
     def forward(self, observations: Observation) -> Tensor:

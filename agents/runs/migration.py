@@ -135,8 +135,8 @@ def _from_9(content: Content) -> Content:
     return {"video_every": 0} | content  # before format 10, nothing was filmed in training
 
 
-# Before format 11, V read pictures, and remembered, for itself.
-LACKED_BY_10: Content = {"value": {"trunk": "own"}}
+# Before format 11, V read pictures, and remembered, for itself; large ones were not normalised.
+LACKED_BY_10: Content = {"value": {"trunk": "own"}, "normalize": {"pictures": False}}
 
 
 def _from_10(content: Content) -> Content:

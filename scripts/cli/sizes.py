@@ -4,6 +4,7 @@ import os
 from itertools import pairwise
 
 from trpo.agents.config import LearnerConfig
+from trpo.agents.networks import HIDDEN
 from trpo.agents.runs.typed_json import Dataclass, flat, to_json
 from trpo.envs.factory import EnvironmentConfig
 from trpo.validation import ConfigError
@@ -78,7 +79,9 @@ def least_memory(learner: LearnerConfig) -> int:
     Returns:
         Bytes.
     """
-    layers = ([1, *hidden, 1] for hidden in (learner.policy.hidden, learner.value.hidden))
+    layers = (
+        [1, *(hidden or HIDDEN), 1] for hidden in (learner.policy.hidden, learner.value.hidden)
+    )
     parameters = sum(a * b for sizes in layers for a, b in pairwise(sizes))
     return learner.trainer.batch_size * BYTES_A_STEP + parameters * 4 * COPIES
 
