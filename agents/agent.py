@@ -106,6 +106,9 @@ class Agent(nn.Module):
             mask_in(observation_space),
         )
         borrowed = config.value.trunk == "policy"
+        if borrowed and self.policy.network.features.is_fixed:
+            nothing = "expected own: without pictures and memory there is nothing to share"
+            raise ConfigError(f"value.trunk = 'policy': {nothing}")
         read = self.policy.network.features if borrowed else features(value, VALUE_MEMORY)
         self.value_function = ValueFunction(read, config.value, value)
         self.reward_scaler = RewardScaler(config.gamma)

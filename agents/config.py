@@ -205,11 +205,13 @@ def with_recurrence(config: LearnerConfig) -> LearnerConfig:
     recurrent = config.recurrence.recurrent
     if recurrent == "none":
         return config
-    strides = (config.trpo.fisher_stride, config.value.fisher_stride)
+    # the policy's memory, read by V, comes to its fit as rows of features
+    fits_rows = config.value.trunk == "policy"
+    stride = max(config.trpo.fisher_stride, 1 if fits_rows else config.value.fisher_stride)
     for fits, name, expected in (
         (config.algorithm != "ppo", "algorithm ppo", "trpo, npg or vpg"),
-        (config.value.fit != "adam", "value.fit adam", "gauss-newton"),
-        (max(strides) == 1, f"fisher_stride {max(strides)}", "1"),
+        (fits_rows or config.value.fit != "adam", "value.fit adam", "gauss-newton"),
+        (stride == 1, f"fisher_stride {stride}", "1"),
     ):
         if not fits:
             raise ConfigError(f"recurrent = {recurrent!r} with {name}: expected {expected}")

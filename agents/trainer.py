@@ -88,6 +88,7 @@ class Trainer:
         if config.trainer.eval_every and getattr(env, "handed_over", False):
             needs = "environments of its own: give make_env a function that makes one, not one"
             raise ConfigError(f"eval_every = {config.trainer.eval_every} needs {needs}")
+        rows = config.trainer.microbatch_size  # of features, which are small
         config = with_recurrence(config)
         self.config = config = with_pictures(config, env.single_observation_space)
         agent_config = AgentConfig(
@@ -110,7 +111,7 @@ class Trainer:
         self.fit_value = make_fit(
             self.agent.value_function,
             config.value,
-            config.trainer.microbatch_size,
+            rows if self.in_turn else config.trainer.microbatch_size,
             self.value_reducer,
         )
         self.estimate_advantages: AdvantageEstimator = generalized_advantages
@@ -333,6 +334,8 @@ class Trainer:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)
         value_function, size = self.agent.value_function, self.config.trainer.microbatch_size
         inputs = value_function.network.inputs(batch.observations, size)
+        if self.in_turn:  # the policy's step has moved V
+            values = value_function.values_of(inputs, size)
         report = self.fit_value(replace(batch, observations=inputs), generator)
         metrics = value_function.metrics(inputs, batch.returns, values, size, self.value_reducer)
         return report.metrics() | metrics

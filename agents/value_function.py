@@ -91,6 +91,19 @@ class ValueFunction(nn.Module):
         """
         return self.network(observations).squeeze(-1)
 
+    @torch.no_grad()
+    def values_of(self, inputs: Observation, microbatch_size: int) -> Tensor:
+        """Return V of any number of observations.
+
+        Args:
+            inputs: of B observations, as `network.inputs` has them.
+            microbatch_size: of them to look at together, at most.
+
+        Returns:
+            (B,).
+        """
+        return map_pieces(self.network.learned, inputs, microbatch_size).squeeze(-1)
+
     def model(self) -> Model:
         """Return V as the mean of a unit-variance Gaussian over returns.
 
@@ -137,7 +150,7 @@ class ValueFunction(nn.Module):
             By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
             have none.
         """
-        fitted = map_pieces(self.network.learned, inputs, microbatch_size).squeeze(-1)
+        fitted = self.values_of(inputs, microbatch_size)
         columns = torch.stack(
             [returns, returns - values, returns - fitted, (fitted - values).square()], dim=1
         )

@@ -249,11 +249,14 @@ def _make_envpool(
     if config.wrapper:
         raise EnvError(f"wrapper = {config.wrapper}: EnvPool's {env_id} cannot be wrapped")
     if config.action_mask in {"info", "method"}:
-        raise EnvError(f"action_mask = {config.action_mask!r}: EnvPool's {env_id} has no masks")
+        only = "EnvPool has masks in observations alone: expected auto or none"
+        raise EnvError(f"action_mask = {config.action_mask!r}: {only}")
     options = _envpool_options(config)
     if refused := refused_options(env_id, options):
         raise EnvError(refused)
-    if (count := players(env_id, options)) > 1:
+    with making(env_id):
+        count = players(env_id, options)
+    if count > 1:
         raise EnvError(f"environment {env_id!r} has {count} players: expected one that acts")
     groups = worthwhile_groups(env_id, config.num_envs, threads)
     with making(env_id):  # a family's own libraries may lack

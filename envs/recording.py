@@ -77,7 +77,7 @@ def _drawn(env_id: str, recipe: Recipe, options: Mapping[str, Any]) -> Callable[
     if spec := _spec_of(env_id):
         return lambda _: _draw_by_gymnasium(env_id, spec, recipe, "rgb_array")
     if env_id in envpool_ids():
-        return lambda seed: DrawnEnvPool(env_id, seed, options)
+        return lambda seed: DrawnEnvPool(env_id, seed, options, recipe.action_mask != "none")
     raise unknown_id(env_id, envpool_ids() | gym.registry.keys())
 
 
@@ -160,14 +160,15 @@ class DrawnEnvPool(gym.Env):
         env_id: one of `envpool_ids()`.
         seed: in [0, 2³¹ − 1).
         options: the task's own.
+        masks: whether observations that have an action mask keep it.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 as Gymnasium's are
     render_mode = "rgb_array"
 
-    def __init__(self, env_id: str, seed: int, options: Mapping[str, Any]) -> None:
+    def __init__(self, env_id: str, seed: int, options: Mapping[str, Any], masks: bool) -> None:
         self._env = EnvPoolVectorEnv(
-            env_id, 1, seed, threads=1, render_mode="rgb_array", options=options
+            env_id, 1, seed, threads=1, render_mode="rgb_array", options=options, masks=masks
         )
         self.observation_space = self._env.single_observation_space
         self.action_space = self._env.single_action_space

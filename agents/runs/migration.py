@@ -139,8 +139,35 @@ def _from_9(content: Content) -> Content:
 LACKED_BY_10: Content = {"value": {"trunk": "own"}, "normalize": {"pictures": False}}
 
 
+# Since, 0, None and auto say what was meant by these, but where pictures are large.
+SAID_BY_10: dict[tuple[str, str], tuple[object, object]] = {
+    ("trpo", "fisher_stride"): (1, 0),
+    ("policy", "hidden"): ([64, 64], None),
+    ("value", "hidden"): ([64, 64], None),
+    ("value", "fit"): ("gauss-newton", "auto"),
+}
+
+
 def _from_10(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_10})
+    filled = _filled(content, {"learner": LACKED_BY_10})
+    learner = filled.get("learner")
+    if not isinstance(learner, dict) or _may_have_pictures(filled.get("observation_space")):
+        return filled
+    for (part, name), (before, now) in SAID_BY_10.items():
+        settings = learner.get(part)
+        if isinstance(settings, dict) and settings.get(name) == before:
+            learner = learner | {part: settings | {name: now}}
+    return filled | {"learner": learner}
+
+
+def _may_have_pictures(space: object) -> bool:
+    if not isinstance(space, dict):
+        return True
+    parts, shape = space.get("spaces", []), space.get("shape", [])
+    nested = list(parts.values()) if isinstance(parts, dict) else parts
+    if not isinstance(nested, list) or not isinstance(shape, list):
+        return True
+    return len(shape) > 1 or any(map(_may_have_pictures, nested))
 
 
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 Bounds: TypeAlias = (
-    int | float | str | list
+    bool | int | float | str | list
 )  # a number for all, or one each; "inf" is no JSON number
 Shape: TypeAlias = tuple[int, ...]
 

@@ -73,6 +73,7 @@ def continue_run(
 
     Raises:
         UsageError: if the run is finished.
+        RunError: if its environment has other spaces than it had.
     """
     check_trackers((*tracked(run.folder), *track))
     if said := finished(run, loop):
@@ -96,6 +97,7 @@ def continue_run(
     check_filming(options)
     ranks.send(BEGIN)
     trainer = make_trainer(options, ranks)
+    _check_spaces(run, trainer)
     if exercise.exists():
         use_exercise(trainer, run.folder)
     if checkpoint is None and run.config.started_from:
@@ -106,6 +108,14 @@ def continue_run(
     if not quiet:
         print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
     train_into(run, trainer, interrupt, options, ranks)
+
+
+def _check_spaces(run: Run, trainer: Trainer) -> None:
+    for name in ("observation_space", "action_space"):
+        before, now = getattr(run.config, name), getattr(trainer.agent, name)
+        if before not in (None, now):
+            changed = f"{run.config.env} has {name} {now}, the run {before}"
+            raise RunError(f"run {run.folder} cannot go on: {changed}")
 
 
 def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:

@@ -163,6 +163,18 @@ def test_what_does_not_go_with_a_memory_is_refused(changes, message):
         trainer_of(**changes)
 
 
+@pytest.mark.parametrize("value", [{"fit": "adam"}, {"fisher_stride": 2}])
+def test_any_fit_goes_with_the_policys_memory(value):
+    trainer = trainer_of(value={"trunk": "policy"} | value)
+    assert all(record.metrics["value/accepted"] > 0 for record in run(trainer, 2))
+    trainer.close()
+
+
+def test_nothing_is_shared_where_nothing_is_learned_or_remembered():
+    with pytest.raises(ConfigError, match="trunk = 'policy': expected own: without pictures"):
+        make_trainer(value={"trunk": "policy"})
+
+
 def test_masks_and_memory_go_together():
     trainer = trainer_of(env_id="TestGatesMethod-v0", engine="gymnasium")
     records = run(trainer, 2)

@@ -8,7 +8,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from trpo.agents.observations import leaves
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.errors import EnvError
-from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.factory import EnvironmentConfig, make_recording_env, make_vector_env
 
 ENVS, SEED = 8, 3
 
@@ -85,6 +85,19 @@ def test_a_box_of_integers_is_choices(env_id, space, actions, sent):
     one, other = ours.step(np.array(actions)), theirs.step(np.array(sent, np.int32))
     for mine, its in zip(leaves(one[:4]), leaves(other[:4]), strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+def test_what_a_task_lacks_is_told_in_a_line():
+    with pytest.raises(EnvError, match="environment 'VizdoomCustom-v1' cannot be made"):
+        make_vector_env("VizdoomCustom-v1", EnvironmentConfig("envpool", 2), SEED)
+
+
+def test_a_film_without_masks_has_none(tmp_path):
+    config = EnvironmentConfig("envpool", action_mask="none")
+    env = make_recording_env("Tetris-v0", config, [tmp_path / "film.mp4"], SEED)
+    assert "action_mask" not in env.single_observation_space.spaces
+    assert env.single_action_space == MultiDiscrete([4, 10])
+    env.close()
 
 
 @pytest.mark.parametrize(("env_id", "players"), [("TicTacToe-v1", 2), ("SparrowMahjong-v1", 3)])

@@ -7,12 +7,14 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from tests.helpers import make_trainer
 from tests.processes import differences
 from trpo.agents.runs import Run, RunConfig, RunError
+from trpo.agents.runs.spaces import space_to_json
 from trpo.agents.runs.typed_json import from_json
 from trpo.agents.trainer import Trainer
 from trpo.envs.factory import EnvironmentConfig
@@ -152,6 +154,27 @@ def test_a_run_of_format_2_is_read_by_what_was_done_then(whole, tmp_path):
     del content["learner"]["pictures"]
     (tmp_path / "config.json").write_text(json.dumps(content | {"format": 2}), encoding="utf-8")
     assert Run.open(tmp_path).config == whole.config
+
+
+@pytest.mark.parametrize(("space", "same"), [("vector", True), ("picture", False), (None, False)])
+def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, whole, tmp_path):
+    """But of large pictures the same defaults would be others."""
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
+    learner = content["learner"]
+    learner["trpo"]["fisher_stride"], learner["value"]["fit"] = 1, "gauss-newton"
+    learner["policy"]["hidden"] = [64, 64]
+    del learner["value"]["trunk"], learner["normalize"]["pictures"]
+    if space == "picture":
+        picture = space_to_json(gym.spaces.Box(0, 255, (4, 84, 84), np.uint8))
+        content["observation_space"] = {"type": "Dict", "spaces": {"camera": picture}}
+    if space is None:
+        content["observation_space"] = None
+    (tmp_path / "config.json").write_text(json.dumps(content | {"format": 10}), encoding="utf-8")
+    read = Run.open(tmp_path).config.learner
+    assert not read.normalize.pictures
+    assert read.value.trunk == "own"
+    said = read.trpo.fisher_stride, read.policy.hidden, read.value.fit
+    assert said == ((0, None, "auto") if same else (1, (64, 64), "gauss-newton"))
 
 
 def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):

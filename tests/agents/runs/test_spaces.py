@@ -13,6 +13,7 @@ SPACES = {
     "endless box": Box(-np.inf, np.inf, (2, 2), np.float64),
     "box of several bounds": Box(np.float32([-0.1, -np.inf]), np.float32([1, 2])),
     "image": Box(0, 255, (4, 4, 3), np.uint8),
+    "bits": Box(0.0, 1.0, (2,), np.bool_),
     "one number": Box(0.0, 1.0, ()),
     "no number": Box(0.0, 1.0, (0,)),
     "discrete": Discrete(5, start=-2),
