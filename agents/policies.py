@@ -15,6 +15,7 @@ from trpo.agents.gaussians import LOG_STD_BOUNDS
 from trpo.agents.masks import masked_network
 from trpo.agents.networks import HIDDEN, Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
+from trpo.divergence import kl_divergence
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.reducer import SERIAL, Reducer
@@ -108,20 +109,43 @@ class Policy(nn.Module):
         return Linearization(self.family.eta(output, own), jvp, vjp)
 
     @torch.no_grad()
-    def metrics(
-        self, observations: Observation, microbatch_size: int, reducer: Reducer = SERIAL
-    ) -> dict[str, float]:
-        """Return how much the policy explores.
+    def outputs(self, observations: Observation, microbatch_size: int) -> Tensor:
+        """Return the network's output for any number of observations.
 
         Args:
             observations: tensors (B, *shape).
             microbatch_size: observations to look at together, at most.
+
+        Returns:
+            (B, E).
+        """
+        return map_pieces(self.network, observations, microbatch_size)
+
+    @torch.no_grad()
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """Return KL(π(·|old) ‖ π(·|new)) of two outputs for the same observations.
+
+        Args:
+            old: (B, E).
+            new: (B, E).
+
+        Returns:
+            (B,) nats, computed in float64.
+        """
+        p, q = (self.family(*(e.double() for e in self.eta(output))) for output in (old, new))
+        return kl_divergence(p, q)
+
+    @torch.no_grad()
+    def metrics(self, outputs: Tensor, reducer: Reducer = SERIAL) -> dict[str, float]:
+        """Return how much the policy explores.
+
+        Args:
+            outputs: (B, E), of the network.
             reducer: brings every process's samples together.
 
         Returns:
             By name, of `trpo.agents.metrics.METRICS`.
         """
-        outputs = map_pieces(self.network, observations, microbatch_size)  # (B, E)
         entropy = self.distribution(outputs).entropy()  # (B,)
         means = {"policy/entropy": entropy.mean()}
         if len(deviations := self.family.deviations(outputs)):  # (≤ A,)

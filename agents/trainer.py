@@ -26,9 +26,7 @@ from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.tensor_names import with_prefix, without_prefix
-from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.agents.value_fit import make_fit
-from trpo.measurement import measure_against_present
 from trpo.parameters import checksum
 from trpo.process_group import LostProcessError, make_reducer
 from trpo.reducer import SERIAL
@@ -234,11 +232,11 @@ class Trainer:
         self._check_on_policy(batch)
         watch.lap("advantages")
         side_by_side = SERIAL.side_by_side if self.in_turn else self.reducer.side_by_side
-        (report, policy_metrics), value_metrics = side_by_side(
+        (report, policy_metrics, outputs), value_metrics = side_by_side(
             partial(self._update_policy, batch, watch), partial(self._fit_value, batch, values)
         )
         watch.lap("value")
-        statistics_metrics = self._update_statistics(batch)
+        statistics_metrics = self._update_statistics(batch, outputs)
 
         self.update += 1
         self.non_finite = self.non_finite + 1 if report.status is Status.NON_FINITE else 0
@@ -308,27 +306,30 @@ class Trainer:
             wrong = "the policy that acted is not the one to be updated"
             raise TrainingError(f"{wrong}, in update {self.update + 1}")
 
-    def _update_policy(self, batch: Batch, watch: Stopwatch) -> tuple[StepReport, dict[str, float]]:
+    def _update_policy(
+        self, batch: Batch, watch: Stopwatch
+    ) -> tuple[StepReport, dict[str, float], Tensor]:
         generator = self.randomness.generator(Component.POLICY, self.update + 1)
         report = self.update_policy(batch, generator)
-        metrics = self.update_policy.metrics(report) | self.agent.policy.metrics(
-            batch.observations, self.config.trainer.microbatch_size, self.update_policy.reducer
-        )
+        outputs = self._outputs(batch)
+        metrics = self.update_policy.metrics(report)
+        metrics |= self.agent.policy.metrics(outputs, self.update_policy.reducer)
         metrics["policy/advantage_deviation"] = batch.deviation
         watch.lap("policy")
-        return report, metrics
+        return report, metrics, outputs
 
-    def _update_statistics(self, batch: Batch) -> dict[str, float]:
+    def _outputs(self, batch: Batch) -> Tensor:
+        size = self.config.trainer.microbatch_size
+        return self.agent.policy.outputs(batch.observations, size)  # (B, E)
+
+    def _update_statistics(self, batch: Batch, outputs: Tensor) -> dict[str, float]:
         # merge the batch into them; it moves the policy, too, which no limit is on: say how far
-        preprocessor, rule, reducer = self.agent.preprocessor, self.update_policy, self.reducer
-        if not preprocessor.has_statistics:
+        if not self.agent.preprocessor.has_statistics:
             return {}
-        microbatches = batch.microbatches(rule.microbatch_size, reducer)
-        measure = measure_against_present(
-            rule.model, importance_weighted_advantage, microbatches, reducer
-        )
-        preprocessor.update(plain(batch.observations), reducer)
-        return {"update/statistics_kl": measure().mean_kl}
+        self.agent.preprocessor.update(plain(batch.observations), self.reducer)
+        kl = self.agent.policy.kl(outputs, self._outputs(batch))  # (B,)
+        (mean,) = self.reducer.pool_means([kl.mean()], len(kl))
+        return {"update/statistics_kl": mean.item()}
 
     def _fit_value(self, batch: Batch, values: Tensor) -> dict[str, float]:
         generator = self.randomness.generator(Component.VALUE, self.update + 1)

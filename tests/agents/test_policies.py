@@ -128,7 +128,7 @@ def test_the_mean_deviation_is_measured_where_there_is_one(name, log_std):
         for parameter in policy.parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
     states = torch.randn(30, OBSERVATION_SIZE, generator=generator)
-    metrics = policy.metrics(states, 8)
+    metrics = policy.metrics(policy.outputs(states, 8))
     distribution = policy.distribution(policy.network(states))
     if name == "discrete":
         assert set(metrics) == {"policy/entropy"}
