@@ -85,7 +85,17 @@ def learn(words: Sequence[str], episodes: int) -> Outcome:
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         folder, _ = train(parse_train_options(list(words)))
-    elapsed = time.perf_counter() - start
+    return outcome_of(folder, episodes, time.perf_counter() - start)
+
+
+def outcome_of(folder: Path, episodes: int, elapsed: float) -> Outcome:
+    """Evaluate a run's last policy, and return what came of the run.
+
+    Args:
+        folder: of the run.
+        episodes: to evaluate for.
+        elapsed: seconds that it took.
+    """
     metrics = Run.open(folder).metrics()
     seconds = np.cumsum(metrics["time/seconds"])
     deterministic, stochastic = (
