@@ -95,6 +95,9 @@ def outcome_of(folder: Path, episodes: int, elapsed: float) -> Outcome:
         folder: of the run.
         episodes: to evaluate for.
         elapsed: seconds that it took.
+
+    Returns:
+        The same as `learn`.
     """
     metrics = Run.open(folder).metrics()
     seconds = np.cumsum(metrics["time/seconds"])
