@@ -152,31 +152,39 @@ def check_batch_size(batch_size: int, num_envs: int) -> None:
         raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
 
 
-def with_pictures(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
-    """Return a configuration whose updates of pictures take no more memory, nor time, than need be.
+def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
+    """Return a configuration whose microbatches of pictures fit into memory.
 
     Args:
         config: the learner's.
         space: of one observation.
 
     Returns:
-        The same, with microbatches of pictures as they were or smaller. And for large pictures, a
-        policy without memory, and what nothing else was asked of: F over fewer states, V's fit by
-        Adam, and outputs linear in the features.
+        The same, with microbatches as they were or smaller.
     """
-    pictures = [
-        (gym.spaces.flatdim(leaf), picture)
-        for leaf in leaves(space)
-        if (picture := picture_of(leaf, config.pictures))
-    ]
+    pictures = [leaf for leaf in leaves(space) if picture_of(leaf, config.pictures)]
     if not pictures:
         return config
-    most = max(1, PIXELS // sum(size for size, _ in pictures))
+    most = max(1, PIXELS // sum(map(gym.spaces.flatdim, pictures)))
     trainer = config.trainer
-    trainer = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
-    config = replace(config, trainer=trainer)
-    small = not any(picture.is_large for _, picture in pictures)
-    if small or config.recurrence.recurrent != "none":
+    smaller = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
+    return replace(config, trainer=smaller)
+
+
+def with_picture_defaults(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
+    """Return a configuration with the defaults of what nature or impala reads.
+
+    Args:
+        config: the learner's.
+        space: of one observation.
+
+    Returns:
+        The same but for what nothing else was asked of, if there are such pictures and no memory: F
+        over fewer states, V's fit by Adam, and outputs linear in the features.
+    """
+    pictures = [picture_of(leaf, config.pictures) for leaf in leaves(space)]
+    large = any(picture.is_large for picture in pictures if picture)
+    if not large or config.recurrence.recurrent != "none":
         return config
     trpo, policy, value = config.trpo, config.policy, config.value
     if trpo.fisher_stride == 0:
@@ -184,7 +192,7 @@ def with_pictures(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
     if policy.hidden is None:
         policy = replace(policy, hidden=())
     if value.hidden is None:
-        value = replace(value, hidden=policy.hidden)
+        value = replace(value, hidden=())
     if value.fit == "auto":
         value = replace(value, fit="adam")
     return replace(config, trpo=trpo, policy=policy, value=value)

@@ -15,7 +15,13 @@ from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.batch import Batch
 from trpo.agents.batching import make_batch
-from trpo.agents.config import LearnerConfig, check_batch_size, with_pictures, with_recurrence
+from trpo.agents.config import (
+    LearnerConfig,
+    check_batch_size,
+    with_bounded_memory,
+    with_picture_defaults,
+    with_recurrence,
+)
 from trpo.agents.encoders import MakeEncoder
 from trpo.agents.environments import Environments, MakeEnvironments
 from trpo.agents.episodes import EpisodeStatistics, means, of_all_processes
@@ -88,7 +94,9 @@ class Trainer:
             raise ConfigError(f"eval_every = {config.trainer.eval_every} needs {needs}")
         rows = config.trainer.microbatch_size  # of features, which are small
         config = with_recurrence(config)
-        self.config = config = with_pictures(config, env.single_observation_space)
+        if make_encoder is None:
+            config = with_picture_defaults(config, env.single_observation_space)
+        self.config = config = with_bounded_memory(config, env.single_observation_space)
         agent_config = AgentConfig(
             env.single_observation_space,
             env.single_action_space,

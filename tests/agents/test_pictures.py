@@ -12,7 +12,13 @@ import torch
 from tests.environments import RandomEnvironment
 from tests.helpers import run, untimed
 from trpo.agents.agent import Agent
-from trpo.agents.config import PIXELS, LearnerConfig, TrainerConfig, with_pictures
+from trpo.agents.config import (
+    PIXELS,
+    LearnerConfig,
+    TrainerConfig,
+    with_bounded_memory,
+    with_picture_defaults,
+)
 from trpo.agents.encoders import Features, Preprocessor, encoder_for
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
@@ -105,8 +111,12 @@ def test_every_number_of_a_picture_gets_to_its_place(name):
     np.testing.assert_array_equal(laid_out, np.stack(expected, axis=1))
 
 
-def test_a_grids_channels_have_zero_mean_and_unit_deviation():
-    for leaf, axes in ((GRID, (0, 1, 2)), (bytes_of(3, 9, 9), (0, 2, 3))):
+def test_channels_have_zero_mean_and_unit_deviation():
+    for leaf, axes in (
+        (GRID, (0, 1, 2)),
+        (bytes_of(3, 9, 9), (0, 2, 3)),
+        (bytes_of(40, 36, 3), (0, 1, 2)),
+    ):
         preprocessor = Preprocessor(leaf, NormalizationConfig())
         codes = torch.randint(0, 5, (100, *leaf.shape), dtype=torch.uint8)
         preprocessor.update(codes)
@@ -114,6 +124,15 @@ def test_a_grids_channels_have_zero_mean_and_unit_deviation():
         assert floats.shape == codes.shape
         assert floats.mean(axes).abs().max() < 1e-4
         assert (floats.std(axes, correction=0) - 1).abs().max() < 1e-3
+
+
+def test_large_pictures_are_but_scaled_without_normalisation():
+    leaf = bytes_of(36, 36, 1)
+    preprocessor = Preprocessor(leaf, NormalizationConfig(pictures=False))
+    pixels = torch.randint(0, 255, (10, *leaf.shape), dtype=torch.uint8)
+    preprocessor.update(pixels)
+    assert torch.equal(preprocessor(pixels), pixels / 255)
+    assert not preprocessor.has_statistics
 
 
 MIXED = gym.spaces.Dict({
@@ -194,20 +213,24 @@ def test_microbatches_equal_one_batch(name):
     torch.testing.assert_close(pieces, whole, rtol=1e-11, atol=1e-13)
 
 
-def test_f_takes_every_8th_large_picture_where_nothing_else_is_asked_for():
-    def stride(space: gym.Space, **changes: Any) -> int:
-        return with_pictures(LearnerConfig(**changes), space).trpo.fisher_stride
+def test_large_pictures_have_defaults_of_their_own_where_nothing_else_is_asked_for():
+    def resolved(space: gym.Space, **changes: Any) -> tuple[Any, ...]:
+        config = with_picture_defaults(LearnerConfig(**changes), space)
+        return config.trpo.fisher_stride, config.policy.hidden, config.value.fit
 
-    assert stride(ATARI) == 8
-    assert stride(GRID) == 0  # all of them
-    assert stride(ATARI, trpo=TrpoConfig(fisher_stride=1)) == 1
-    assert stride(ATARI, recurrence=RecurrenceConfig("gru")) == 0
+    by_default = 0, None, "auto"
+    assert resolved(ATARI) == (8, (), "adam")
+    assert resolved(GRID) == by_default
+    assert resolved(ATARI, recurrence=RecurrenceConfig("gru")) == by_default
+    asked = {"trpo": TrpoConfig(fisher_stride=1), "policy": PolicyConfig(hidden=(64, 64))}
+    assert resolved(ATARI, **asked) == (1, (64, 64), "adam")
+    assert resolved(ATARI, value=ValueConfig(fit="gauss-newton")) == (8, (), "gauss-newton")
 
 
 def test_microbatches_of_pictures_are_small_and_of_vectors_as_they_were():
     config = LearnerConfig()
-    assert with_pictures(config, gym.spaces.Box(-1, 1, (400,))) == config
-    size = with_pictures(config, gym.spaces.Dict({"a": ATARI})).trainer.microbatch_size
+    assert with_bounded_memory(config, gym.spaces.Box(-1, 1, (400,))) == config
+    size = with_bounded_memory(config, gym.spaces.Dict({"a": ATARI})).trainer.microbatch_size
     assert 0 < size * 4 * 84 * 84 <= PIXELS < (size + 1) * 4 * 84 * 84
 
 
