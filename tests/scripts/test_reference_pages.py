@@ -262,6 +262,38 @@ def test_memory():
     assert f"without it at {min(others):.1f} to {max(others):.1f}." in RESULTS
 
 
+def test_pictures():
+    rows = read_rows(REFERENCE / "pictures" / "results.csv")
+    assert all(row["updates_within_limit"] == row["updates"] for row in rows)
+    sampled: dict[str, list[float]] = {}
+    for row in rows:
+        sampled.setdefault(row["environment"], []).append(float(row["stochastic_return"]))
+    keys = "{:.2f}, {:.2f} and {:.2f} of the policy that samples"
+    assert keys.format(*sampled["MiniGrid-DoorKey-6x6-v0"]) in RESULTS
+    breakout = sampled["trpo.scripts.benchmarks.minatar_games:MinAtar/Breakout-v1"]
+    assert "MinAtar/Breakout-v1 reached {:.1f} and {:.1f}".format(*breakout) in RESULTS
+    one = {row["environment"]: row for row in rows}
+    for env, told in (
+        (
+            "Pong-v5",
+            "{steps:,} steps (3.5M frames, 40 minutes): its last 100 episodes averaged {last:.1f}, "
+            "from {first:.1f} (goal: above -10), its last checkpoint's policy {sampled:.1f} over",
+        ),
+        (
+            "CoinrunEasy-v0",
+            "{steps:,} steps: {last:.1f} over its last 100 episodes, and {sampled:.1f} over 50",
+        ),
+    ):
+        row = one[env]
+        figures = {
+            "steps": int(row["steps"]),
+            "last": float(row["training_return_100"]),
+            "first": float(row["first_return_100"]),
+            "sampled": float(row["stochastic_return"]),
+        }
+        assert told.format(**figures) in RESULTS
+
+
 def test_tuning():
     tune = REFERENCE / "tune"
     trials, rows = read_rows(tune / "trials.csv"), read_rows(tune / "results.csv")
