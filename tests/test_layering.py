@@ -35,6 +35,7 @@ THEIRS = {
         "rich",
         "scipy",
         "matplotlib",
+        "minatar",
         "mkdocs",
         "moviepy",
         "PIL",
