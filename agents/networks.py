@@ -17,10 +17,8 @@ from trpo.agents.observations import Observation, map_pieces
 from trpo.agents.recurrence import RecurrentFeatures
 from trpo.linearization import Linearization, Tensors
 
+HIDDEN = (64, 64)  # widths of hidden layers (Schulman et al. 2017)
 Activation = Literal["tanh", "relu", "elu", "silu"]
-
-
-HIDDEN = (64, 64)
 
 
 class Tanh(nn.Module):

@@ -23,7 +23,7 @@ class ValueConfig:
     """The value function, and how it is fitted to a batch's returns."""
 
     hidden: tuple[int, ...] | None = None
-    """Width of each hidden layer; None: as the policy's."""
+    """Width of each hidden layer; None: what it means for the policy's."""
     activation: Activation = "tanh"
     """Nonlinearity."""
     trunk: Literal["own", "policy"] = "own"
