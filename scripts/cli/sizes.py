@@ -79,9 +79,8 @@ def least_memory(learner: LearnerConfig) -> int:
     Returns:
         Bytes.
     """
-    layers = (
-        [1, *(hidden or HIDDEN), 1] for hidden in (learner.policy.hidden, learner.value.hidden)
-    )
+    networks = learner.policy, learner.value
+    layers = ([1, *(HIDDEN if n.hidden is None else n.hidden), 1] for n in networks)
     parameters = sum(a * b for sizes in layers for a, b in pairwise(sizes))
     return learner.trainer.batch_size * BYTES_A_STEP + parameters * 4 * COPIES
 

@@ -54,6 +54,20 @@ def test_a_finished_run_goes_on_for_longer_exactly(steps, resume_point, whole, t
     assert json.loads((short / "config.json").read_text(encoding="utf-8")) == before
 
 
+def test_a_run_whose_environment_has_other_spaces_now_does_not_go_on(copy, capsys):
+    path = copy / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["action_space"]["n"] = 3
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert __main__.main(["resume", str(copy), "--total-steps", "100000"]) != 0
+    said = capsys.readouterr().err.strip()
+    assert re.fullmatch(
+        r"trpo: run .*copy cannot go on: CartPole-v1 has action_space Discrete\(2\), "
+        r"the run Discrete\(3\)",
+        said,
+    )
+
+
 def test_a_run_whose_resume_point_reached_the_return_to_stop_at_is_finished(tmp_path, capsys):
     words = [*TRAIN, "--runs", str(tmp_path), "--name", "x", "--quiet"]
     assert __main__.main([*words, "--total-steps=1000", "--eval-every=256"]) == 0
