@@ -183,8 +183,8 @@ def with_picture_defaults(config: LearnerConfig, space: gym.Space) -> LearnerCon
         over fewer states, V's fit by Adam, and outputs linear in the features.
     """
     pictures = [picture_of(leaf, config.pictures) for leaf in leaves(space)]
-    large = any(picture.is_large for picture in pictures if picture)
-    if not large or config.recurrence.recurrent != "none":
+    deep = any(picture.has_deep_encoder for picture in pictures if picture)
+    if not deep or config.recurrence.recurrent != "none":
         return config
     trpo, policy, value = config.trpo, config.policy, config.value
     if trpo.fisher_stride == 0:

@@ -28,7 +28,7 @@ from trpo.agents.pictures import AUTO, Picture, PictureConfig, bounds_of, pictur
 from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError
 
-PIECES = 16  # of a batch of pictures whose floats are in memory at a time, for their statistics
+PIECES = 16  # of a batch of large pictures: one's floats are in memory at a time, for statistics
 
 
 class VectorPreprocessor(nn.Module):
@@ -160,7 +160,8 @@ class PicturePreprocessor(nn.Module):
         """
         if self.normalizer is None:
             return
-        for some in observation.tensor_split(PIECES):  # as many in every process
+        # as many pieces in every process; a grid's floats are few
+        for some in observation.tensor_split(1 if self.picture.is_grid else PIECES):
             cells = self.scaled(some).movedim(self.picture.channel_axis, -1)
             self.normalizer.update(cells.reshape(-1, self.picture.channels), reducer)
 

@@ -64,8 +64,8 @@ class Picture:
         return min(self.sides) < SMALLEST["nature"]
 
     @property
-    def is_large(self) -> bool:
-        """Whether a deep network reads it, whose last layer is a hidden layer already."""
+    def has_deep_encoder(self) -> bool:
+        """Whether nature or impala reads it, whose last layer is a hidden layer already."""
         return self.encoder != "grid"
 
     @property

@@ -344,7 +344,7 @@ class Trainer:
         value_function, size = self.agent.value_function, self.config.trainer.microbatch_size
         inputs = value_function.network.inputs(batch.observations, size)
         if self.in_turn:  # the policy's step has moved V
-            values = value_function.values_of(inputs, size)
+            values = value_function.predict(inputs, size)
         report = self.fit_value(replace(batch, observations=inputs), generator)
         metrics = value_function.metrics(inputs, batch.returns, values, size, self.value_reducer)
         return report.metrics() | metrics

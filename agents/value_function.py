@@ -92,7 +92,7 @@ class ValueFunction(nn.Module):
         return self.network(observations).squeeze(-1)
 
     @torch.no_grad()
-    def values_of(self, inputs: Observation, microbatch_size: int) -> Tensor:
+    def predict(self, inputs: Observation, microbatch_size: int) -> Tensor:
         """Return V of any number of observations.
 
         Args:
@@ -150,7 +150,7 @@ class ValueFunction(nn.Module):
             By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
             have none.
         """
-        fitted = self.values_of(inputs, microbatch_size)
+        fitted = self.predict(inputs, microbatch_size)
         columns = torch.stack(
             [returns, returns - values, returns - fitted, (fitted - values).square()], dim=1
         )
