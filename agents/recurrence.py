@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_sequence, unpack_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from trpo.agents.encoders import Encoder, Features, Preprocessor
 from trpo.agents.observations import BEGINS, OBSERVATION, Observation, map_leaves
@@ -108,11 +108,11 @@ class RecurrentFeatures(Features, ABC):
         if len(first) == len(features) and not torch.is_grad_enabled():  # one step each: a rollout
             after, last = self.unroll(features[None], memory)
             return after[0], last
-        lengths = torch.diff(first, append=first.new_tensor([len(features)]))
-        packed = pack_sequence(features.split(lengths.tolist()), enforce_sorted=False)
+        rows, sizes, by_length = _packed(first, len(features))
+        packed = PackedSequence(features[rows], sizes.cpu())
         with torch.backends.cudnn.flags(enabled=False):  # which cannot differentiate twice
-            after, last = self.unroll(packed, memory[first])
-        return torch.cat(unpack_sequence(after)), last
+            after, last = self.unroll(packed, memory[first[by_length]])
+        return after.data[rows.argsort()], last[by_length.argsort()]
 
     def after(self, observation: Observation, memory: Tensor) -> Tensor:
         """Return the memory after one observation; `step` for sequences of one, to be exported.
@@ -125,6 +125,27 @@ class RecurrentFeatures(Features, ABC):
             (N, M) float, h first.
         """
         return self.cell(super().forward(observation), memory)
+
+
+def _packed(first: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the order that torch unrolls sequences in: their first steps, their second, ….
+
+    One gather by it replaces `pack_sequence`, whose slices each get a gradient as large as all
+    sequences together.
+
+    Args:
+        first: (S,), rows where sequences begin.
+        count: B, of rows.
+
+    Returns:
+        Rows in that order, (B,); how many sequences have a first, a second, … step; and the
+        sequences from the longest on, (S,).
+    """
+    lengths = torch.diff(first, append=first.new_tensor([count]))
+    by_length = lengths.argsort(descending=True, stable=True)
+    step = torch.arange(int(lengths.max()), device=first.device)[:, None]  # (T, 1)
+    running = step < lengths[by_length]  # (T, S)
+    return (first[by_length] + step)[running], running.sum(1), by_length
 
 
 def _weights(unit: nn.RNNBase) -> list[Tensor]:

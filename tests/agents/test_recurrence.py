@@ -47,6 +47,32 @@ def collected(recurrent, **changes):
     return trainer, batch, values
 
 
+def graph_size(outputs):
+    """Count the nodes of the graph behind a tensor."""
+    seen, open_nodes = set(), [outputs.grad_fn]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node and node not in seen:
+            seen.add(node)
+            open_nodes += [follower for follower, _ in node.next_functions]
+    return len(seen)
+
+
+def test_a_graph_does_not_grow_with_sequences_only_with_their_length(recurrent):
+    """Or a gradient of many short episodes takes as many passes over the batch."""
+    trainer = trainer_of(recurrent)
+    network = trainer.agent.policy.network
+    sizes = []
+    for count in (3, 300):
+        observations = torch.randn(2, count, *trainer.rollout.observations.shape[2:])
+        memory = torch.zeros(count, trainer.rollout.memories[POLICY_MEMORY].shape[1])
+        begins = torch.zeros(2, count, dtype=torch.bool)
+        two_steps = sequences(observations, begins, {POLICY_MEMORY: memory})
+        sizes.append(graph_size(network(two_steps)))
+    assert sizes[0] == sizes[1]
+    trainer.close()
+
+
 @pytest.mark.parametrize("trunk", ["own", "policy"])
 def test_batches_are_unrolled_as_step_by_step(recurrent, trunk):
     """Policy and V of the batch, against a plain loop over times that knows where episodes end."""
