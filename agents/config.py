@@ -162,10 +162,11 @@ def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfi
     Returns:
         The same, with microbatches as they were or smaller.
     """
-    pictures = [leaf for leaf in leaves(space) if picture_of(leaf, config.pictures)]
-    if not pictures:
+    found = [picture_of(leaf, config.pictures) for leaf in leaves(space)]
+    pixels = sum(picture.planes * math.prod(picture.sides) for picture in found if picture)
+    if not pixels:
         return config
-    most = max(1, PIXELS // sum(map(gym.spaces.flatdim, pictures)))
+    most = max(1, PIXELS // pixels)
     trainer = config.trainer
     smaller = replace(trainer, microbatch_size=min(most, trainer.microbatch_size))
     return replace(config, trainer=smaller)

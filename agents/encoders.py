@@ -103,9 +103,10 @@ class VectorPreprocessor(nn.Module):
 class PicturePreprocessor(nn.Module):
     """A picture as floats: in [0, 1] by its bounds, then normalised, each channel over all cells.
 
-    Bytes stay bytes until here, where a network asks for them. Codes such as MiniGrid's fill a
-    hundredth of their bounds, and a code that is rare should weigh as much as one that is not. A
-    game's background fills most of a picture, and would drown what moves before it.
+    Bytes stay bytes until here, where a network asks for them. Of codes such as MiniGrid's, each
+    has a channel of its own: a key is no nearer to a ball than to a wall, and one that is rare
+    should weigh as much as one that is not. A game's background fills most of a picture, and would
+    drown what moves before it.
 
     Args:
         leaf: its space.
@@ -113,27 +114,37 @@ class PicturePreprocessor(nn.Module):
         config: whether to normalise, and how far normalised numbers may go.
     """
 
+    codes: Tensor
+
     def __init__(self, leaf: gym.Space, picture: Picture, config: NormalizationConfig) -> None:
         super().__init__()
         low, high = bounds_of(leaf) or (0.0, 1.0)
         self.low, self.range = low, high - low
         self.picture = picture
+        self.register_buffer("codes", torch.arange(picture.codes) + int(low), persistent=False)
         self.normalizer = (
             ObservationNormalizer(picture.channels, config.observation_clip)
             if config.observations and (config.pictures or picture.is_grid)
             else None
         )
 
-    def scaled(self, observation: Tensor) -> Tensor:
-        """Return pictures in [0, 1]; not normalised.
+    def cells(self, observation: Tensor) -> Tensor:
+        """Return pictures in [0, 1], a vector a cell; not normalised.
 
         Args:
             observation: (…, *shape), as the environment gave it.
 
         Returns:
-            (…, *shape) float.
+            (…, H, W, C) float, C `picture.channels`.
         """
-        floats = observation if observation.is_floating_point() else observation.float()
+        if len(self.picture.shape) == 2:
+            numbers = observation.unsqueeze(-1)
+        else:
+            numbers = observation.movedim(self.picture.channel_axis, -1)
+        dtype = numbers.dtype if numbers.is_floating_point() else torch.float32
+        if self.picture.codes:
+            return numbers.unsqueeze(-1).eq(self.codes).flatten(-2).to(dtype)
+        floats = numbers.to(dtype)
         return (floats - self.low if self.low else floats) / self.range
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -143,13 +154,11 @@ class PicturePreprocessor(nn.Module):
             observation: (…, *shape), as the environment gave it.
 
         Returns:
-            (…, *shape) float.
+            (…, C, H, W) or (…, H, W, C) float, the channels where they were.
         """
-        scaled = self.scaled(observation)
-        if self.normalizer is None:
-            return scaled
-        axis = self.picture.channel_axis
-        return self.normalizer.forward(scaled.movedim(axis, -1)).movedim(-1, axis)
+        cells = self.cells(observation)
+        normalized = cells if self.normalizer is None else self.normalizer.forward(cells)
+        return normalized.movedim(-1, self.picture.channel_axis)
 
     def update(self, observation: Tensor, reducer: Reducer = SERIAL) -> None:
         """Merge a batch into the running statistics, if there are any.
@@ -162,8 +171,7 @@ class PicturePreprocessor(nn.Module):
             return
         # as many pieces in every process; a grid's floats are few
         for some in observation.tensor_split(1 if self.picture.is_grid else PIECES):
-            cells = self.scaled(some).movedim(self.picture.channel_axis, -1)
-            self.normalizer.update(cells.reshape(-1, self.picture.channels), reducer)
+            self.normalizer.update(self.cells(some).reshape(-1, self.picture.channels), reducer)
 
 
 class Preprocessor(nn.Module):

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from torch import Tensor
 
-from trpo.validation import ConfigError
+from trpo.validation import ConfigError, require
 
 EncoderName = Literal["auto", "nature", "impala", "grid", "flat"]
 
@@ -15,6 +15,8 @@ SMALLEST_GREY = 16  # pixels a side from which a matrix of bytes is a picture wi
 LARGEST_RANGE = 1e6  # a Box that reaches farther says what a number can be, and holds no brightness
 SMALLEST = {"nature": 36, "impala": 5, "grid": 5}
 """Pixels a side that each encoder needs."""
+CODES = 11  # kinds of object in MiniGrid
+LARGEST_CODED = 15  # cells a side up to which bytes are taken for codes
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class PictureConfig:
     channels: Literal["auto", "first", "last"] = "auto"
     """Where a picture's channels stand in its shape; auto: where the other two sides are equal,
     beside them, else at the smaller end."""
+    grid_codes: int | None = None
+    """Whole numbers in a grid's cells are one of this many codes, each a plane of its own, as a
+    choice is one-hot; 0: they are numbers; None: 11, as MiniGrid has kinds of object, or fewer
+    where bounds say so, in grids of up to 15 cells a side, else 0."""
+
+    def __post_init__(self) -> None:
+        require(self, "grid_codes", (self.grid_codes or 0) >= 0, "an integer ≥ 0, or None")
 
 
 AUTO = PictureConfig()
@@ -41,11 +50,13 @@ class Picture:
         shape: as the environment gives it: (H, W), (C, H, W) or (H, W, C), or frames of those.
         first: whether channels come before height and width.
         encoder: which network reads it.
+        codes: that a cell's number is one of; 0 if it is a number.
     """
 
     shape: tuple[int, ...]
     first: bool
     encoder: Literal["nature", "impala", "grid"]
+    codes: int = 0
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -54,9 +65,9 @@ class Picture:
 
     @property
     def planes(self) -> int:
-        """Channels, of all frames."""
+        """Channels of all frames, as a network takes them."""
         height, width = self.sides
-        return int(np.prod(self.shape)) // (height * width)
+        return int(np.prod(self.shape)) // (height * width) * max(self.codes, 1)
 
     @property
     def is_grid(self) -> bool:
@@ -71,18 +82,19 @@ class Picture:
     @property
     def channel_axis(self) -> int:
         """Where the channels stand, counted from the end."""
-        return -3 if self.first and len(self.shape) > 2 else -1
+        return -3 if self.first else -1
 
     @property
     def channels(self) -> int:
-        """Channels of a frame."""
-        return 1 if len(self.shape) == 2 else self.shape[self.channel_axis]
+        """Channels of a frame, as a network takes them."""
+        given = 1 if len(self.shape) == 2 else self.shape[self.channel_axis]
+        return given * max(self.codes, 1)
 
     def channels_first(self, observation: Tensor) -> Tensor:
         """Return pictures as convolutions take them.
 
         Args:
-            observation: (B, *shape).
+            observation: (B, …, C, H, W) or (B, …, H, W, C), as preprocessed.
 
         Returns:
             (B, planes, H, W), a view where that is possible.
@@ -96,7 +108,8 @@ class Picture:
         sizes = "×".join(map(str, self.shape))
         place = "first" if self.first else "last"
         channels = "without channels" if len(self.shape) == 2 else f"channels {place}"
-        return f"{sizes}, {channels}, read by {self.encoder}"
+        codes = f", {self.codes} codes" if self.codes else ""
+        return f"{sizes}, {channels}{codes}, read by {self.encoder}"
 
 
 def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
@@ -124,15 +137,29 @@ def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
         first = is_picture and _channels_first(shape[-3:], config.channels)
     if not is_picture:
         return None
-    smallest = min(_sides(shape, first))
-    if config.encoder == "auto":
-        if smallest < SMALLEST["grid"]:
-            return None
-        return Picture(shape, first, "nature" if smallest >= SMALLEST["nature"] else "grid")
-    if smallest < SMALLEST[config.encoder]:
-        expected = f"expected {SMALLEST[config.encoder]} pixels a side or more, or --encoder auto"
-        raise ConfigError(f"encoder = {config.encoder!r} cannot read pictures {shape}: {expected}")
-    return Picture(shape, first, config.encoder)
+    sides = _sides(shape, first)
+    if config.encoder != "auto":
+        encoder = config.encoder
+        if min(sides) < SMALLEST[encoder]:
+            expected = f"expected {SMALLEST[encoder]} pixels a side or more, or --encoder auto"
+            raise ConfigError(f"encoder = {encoder!r} cannot read pictures {shape}: {expected}")
+    elif min(sides) < SMALLEST["grid"]:
+        return None
+    else:
+        encoder = "nature" if min(sides) >= SMALLEST["nature"] else "grid"
+    return Picture(shape, first, encoder, _codes(leaf, sides, config))
+
+
+def _codes(leaf: gym.Space, sides: tuple[int, int], config: PictureConfig) -> int:
+    """Return how many codes a cell's number is one of; 0 if it is read as a number."""
+    bounds = bounds_of(leaf)
+    whole = leaf.dtype is not None and np.issubdtype(leaf.dtype, np.integer)
+    if not (whole and bounds and bounds[1] - bounds[0] > 1 and min(sides) < SMALLEST["nature"]):
+        return 0
+    if config.grid_codes is None and max(sides) > LARGEST_CODED:
+        return 0
+    asked = CODES if config.grid_codes is None else config.grid_codes
+    return min(asked, int(bounds[1] - bounds[0]) + 1)
 
 
 def bounds_of(leaf: gym.Space) -> tuple[float, float] | None:

@@ -170,6 +170,12 @@ def _may_have_pictures(space: object) -> bool:
     return len(shape) > 1 or any(map(_may_have_pictures, nested))
 
 
+def _from_11(content: Content) -> Content:
+    # before format 12, all grids held numbers
+    codes = 0 if _may_have_pictures(content.get("observation_space")) else None
+    return _filled(content, {"learner": {"pictures": {"grid_codes": codes}}})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -181,6 +187,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_8,
     _from_9,
     _from_10,
+    _from_11,
 )
 FORMAT = len(MIGRATIONS) + 1
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -46,9 +47,11 @@ ATARI, RGB, GRID = bytes_of(4, 84, 84), bytes_of(64, 64, 3), bytes_of(7, 7, 3)
 FOUND = {
     "atari": (ATARI, "4×84×84, channels first, read by nature"),
     "colours": (bytes_of(210, 160, 3), "210×160×3, channels last, read by nature"),
-    "grid": (GRID, "7×7×3, channels last, read by grid"),
-    "grid of many channels": (bytes_of(7, 7, 20), "7×7×20, channels last, read by grid"),
-    "many channels first": (bytes_of(20, 9, 9), "20×9×9, channels first, read by grid"),
+    "grid": (GRID, "7×7×3, channels last, 11 codes, read by grid"),
+    "grid of many channels": (bytes_of(7, 7, 20), "7×7×20, channels last, 11 codes, read by grid"),
+    "many channels first": (bytes_of(20, 9, 9), "20×9×9, channels first, 11 codes, read by grid"),
+    "few codes": (gym.spaces.Box(0, 4, (10, 10, 2), np.uint8), "channels last, 5 codes"),
+    "a grid too wide for codes": (bytes_of(16, 16, 3), "16×16×3, channels last, read by grid"),
     "as many channels as cells": (gym.spaces.MultiBinary((10, 10, 10)), "channels last"),
     "frames of colours": (bytes_of(4, 96, 96, 3), "4×96×96×3, channels last, read by nature"),
     "grey": (bytes_of(84, 84), "84×84, without channels, read by nature"),
@@ -96,6 +99,7 @@ def test_what_was_asked_for_is_done_or_refused():
 def test_every_number_of_a_picture_gets_to_its_place(name):
     leaf, _ = FOUND[name]
     picture = picture_of(leaf, PictureConfig())
+    picture = replace(picture, codes=0)
     numbers = np.arange(2 * np.prod(leaf.shape)).reshape(2, *leaf.shape)
     laid_out = picture.channels_first(torch.from_numpy(numbers)).numpy()
     frames = numbers if len(leaf.shape) == 4 else numbers[:, None]  # (2, frames, …)
@@ -111,19 +115,64 @@ def test_every_number_of_a_picture_gets_to_its_place(name):
     np.testing.assert_array_equal(laid_out, np.stack(expected, axis=1))
 
 
-def test_channels_have_zero_mean_and_unit_deviation():
-    for leaf, axes in (
-        (GRID, (0, 1, 2)),
-        (bytes_of(3, 9, 9), (0, 2, 3)),
-        (bytes_of(40, 36, 3), (0, 1, 2)),
-    ):
-        preprocessor = Preprocessor(leaf, NormalizationConfig())
-        codes = torch.randint(0, 5, (100, *leaf.shape), dtype=torch.uint8)
-        preprocessor.update(codes)
-        floats = preprocessor(codes)
-        assert floats.shape == codes.shape
-        assert floats.mean(axes).abs().max() < 1e-4
-        assert (floats.std(axes, correction=0) - 1).abs().max() < 1e-3
+@pytest.mark.parametrize(
+    ("leaf", "axes", "channels"),
+    [
+        (bytes_of(16, 17, 3), (0, 1, 2), 3),
+        (bytes_of(3, 19, 19), (0, 2, 3), 3),
+        (bytes_of(40, 36, 3), (0, 1, 2), 3),
+        (bytes_of(36, 36), (0, 2, 3), 1),
+        (gym.spaces.Box(1, 5, (7, 7, 3), np.uint8), (0, 1, 2), 15),
+        (gym.spaces.Box(1, 5, (3, 9, 9), np.uint8), (0, 2, 3), 15),
+    ],
+    ids=str,
+)
+def test_channels_have_zero_mean_and_unit_deviation(leaf, axes, channels):
+    preprocessor = Preprocessor(leaf, NormalizationConfig())
+    numbers = torch.randint(1, 6, (100, *leaf.shape), dtype=torch.uint8)
+    preprocessor.update(numbers)
+    floats = preprocessor(numbers)
+    (axis,) = {0, 1, 2, 3} - set(axes)
+    assert floats.ndim == 4
+    assert floats.shape[axis] == channels
+    assert floats.mean(axes).abs().max() < 1e-4
+    assert (floats.std(axes, correction=0) - 1).abs().max() < 1e-3
+
+
+def codes_by_hand(picture: np.ndarray, codes: int) -> np.ndarray:
+    """(H, W, C) codes to (C·codes, H, W), one plane after the other."""
+    return np.stack([
+        picture[:, :, channel] == code
+        for channel in range(picture.shape[2])
+        for code in range(codes)
+    ])
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_each_code_of_a_grid_is_a_plane(first):
+    leaf = bytes_of(3, 7, 7) if first else GRID
+    preprocessor = Preprocessor(leaf, NormalizationConfig(observations=False))
+    picture = picture_of(leaf, PictureConfig())
+    numbers = np.random.default_rng(0).integers(0, 14, (5, *leaf.shape), np.uint8)
+    planes = picture.channels_first(preprocessor(torch.from_numpy(numbers)))
+    expected = [codes_by_hand(np.moveaxis(n, 0, -1) if first else n, 11) for n in numbers]
+    np.testing.assert_array_equal(planes.numpy(), np.stack(expected))
+    assert planes.sum() == (numbers < 11).sum()  # what is none of the codes is on no plane
+
+
+def test_codes_are_read_as_asked():
+    wide = bytes_of(20, 20, 3)
+    assert picture_of(wide, PictureConfig()).codes == 0
+    assert picture_of(wide, PictureConfig(grid_codes=7)).codes == 7
+    assert picture_of(GRID, PictureConfig(grid_codes=0)).codes == 0
+    assert picture_of(ATARI, PictureConfig(grid_codes=7)).codes == 0
+    assert picture_of(gym.spaces.Box(0, 1, (10, 10, 4), np.uint8), PictureConfig()).codes == 0
+    matrix = gym.spaces.Box(0, 255, (20, 18), np.uint8)
+    picture = picture_of(matrix, PictureConfig(grid_codes=4))
+    read = Preprocessor(matrix, NormalizationConfig(), PictureConfig(grid_codes=4))
+    assert picture.channels_first(read(torch.zeros(6, 20, 18))).shape == (6, 4, 20, 18)
+    with pytest.raises(ConfigError, match=r"^grid_codes = -1 is out of range: expected"):
+        PictureConfig(grid_codes=-1)
 
 
 def test_large_pictures_are_but_scaled_without_normalisation():
@@ -310,7 +359,10 @@ def test_an_update_in_microbatches_is_that_of_one_batch():
 def test_training_tells_what_it_reads_and_by_what(tmp_path, capsys):
     words = ["train", "MiniGrid-Empty-5x5-v0", "--total-steps", "64", "--batch-size", "64"]
     assert main([*words, "--num-envs", "4", "--threads", "1", "--runs", str(tmp_path)]) == 0
-    assert "observation.image: 7×7×3, channels last, read by grid\n" in capsys.readouterr().out
+    assert (
+        "observation.image: 7×7×3, channels last, 11 codes, read by grid\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_run_keeps_its_environments_arguments(tmp_path):
