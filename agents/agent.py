@@ -1,6 +1,6 @@
 """What is trained, saved and put to use together: policy, value function, statistics, actions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,11 @@ class Agent(nn.Module):
         self.observation_space = observation_space = config.observation_space
         self.action_space = action_space = config.action_space
         self.adapt_actions = ActionAdapter(action_space)
-        self.preprocessor = Preprocessor(observation_space, config.normalize, config.pictures)
-        make = make_encoder or encoder_for(observation_space, config.pictures)
+        pictures = config.pictures
+        if make_encoder:  # one's own finds a grid's channels as the space has them
+            pictures = replace(pictures, grid_codes=0)
+        self.preprocessor = Preprocessor(observation_space, config.normalize, pictures)
+        make = make_encoder or encoder_for(observation_space, pictures)
         policy, value = (randomness.generator(part) for part in (Component.POLICY, Component.VALUE))
 
         def features(generator: torch.Generator, memory: str) -> Features:

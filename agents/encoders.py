@@ -360,6 +360,12 @@ class Features(nn.Module):
         """Whether nothing in it is learned."""
         return next(self.parameters(), None) is None
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether it reads pictures by nature or impala."""
+        parts = self.encoder.modules()
+        return any(isinstance(p, PictureEncoder) and p.picture.has_deep_encoder for p in parts)
+
 
 def flat_features(size: int) -> Features:
     """Return features that are the observation: a vector of numbers, as it comes.

@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 from trpo.agents.encoders import Features
 from trpo.agents.observations import Observation, map_pieces
 from trpo.agents.recurrence import RecurrentFeatures
-from trpo.linearization import Linearization, Tensors
+from trpo.linearization import Linearization, Tensors, linearize_network
 
 HIDDEN = (64, 64)  # widths of hidden layers (Schulman et al. 2017)
 Activation = Literal["tanh", "relu", "elu", "silu"]
@@ -33,7 +34,8 @@ class Tanh(nn.Module):
         Returns:
             The same shape.
         """
-        if z.requires_grad or z.device.type != "cpu":
+        has_tangent = unpack_dual(z).tangent is not None
+        if z.requires_grad or has_tangent or z.device.type != "cpu":
             return torch.tanh(z)
         return torch.from_numpy(np.tanh(z.numpy()))
 
@@ -244,13 +246,14 @@ class Network(nn.Module):
         return self.head.forward(features), memory
 
     def linearize(self, observation: Observation) -> Linearization:
-        """Return the outputs to first order in the head's parameters, by hand.
+        """Return the outputs to first order in the parameters, for less than by autograd's graphs.
 
         Args:
             observation: tensors (B, *shape).
 
         Returns:
-            The outputs (B, E), and products with their derivative; all of the network's
-            parameters' if `features.is_fixed`.
+            The outputs (B, E), and products with their derivative in all of the parameters.
         """
-        return self.head.linearize(self.features.forward(observation))
+        if self.features.is_fixed:
+            return self.head.linearize(self.features.forward(observation))
+        return linearize_network(nn.Sequential(self.features, self.head), observation)

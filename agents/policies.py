@@ -89,8 +89,9 @@ class Policy(nn.Module):
         def outputs(microbatch: HasObservations) -> tuple[Tensor, ...]:
             return self.eta(self.network(microbatch.observations))
 
-        by_hand = self._linearize if self.network.features.is_fixed else None
-        return Model(list(self.parameters()), outputs, self.family, by_hand, self.family.fisher)
+        features = self.network.features
+        for_less = self._linearize if features.is_fixed or features.is_deep else None
+        return Model(list(self.parameters()), outputs, self.family, for_less, self.family.fisher)
 
     def _linearize(self, microbatch: HasObservations) -> Linearization:
         """Return η to first order in all of θ: what autograd would give, for less."""

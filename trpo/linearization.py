@@ -1,12 +1,17 @@
 """θ ↦ η to first order at the present θ: products with the Jacobian J = ∂η/∂θ from either side."""
 
-from collections.abc import Callable, Sequence
+import copy
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd import grad
+from torch import Tensor, nn
+from torch.autograd import forward_ad, grad
+from torch.func import functional_call
 
 Tensors = Sequence[Tensor]
 
@@ -68,6 +73,62 @@ def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
         )
 
     return Linearization(tuple(e.detach() for e in eta), jvp, vjp)
+
+
+_dual_numbers = threading.Lock()
+_using_dual_numbers = 0
+
+
+@contextmanager
+def dual_numbers() -> Iterator[None]:
+    """Have dual numbers in this thread: torch has one level of them, for all threads together."""
+    global _using_dual_numbers
+    with _dual_numbers:
+        if _using_dual_numbers == 0:
+            forward_ad.enter_dual_level()
+        _using_dual_numbers += 1
+    try:
+        yield
+    finally:
+        with _dual_numbers:
+            _using_dual_numbers -= 1
+            if _using_dual_numbers == 0:
+                forward_ad.exit_dual_level()
+
+
+def linearize_network(network: nn.Module, inputs: Any) -> Linearization:
+    """Linearize a network by forward mode and reverse mode: Jv needs no graph of a graph.
+
+    Faster than `linearize` where that would be made anew for each product, as of convolutions over
+    more pictures than are in memory at a time.
+
+    Args:
+        network: to be called with the inputs, for η; all of its parameters are θ.
+        inputs: what it takes.
+
+    Returns:
+        Jv at about the cost of three forward passes, Jᵀu at that of a backward pass.
+    """
+    parameters = dict(network.named_parameters())
+    # dual numbers take the parameters' places in it, while other threads call the network
+    twin = copy.deepcopy(network)
+    with torch.enable_grad():
+        eta = network(inputs)
+
+    def jvp(v: Tensors) -> Tensors:
+        with torch.no_grad(), dual_numbers():
+            duals = {
+                name: forward_ad.make_dual(parameter.detach(), direction)
+                for (name, parameter), direction in zip(parameters.items(), v, strict=True)
+            }
+            dual = functional_call(twin, duals, (inputs,))
+            tangent = forward_ad.unpack_dual(dual).tangent
+            return (torch.zeros_like(dual) if tangent is None else tangent,)
+
+    def vjp(u: Tensors) -> Tensors:
+        return grad(eta, list(parameters.values()), u, retain_graph=True)
+
+    return Linearization((eta.detach(),), jvp, vjp)
 
 
 def jacobian(outputs: Tensor, parameters: Tensors) -> Tensor:

@@ -170,10 +170,14 @@ def _may_have_pictures(space: object) -> bool:
     return len(shape) > 1 or any(map(_may_have_pictures, nested))
 
 
-def _from_11(content: Content) -> Content:
+def _lacked_by_11(content: Content) -> Content:
     # before format 12, all grids held numbers
     codes = 0 if _may_have_pictures(content.get("observation_space")) else None
-    return _filled(content, {"learner": {"pictures": {"grid_codes": codes}}})
+    return {"pictures": {"grid_codes": codes}}
+
+
+def _from_11(content: Content) -> Content:
+    return _filled(content, {"learner": _lacked_by_11(content)})
 
 
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
@@ -224,5 +228,7 @@ def migrate_agent(content: object) -> object:
     Returns:
         JSON.
     """
-    lacked = LACKED_BY_2 | LACKED_BY_7 | LACKED_BY_8 | LACKED_BY_10
-    return _filled(content, lacked) if isinstance(content, dict) else content
+    if not isinstance(content, dict):
+        return content
+    filled = _filled(content, LACKED_BY_2 | LACKED_BY_7 | LACKED_BY_8 | LACKED_BY_10)
+    return _filled(filled, _lacked_by_11(filled))

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.autograd import forward_ad
 
 from tests.environments import RandomEnvironment
 from tests.helpers import run, untimed
-from trpo.agents.agent import Agent
+from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.config import (
     PIXELS,
     LearnerConfig,
@@ -20,19 +23,21 @@ from trpo.agents.config import (
     with_bounded_memory,
     with_picture_defaults,
 )
-from trpo.agents.encoders import Features, Preprocessor, encoder_for
+from trpo.agents.encoders import Features, FlatEncoder, Preprocessor, encoder_for
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
 from trpo.agents.pictures import PictureConfig, picture_of
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
+from trpo.agents.randomness import Randomness
 from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.runs import Run
+from trpo.agents.runs.checkpoint_folder import read_checkpoint
 from trpo.agents.trainer import Trainer
 from trpo.agents.trpo import States, TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.fisher import fisher_vector_product
-from trpo.linearization import jacobian
+from trpo.linearization import jacobian, linearize, linearize_network
 from trpo.parameters import flatten
 from trpo.reference import dense_fisher
 from trpo.scripts.__main__ import main
@@ -160,6 +165,30 @@ def test_each_code_of_a_grid_is_a_plane(first):
     assert planes.sum() == (numbers < 11).sum()  # what is none of the codes is on no plane
 
 
+def agent_of(pictures, make_encoder=None) -> Agent:
+    parts = PolicyConfig(hidden=(4,)), ValueConfig(hidden=(4,)), NormalizationConfig(), pictures
+    config = AgentConfig(GRID, gym.spaces.Discrete(3), *parts, 0.99)
+    return Agent(config, Randomness(0), make_encoder)
+
+
+def test_an_agent_of_before_there_were_codes_is_read_with_numbers(tmp_path):
+    before = agent_of(PictureConfig(grid_codes=0))
+    before.save(tmp_path / "agent.safetensors")
+    checkpoint = read_checkpoint(tmp_path / "agent.safetensors")
+    assert isinstance(checkpoint.state["agent"], dict)
+    del checkpoint.state["agent"]["pictures"]["grid_codes"]
+    picture = GRID.sample()
+    read = Agent.of_checkpoint(checkpoint)
+    np.testing.assert_array_equal(read.act(picture)[0], before.act(picture)[0])
+    after = agent_of(PictureConfig()).description()["agent"]
+    assert after["pictures"]["grid_codes"] is None
+
+
+def test_ones_own_encoder_reads_numbers():
+    agent = agent_of(PictureConfig(), FlatEncoder)
+    assert agent.preprocessor(torch.zeros(2, *GRID.shape)).shape == (2, *GRID.shape)
+
+
 def test_codes_are_read_as_asked():
     wide = bytes_of(20, 20, 3)
     assert picture_of(wide, PictureConfig()).codes == 0
@@ -248,6 +277,30 @@ def test_product_with_f_equals_f_itself():
     torch.testing.assert_close(
         fisher_vector_product(policy.model(), [states])(v), F @ v, rtol=1e-9, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("name", READ)
+def test_dual_numbers_equal_autograds_graphs_in_threads_at_once(name):
+    """One may leave torch's only level of dual numbers while the other is in it."""
+    policy, states = make_reader(name)
+    network = policy.network
+    parameters = list(network.parameters())
+    by_graphs = linearize((network(states.observations),), parameters)
+    generator = torch.Generator().manual_seed(2)
+    directions = [
+        [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+        for _ in range(20)
+    ]
+
+    def by_duals(v):
+        whole = nn.Sequential(network.features, network.head)
+        return linearize_network(whole, states.observations).jvp(v)[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        for v, Jv in zip(directions, pool.map(by_duals, directions), strict=True):
+            torch.testing.assert_close(Jv, by_graphs.jvp(v)[0], rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        assert forward_ad.unpack_dual(network(states.observations)).tangent is None
 
 
 @pytest.mark.parametrize("name", READ)
