@@ -87,8 +87,8 @@ class Agent(nn.Module):
         self.action_space = action_space = config.action_space
         self.adapt_actions = ActionAdapter(action_space)
         pictures = config.pictures
-        if make_encoder:  # one's own finds a grid's channels as the space has them
-            pictures = replace(pictures, grid_codes=0)
+        if make_encoder and pictures.grid_codes is None:
+            pictures = replace(pictures, grid_codes=0)  # one's own expects the space's channels
         self.preprocessor = Preprocessor(observation_space, config.normalize, pictures)
         make = make_encoder or encoder_for(observation_space, pictures)
         policy, value = (randomness.generator(part) for part in (Component.POLICY, Component.VALUE))

@@ -163,7 +163,7 @@ def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfi
         The same, with microbatches as they were or smaller.
     """
     found = [picture_of(leaf, config.pictures) for leaf in leaves(space)]
-    pixels = sum(picture.planes * math.prod(picture.sides) for picture in found if picture)
+    pixels = sum(math.prod(picture.shape) for picture in found if picture)
     if not pixels:
         return config
     most = max(1, PIXELS // pixels)

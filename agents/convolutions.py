@@ -142,7 +142,7 @@ class PictureEncoder(nn.Module):
         """Return features.
 
         Args:
-            observation: (B, *shape), about in [0, 1].
+            observation: (B, …), as preprocessed.
 
         Returns:
             (B, F).

@@ -115,13 +115,18 @@ class PicturePreprocessor(nn.Module):
     """
 
     codes: Tensor
+    least: Tensor
 
     def __init__(self, leaf: gym.Space, picture: Picture, config: NormalizationConfig) -> None:
         super().__init__()
         low, high = bounds_of(leaf) or (0.0, 1.0)
         self.low, self.range = low, high - low
         self.picture = picture
-        self.register_buffer("codes", torch.arange(picture.codes) + int(low), persistent=False)
+        if picture.codes:
+            assert isinstance(leaf, gym.spaces.Box)
+            least = torch.from_numpy(leaf.low.astype(np.int64))  # of each cell's channel
+            self.register_buffer("least", least, persistent=False)
+            self.register_buffer("codes", torch.arange(picture.codes), persistent=False)
         self.normalizer = (
             ObservationNormalizer(picture.channels, config.observation_clip)
             if config.observations and (config.pictures or picture.is_grid)
@@ -137,15 +142,15 @@ class PicturePreprocessor(nn.Module):
         Returns:
             (…, H, W, C) float, C `picture.channels`.
         """
+        dtype = observation.dtype if observation.is_floating_point() else torch.float32
+        numbers = observation.long() - self.least if self.picture.codes else observation.to(dtype)
         if len(self.picture.shape) == 2:
-            numbers = observation.unsqueeze(-1)
+            by_cell = numbers.unsqueeze(-1)
         else:
-            numbers = observation.movedim(self.picture.channel_axis, -1)
-        dtype = numbers.dtype if numbers.is_floating_point() else torch.float32
+            by_cell = numbers.movedim(self.picture.channel_axis, -1)
         if self.picture.codes:
-            return numbers.unsqueeze(-1).eq(self.codes).flatten(-2).to(dtype)
-        floats = numbers.to(dtype)
-        return (floats - self.low if self.low else floats) / self.range
+            return by_cell.unsqueeze(-1).eq(self.codes).flatten(-2).to(dtype)
+        return (by_cell - self.low if self.low else by_cell) / self.range
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return the picture as a network takes it.
@@ -154,11 +159,12 @@ class PicturePreprocessor(nn.Module):
             observation: (…, *shape), as the environment gave it.
 
         Returns:
-            (…, C, H, W) or (…, H, W, C) float, the channels where they were.
+            (…, *shape) float; of codes (…, C, H, W) or (…, H, W, C), the channels where they were.
         """
         cells = self.cells(observation)
         normalized = cells if self.normalizer is None else self.normalizer.forward(cells)
-        return normalized.movedim(-1, self.picture.channel_axis)
+        picture = normalized.movedim(-1, self.picture.channel_axis)
+        return picture if self.picture.codes else picture.reshape(observation.shape)
 
     def update(self, observation: Tensor, reducer: Reducer = SERIAL) -> None:
         """Merge a batch into the running statistics, if there are any.
@@ -169,8 +175,9 @@ class PicturePreprocessor(nn.Module):
         """
         if self.normalizer is None:
             return
-        # as many pieces in every process; a grid's floats are few
-        for some in observation.tensor_split(1 if self.picture.is_grid else PIECES):
+        # as many pieces in every process; of a grid without codes, floats are few
+        few = self.picture.is_grid and not self.picture.codes
+        for some in observation.tensor_split(1 if few else PIECES):
             self.normalizer.update(self.cells(some).reshape(-1, self.picture.channels), reducer)
 
 
@@ -320,9 +327,13 @@ def encoder_for(space: gym.Space, config: PictureConfig) -> MakeEncoder:
         Of convolutions where there are pictures, else of nothing that learns.
 
     Raises:
-        ConfigError: if an encoder was named, and there is no picture for it.
+        ConfigError: if an encoder was named, or codes were, and there is no picture for them.
     """
-    if any(picture_of(leaf, config) for leaf in leaves(space)):
+    pictures = [picture for leaf in leaves(space) if (picture := picture_of(leaf, config))]
+    if config.grid_codes and not any(picture.codes for picture in pictures):
+        expected = "expected None or 0, as nothing in the observation is a grid of whole numbers"
+        raise ConfigError(f"grid_codes = {config.grid_codes}: {expected} ({space})")
+    if pictures:
         return partial(LeafEncoder, config=config)
     if config.encoder not in {"auto", "flat"}:
         expected = "expected auto or flat, as nothing in the observation is a picture"

@@ -15,8 +15,9 @@ SMALLEST_GREY = 16  # pixels a side from which a matrix of bytes is a picture wi
 LARGEST_RANGE = 1e6  # a Box that reaches farther says what a number can be, and holds no brightness
 SMALLEST = {"nature": 36, "impala": 5, "grid": 5}
 """Pixels a side that each encoder needs."""
-CODES = 11  # kinds of object in MiniGrid
-LARGEST_CODED = 15  # cells a side up to which bytes are taken for codes
+CODES = 11  # kinds of object in MiniGrid, whose bounds are a byte's
+MOST_CODES = 32  # that bounds are believed
+LARGEST_CODED = 15  # cells a side up to which whole numbers are taken for codes
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class PictureConfig:
     """Where a picture's channels stand in its shape; auto: where the other two sides are equal,
     beside them, else at the smaller end."""
     grid_codes: int | None = None
-    """Whole numbers in a grid's cells are one of this many codes, each a plane of its own, as a
-    choice is one-hot; 0: they are numbers; None: 11, as MiniGrid has kinds of object, or fewer
-    where bounds say so, in grids of up to 15 cells a side, else 0."""
+    """Whole numbers that a grid reads are this many codes, from the least on, each a plane of its
+    own, as a choice is one-hot; the rest are on none. 0: they are numbers. None: codes in grids of
+    up to 15 cells a side, as many as bounds allow, or 11 where those are more than 32 (MiniGrid has
+    11 kinds of object), else numbers."""
 
     def __post_init__(self) -> None:
-        require(self, "grid_codes", (self.grid_codes or 0) >= 0, "an integer ≥ 0, or None")
+        codes = self.grid_codes or 0
+        require(self, "grid_codes", codes == 0 or codes >= 2, "None, 0, or an integer ≥ 2")
 
 
 AUTO = PictureConfig()
@@ -50,7 +53,7 @@ class Picture:
         shape: as the environment gives it: (H, W), (C, H, W) or (H, W, C), or frames of those.
         first: whether channels come before height and width.
         encoder: which network reads it.
-        codes: that a cell's number is one of; 0 if it is a number.
+        codes: how many codes a cell's number is one of; 0 where it is a number.
     """
 
     shape: tuple[int, ...]
@@ -71,7 +74,7 @@ class Picture:
 
     @property
     def is_grid(self) -> bool:
-        """Whether its cells are codes rather than brightness: it is too small to show anything."""
+        """Whether it has cells rather than pixels: it is too small to show anything."""
         return min(self.sides) < SMALLEST["nature"]
 
     @property
@@ -147,19 +150,19 @@ def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
         return None
     else:
         encoder = "nature" if min(sides) >= SMALLEST["nature"] else "grid"
-    return Picture(shape, first, encoder, _codes(leaf, sides, config))
+    return Picture(shape, first, encoder, _codes(leaf, sides, config) if encoder == "grid" else 0)
 
 
 def _codes(leaf: gym.Space, sides: tuple[int, int], config: PictureConfig) -> int:
-    """Return how many codes a cell's number is one of; 0 if it is read as a number."""
-    bounds = bounds_of(leaf)
-    whole = leaf.dtype is not None and np.issubdtype(leaf.dtype, np.integer)
-    if not (whole and bounds and bounds[1] - bounds[0] > 1 and min(sides) < SMALLEST["nature"]):
+    """Return how many codes a grid's numbers are; 0 where they are numbers."""
+    if not isinstance(leaf, gym.spaces.Box) or not np.issubdtype(leaf.dtype, np.integer):
         return 0
-    if config.grid_codes is None and max(sides) > LARGEST_CODED:
+    allowed = int((leaf.high.astype(np.int64) - leaf.low.astype(np.int64)).max()) + 1
+    if config.grid_codes is not None:
+        return config.grid_codes
+    if allowed == 2 or max(sides) > LARGEST_CODED:
         return 0
-    asked = CODES if config.grid_codes is None else config.grid_codes
-    return min(asked, int(bounds[1] - bounds[0]) + 1)
+    return allowed if allowed <= MOST_CODES else CODES
 
 
 def bounds_of(leaf: gym.Space) -> tuple[float, float] | None:

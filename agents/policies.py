@@ -90,11 +90,11 @@ class Policy(nn.Module):
             return self.eta(self.network(microbatch.observations))
 
         features = self.network.features
-        for_less = self._linearize if features.is_fixed or features.is_deep else None
-        return Model(list(self.parameters()), outputs, self.family, for_less, self.family.fisher)
+        linearize = self._linearize if features.is_fixed or features.is_deep else None
+        return Model(list(self.parameters()), outputs, self.family, linearize, self.family.fisher)
 
     def _linearize(self, microbatch: HasObservations) -> Linearization:
-        """Return η to first order in all of θ: what autograd would give, for less."""
+        """Return η to first order in all of θ: what autograd's two graphs would give, for less."""
         network = self.network.linearize(microbatch.observations)
         own = [parameter.detach() for parameter in self.family.parameters()]
 

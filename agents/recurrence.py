@@ -55,6 +55,10 @@ class RecurrentFeatures(Features, ABC):
         self.memory_size = memory_size
         self.name = name
 
+    @property
+    def is_deep(self) -> bool:  # noqa: D102
+        return False  # torch has no dual numbers of some recurrent units
+
     @abstractmethod
     def unroll(self, inputs: Any, memory: Tensor) -> tuple[Any, Tensor]:
         """Run the unit along sequences.
@@ -143,9 +147,9 @@ def _packed(first: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     lengths = torch.diff(first, append=first.new_tensor([count]))
     by_length = lengths.argsort(descending=True, stable=True)
-    step = torch.arange(int(lengths.max()), device=first.device)[:, None]  # (T, 1)
-    running = step < lengths[by_length]  # (T, S)
-    return (first[by_length] + step)[running], running.sum(1), by_length
+    rank = by_length.argsort().repeat_interleave(lengths)  # (B,), of each row's sequence
+    step = torch.arange(count, device=first.device) - first.repeat_interleave(lengths)  # (B,)
+    return (step * len(first) + rank).argsort(), step.bincount(), by_length
 
 
 def _weights(unit: nn.RNNBase) -> list[Tensor]:

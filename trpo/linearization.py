@@ -81,7 +81,7 @@ _using_dual_numbers = 0
 
 @contextmanager
 def dual_numbers() -> Iterator[None]:
-    """Have dual numbers in this thread: torch has one level of them, for all threads together."""
+    """Have dual numbers: torch has one level, which stays open until the last thread leaves."""
     global _using_dual_numbers
     with _dual_numbers:
         if _using_dual_numbers == 0:
@@ -100,20 +100,24 @@ def linearize_network(network: nn.Module, inputs: Any) -> Linearization:
     """Linearize a network by forward mode and reverse mode: Jv needs no graph of a graph.
 
     Faster than `linearize` where that would be made anew for each product, as of convolutions over
-    more pictures than are in memory at a time.
+    more pictures than are in memory at a time. One thread may use it at a time.
 
     Args:
-        network: to be called with the inputs, for η; all of its parameters are θ.
+        network: to be called with the inputs, for η; all of its parameters are θ, and all of its
+            operations have a forward derivative.
         inputs: what it takes.
 
     Returns:
         Jv at about the cost of three forward passes, Jᵀu at that of a backward pass.
     """
     parameters = dict(network.named_parameters())
-    # dual numbers take the parameters' places in it, while other threads call the network
-    twin = copy.deepcopy(network)
     with torch.enable_grad():
         eta = network(inputs)
+
+    @cache
+    def twin() -> nn.Module:
+        # dual numbers take the parameters' places in it, while other threads call the network
+        return copy.deepcopy(network)
 
     def jvp(v: Tensors) -> Tensors:
         with torch.no_grad(), dual_numbers():
@@ -121,12 +125,19 @@ def linearize_network(network: nn.Module, inputs: Any) -> Linearization:
                 name: forward_ad.make_dual(parameter.detach(), direction)
                 for (name, parameter), direction in zip(parameters.items(), v, strict=True)
             }
-            dual = functional_call(twin, duals, (inputs,))
+            dual = functional_call(twin(), duals, (inputs,))
             tangent = forward_ad.unpack_dual(dual).tangent
             return (torch.zeros_like(dual) if tangent is None else tangent,)
 
     def vjp(u: Tensors) -> Tensors:
-        return grad(eta, list(parameters.values()), u, retain_graph=True)
+        return grad(
+            eta,
+            list(parameters.values()),
+            u,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
 
     return Linearization((eta.detach(),), jvp, vjp)
 

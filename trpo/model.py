@@ -30,7 +30,7 @@ class Model(Generic[Microbatch]):
         family: η ↦ π(·|η), a torch distribution with batch shape (b,) and a KL registered with
             torch; η comes in the parameters' dtype, and in float64 where KL is measured.
         linearize: microbatch ↦ `outputs` to first order, where that is to be had for less than by
-            autograd.
+            autograd's two graphs.
         family_fisher: η ↦ (u ↦ Mu), M the Hessian of the microbatch's summed KL(π(·|η) ‖ π(·|·)),
             where it has a closed form.
     """

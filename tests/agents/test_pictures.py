@@ -126,7 +126,6 @@ def test_every_number_of_a_picture_gets_to_its_place(name):
         (bytes_of(16, 17, 3), (0, 1, 2), 3),
         (bytes_of(3, 19, 19), (0, 2, 3), 3),
         (bytes_of(40, 36, 3), (0, 1, 2), 3),
-        (bytes_of(36, 36), (0, 2, 3), 1),
         (gym.spaces.Box(1, 5, (7, 7, 3), np.uint8), (0, 1, 2), 15),
         (gym.spaces.Box(1, 5, (3, 9, 9), np.uint8), (0, 2, 3), 15),
     ],
@@ -187,12 +186,16 @@ def test_an_agent_of_before_there_were_codes_is_read_with_numbers(tmp_path):
 def test_ones_own_encoder_reads_numbers():
     agent = agent_of(PictureConfig(), FlatEncoder)
     assert agent.preprocessor(torch.zeros(2, *GRID.shape)).shape == (2, *GRID.shape)
+    matrix = bytes_of(20, 18)
+    assert Preprocessor(matrix, NormalizationConfig())(torch.zeros(2, 20, 18)).shape == (2, 20, 18)
 
 
 def test_codes_are_read_as_asked():
     wide = bytes_of(20, 20, 3)
     assert picture_of(wide, PictureConfig()).codes == 0
     assert picture_of(wide, PictureConfig(grid_codes=7)).codes == 7
+    assert picture_of(gym.spaces.Box(0, 15, (9, 9, 3), np.int16), PictureConfig()).codes == 16
+    assert picture_of(bytes_of(9, 9, 3), PictureConfig("impala")).codes == 0
     assert picture_of(GRID, PictureConfig(grid_codes=0)).codes == 0
     assert picture_of(ATARI, PictureConfig(grid_codes=7)).codes == 0
     assert picture_of(gym.spaces.Box(0, 1, (10, 10, 4), np.uint8), PictureConfig()).codes == 0
@@ -200,8 +203,26 @@ def test_codes_are_read_as_asked():
     picture = picture_of(matrix, PictureConfig(grid_codes=4))
     read = Preprocessor(matrix, NormalizationConfig(), PictureConfig(grid_codes=4))
     assert picture.channels_first(read(torch.zeros(6, 20, 18))).shape == (6, 4, 20, 18)
-    with pytest.raises(ConfigError, match=r"^grid_codes = -1 is out of range: expected"):
-        PictureConfig(grid_codes=-1)
+    for refused in (-1, 1):
+        with pytest.raises(
+            ConfigError, match=rf"^grid_codes = {refused} is out of range: expected"
+        ):
+            PictureConfig(grid_codes=refused)
+    with pytest.raises(ConfigError, match=r"^grid_codes = 7: expected None or 0, as nothing"):
+        encoder_for(ATARI, PictureConfig(grid_codes=7))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.uint32, np.uint64])
+def test_codes_count_from_each_channels_least(dtype):
+    least = np.zeros((7, 7, 2), dtype)
+    least[..., 1] = -100 if dtype in {np.int8, np.int32} else 100
+    leaf = gym.spaces.Box(least, least + dtype(4), dtype=dtype)
+    read = Preprocessor(leaf, NormalizationConfig(observations=False))
+    numbers = torch.from_numpy(np.stack([leaf.low + dtype(n) for n in range(5)]))
+    planes = read(numbers)
+    assert planes.shape == (5, 7, 7, 10)
+    for n in range(5):
+        assert planes[n].reshape(49, 2, 5).argmax(-1).eq(n).all()
 
 
 def test_large_pictures_are_but_scaled_without_normalisation():

@@ -9,18 +9,22 @@ import pytest
 import torch
 
 import tests.environments  # noqa: F401  registers the gates, and the cue
-from tests.helpers import make_trainer, parameters, run, untimed
-from trpo.agents.agent import Agent
+from tests.helpers import flat_parameters, make_trainer, parameters, run, untimed
+from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.batching import make_batch
+from trpo.agents.normalization import NormalizationConfig
+from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
+from trpo.agents.randomness import Randomness
 from trpo.agents.recurrence import POLICY_MEMORY, RecurrenceConfig, sequences
-from trpo.agents.trpo import TrpoConfig
+from trpo.agents.trpo import States, TrpoConfig
 from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.value_function import ValueConfig
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_against_present
 from trpo.model import surrogate_gradient
 from trpo.reducer import SERIAL
-from trpo.reference import dense_fisher
+from trpo.reference import dense_fisher, double_backward_product
 from trpo.validation import ConfigError
 
 SIZE = 5
@@ -71,6 +75,26 @@ def test_a_graph_does_not_grow_with_sequences_only_with_their_length(recurrent):
         sizes.append(graph_size(network(two_steps)))
     assert sizes[0] == sizes[1]
     trainer.close()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_products_over_large_pictures_equal_double_backwards(recurrent, steps):
+    """Dual numbers, which a policy without memory takes there, torch has none of for every unit."""
+    space = gym.spaces.Box(0, 255, (36, 36, 1), np.uint8)
+    parts = PolicyConfig(hidden=()), ValueConfig(hidden=()), NormalizationConfig(), PictureConfig()
+    memory = RecurrenceConfig(recurrent, SIZE)
+    config = AgentConfig(space, gym.spaces.Discrete(2), *parts, 0.99, memory)
+    policy = Agent(config, Randomness(0)).policy
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 255, (steps, 2, *space.shape), generator=generator)
+    size = policy.network.features.memory_size
+    begins = torch.zeros(steps, 2, dtype=torch.bool)
+    before = torch.zeros(2, size)
+    states = [States(sequences(pictures, begins, {POLICY_MEMORY: before}))]
+    model = policy.model()
+    v = torch.randn(len(flat_parameters(policy)), generator=generator)
+    twin = double_backward_product(model, states)(v)
+    assert torch.allclose(fisher_vector_product(model, states)(v), twin, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("trunk", ["own", "policy"])
