@@ -21,6 +21,7 @@ TRAINED = {
     "learning",
     "memory",
     "panel",
+    "peers",
     "pictures",
     "ppo",
     "soak",
@@ -36,7 +37,8 @@ def test_every_result_of_training_has_a_record():
 
 
 @pytest.mark.parametrize(
-    "name", ["learning", "memory", "panel", "pictures", "trials", "ppo", "checkpoint", "tune"]
+    "name",
+    ["learning", "memory", "panel", "peers", "pictures", "trials", "ppo", "checkpoint", "tune"],
 )
 def test_every_row_has_its_options(name):
     names = set(read_options(REFERENCE / name))

@@ -238,6 +238,16 @@ def test_every_run_that_fell_is_named():
         )
 
 
+def test_the_pair_beside_sb3():
+    rows = read_rows(REFERENCE / "peers" / "results.csv")
+    (theirs,) = (row for row in rows if row["learner"] == "sb3-contrib")
+    ours = next(row for row in rows if row["seed"] == theirs["seed"])
+    end, seconds = "deterministic_return", "seconds"
+    for row, place in ((ours, "here"), (theirs, "there")):
+        told = f"at {float(row[end]):,.1f} after {float(row[seconds]):,.0f} seconds {place}"
+        assert told in RESULTS
+
+
 def test_census():
     rows = read_rows(REFERENCE / "census" / "results.csv")
     for engine, told in (
@@ -254,12 +264,22 @@ def test_census():
 
 def test_memory():
     rows = read_rows(REFERENCE / "memory" / "results.csv")
-    with_memory = [row for row in rows if "--recurrent gru" in row["options"]]
-    ends = [float(row["deterministic_return"]) for row in with_memory]
-    others = [float(row["deterministic_return"]) for row in rows if row not in with_memory]
-    assert set(ends) == {500}
-    assert f"{len(ends)} of 3 seeds end at 500, without" in RESULTS
-    assert f"without it at {min(others):.1f} to {max(others):.1f}." in RESULTS
+    assert all(row["updates_within_limit"] == row["updates"] for row in rows)
+
+    def ends(env: str, column: str) -> tuple[list[float], list[float]]:
+        mine = [row for row in rows if row["environment"] == env]
+        gru = [row for row in mine if "--recurrent gru" in row["options"]]
+        others = [row for row in mine if row not in gru]
+        return [float(row[column]) for row in gru], [float(row[column]) for row in others]
+
+    gru, without = ends("CartPole-v1", "deterministic_return")
+    assert set(gru) == {500}
+    assert f"{len(gru)} of 3 seeds end at 500, without" in RESULTS
+    assert f"without it at {min(without):.1f} to {max(without):.1f}." in RESULTS
+    gru, without = ends("MiniGrid-MemoryS7-v0", "stochastic_return")
+    three = "{:.2f}, {:.2f} and {:.2f}"
+    told = f"reach {three} by the policy that samples, without it {three}"
+    assert told.format(*sorted(gru), *sorted(without)) in RESULTS
 
 
 def test_pictures():
