@@ -68,7 +68,7 @@ def test_normalised_features_have_zero_mean_and_unit_deviation(name):
 
 
 def test_images_are_scaled_and_kept_in_shape():
-    space = gym.spaces.Box(0, 255, (8, 6, 3), np.uint8)
+    space = gym.spaces.Box(0, 255, (18, 16, 3), np.uint8)
     _, stored = batch_of(space, 4)
     assert stored.dtype == torch.uint8
     image = Preprocessor(space, NormalizationConfig())(stored)
