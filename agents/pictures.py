@@ -39,7 +39,8 @@ class PictureConfig:
 
     def __post_init__(self) -> None:
         codes = self.grid_codes or 0
-        require(self, "grid_codes", codes == 0 or codes >= 2, "None, 0, or an integer ≥ 2")
+        known = codes == 0 or 2 <= codes <= 256
+        require(self, "grid_codes", known, "None, 0, or an integer from 2 to 256")
 
 
 AUTO = PictureConfig()
@@ -156,6 +157,8 @@ def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
 def _codes(leaf: gym.Space, sides: tuple[int, int], config: PictureConfig) -> int:
     """Return how many codes a grid's numbers are; 0 where they are numbers."""
     if not isinstance(leaf, gym.spaces.Box) or not np.issubdtype(leaf.dtype, np.integer):
+        return 0
+    if bounds_of(leaf) is None:
         return 0
     allowed = int((leaf.high.astype(np.int64) - leaf.low.astype(np.int64)).max()) + 1
     if config.grid_codes is not None:

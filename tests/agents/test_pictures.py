@@ -196,6 +196,8 @@ def test_codes_are_read_as_asked():
     assert picture_of(wide, PictureConfig(grid_codes=7)).codes == 7
     assert picture_of(gym.spaces.Box(0, 15, (9, 9, 3), np.int16), PictureConfig()).codes == 16
     assert picture_of(bytes_of(9, 9, 3), PictureConfig("impala")).codes == 0
+    endless = gym.spaces.Box(np.iinfo(np.int64).min, 5, (9, 9, 3), np.int64)
+    assert picture_of(endless, PictureConfig("grid")).codes == 0
     assert picture_of(GRID, PictureConfig(grid_codes=0)).codes == 0
     assert picture_of(ATARI, PictureConfig(grid_codes=7)).codes == 0
     assert picture_of(gym.spaces.Box(0, 1, (10, 10, 4), np.uint8), PictureConfig()).codes == 0
@@ -203,7 +205,7 @@ def test_codes_are_read_as_asked():
     picture = picture_of(matrix, PictureConfig(grid_codes=4))
     read = Preprocessor(matrix, NormalizationConfig(), PictureConfig(grid_codes=4))
     assert picture.channels_first(read(torch.zeros(6, 20, 18))).shape == (6, 4, 20, 18)
-    for refused in (-1, 1):
+    for refused in (-1, 1, 257):
         with pytest.raises(
             ConfigError, match=rf"^grid_codes = {refused} is out of range: expected"
         ):
