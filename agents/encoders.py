@@ -372,8 +372,8 @@ class Features(nn.Module):
         return next(self.parameters(), None) is None
 
     @property
-    def is_deep(self) -> bool:
-        """Whether it reads pictures by nature or impala."""
+    def suits_dual_numbers(self) -> bool:
+        """Whether J v is faster by dual numbers: where nature or impala reads pictures."""
         parts = self.encoder.modules()
         return any(isinstance(p, PictureEncoder) and p.picture.has_deep_encoder for p in parts)
 

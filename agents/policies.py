@@ -90,7 +90,7 @@ class Policy(nn.Module):
             return self.eta(self.network(microbatch.observations))
 
         features = self.network.features
-        linearize = self._linearize if features.is_fixed or features.is_deep else None
+        linearize = self._linearize if features.is_fixed or features.suits_dual_numbers else None
         return Model(list(self.parameters()), outputs, self.family, linearize, self.family.fisher)
 
     def _linearize(self, microbatch: HasObservations) -> Linearization:

@@ -56,7 +56,7 @@ class RecurrentFeatures(Features, ABC):
         self.name = name
 
     @property
-    def is_deep(self) -> bool:  # noqa: D102
+    def suits_dual_numbers(self) -> bool:  # noqa: D102
         return False  # torch has no dual numbers of some recurrent units
 
     @abstractmethod
