@@ -213,7 +213,6 @@ class Collector:
         truncated = rollout.truncated.numpy()
         masks = raw[MASK] if isinstance(policy.network, MaskedNetwork) else None
         memory = self._begin_memory(rollout)
-        needs_ended = masks is not None or memory is not None
         self.environment_seconds = 0.0
         _write(raw, 0, self.observation)
         for t in range(steps + 1):
@@ -229,14 +228,14 @@ class Collector:
                     self.environment_seconds += time.perf_counter() - before
                 if t < steps:
                     observation = observations[number][t]
-                    if needs_ended:
-                        ended = (terminated[t - 1] | truncated[t - 1]) if t else self.done
-                        if masks is not None:
-                            choices = policy.family.choices()
-                            check_masks(masks[t, group], choices, ~ended[group], group.start, t)
-                        output = _with_memory(policy, observation, memory, group, ended)
-                    else:
+                    ended = ((terminated[t - 1] | truncated[t - 1]) if t else self.done)[group]
+                    if masks is not None:
+                        choices = policy.family.choices()
+                        check_masks(masks[t, group], choices, ~ended, group.start, t)
+                    if memory is None:
                         output = policy.network.forward(observation)
+                    else:
+                        output = _with_memory(policy, observation, memory[group], ended)
                     output = outputs[number][t].copy_(output)
                     action = actions[number][t].copy_(policy.family.act(output, noise[number][t]))
                     with environment_errors():
@@ -290,15 +289,12 @@ def _write(buffer: Any, index: Any, observation: Any) -> None:
 
 
 def _with_memory(
-    policy: Policy, observation: Observation, memory: Tensor | None, group: slice, ended: np.ndarray
+    policy: Policy, observation: Observation, memory: Tensor, ended: np.ndarray
 ) -> Tensor:
-    """Return a group's outputs (n, E), its memory, if any, taken along; `ended` is (N,) bool."""
-    if memory is None:
-        return policy.network.forward(observation)
-    observation = one_step(observation, memory[group], POLICY_MEMORY)
-    output, after = policy.network.step(observation)
+    """Return outputs (n, E), and write on their memory, (n, M); `ended` is (n,) bool."""
+    output, after = policy.network.step(one_step(observation, memory, POLICY_MEMORY))
     # the step after an episode's end is a reset: it forgets
-    memory[group] = after * torch.from_numpy(~ended[group])[:, None]
+    memory.copy_(after * torch.from_numpy(~ended)[:, None])
     return output
 
 
