@@ -1,8 +1,10 @@
-"""The README's table of results, made from the committed runs of the panel."""
+"""Tables of results in READMEs, made from committed runs."""
 
 from collections.abc import Sequence
 
-from trpo.scripts.benchmarks.learning_report import summarize
+import numpy as np
+
+from trpo.scripts.benchmarks.learning_report import bounds, interval, summarize
 
 SHIPPED = "as shipped"  # the recipe of those rows of holding.csv that were not made by trial code
 COLUMNS = ("environment", "seeds", "mean", "range", "largest fall", "fell")
@@ -24,3 +26,35 @@ def table(rows: Sequence[dict[str, str]]) -> list[str]:
         row["fell"] = row["fell"].replace(" of ", "/")
         lines.append(f"| {' | '.join(row[column] for column in COLUMNS)} |")
     return lines
+
+
+def peers_table(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]) -> list[str]:
+    """Return the lines of the table beside sb3-contrib: one an environment, of the same seeds.
+
+    Args:
+        panel: rows of the panel's results.csv.
+        peers: of the peers', of which some have this project's side, too.
+
+    Returns:
+        Lines of Markdown; whether intervals are apart is said of three seeds and more.
+    """
+    lines = []
+    for env in dict.fromkeys(row["environment"] for row in peers):
+        theirs = _finals(peers, env, "sb3-contrib")
+        own = _finals(panel, env, "trpo") | _finals(peers, env, "trpo")
+        sides = [np.array([side[seed] for seed in theirs]) for side in (own, theirs)]
+        apart = ""
+        if len(theirs) >= 3:
+            (low, high), (their_low, their_high) = map(bounds, sides)
+            apart = "above" if low > their_high else "below" if high < their_low else "no"
+        told = [f"{side.mean():,.1f}{interval(side)}" for side in sides]
+        lines.append(f"| {' | '.join([env, str(len(theirs)), *told, apart])} |")
+    return lines
+
+
+def _finals(rows: Sequence[dict[str, str]], env: str, learner: str) -> dict[str, float]:
+    return {
+        row["seed"]: float(row["deterministic_return"])
+        for row in rows
+        if (row["environment"], row["learner"], row["options"]) == (env, learner, "")
+    }

@@ -58,17 +58,29 @@ def fell(row: dict[str, Any]) -> bool:
 
 
 def interval(values: np.ndarray) -> str:
-    """Return the mean's 95 % percentile bootstrap interval, from three values on.
+    """Return `bounds` as it stands after a mean, from three values on.
 
     Args:
         values: (n,), one a seed.
     """
     if len(values) < 3 or np.ptp(values) == 0:
         return ""
+    low, high = bounds(values)
+    return f" [{low:,.1f}, {high:,.1f}]"
+
+
+def bounds(values: np.ndarray) -> tuple[float, float]:
+    """Return the mean's 95 % percentile bootstrap interval.
+
+    Args:
+        values: (n,), one a seed.
+    """
+    if np.ptp(values) == 0:
+        return values[0], values[0]
     low, high = stats.bootstrap(
         (values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0
     ).confidence_interval
-    return f" [{low:,.1f}, {high:,.1f}]"
+    return low, high
 
 
 def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from tests.helpers import HOME
+from tests.results_table import peers_table
 from trpo.scripts.cli.tables import read_rows
 
 REFERENCE = HOME / "runs" / "reference"
@@ -238,14 +239,16 @@ def test_every_run_that_fell_is_named():
         )
 
 
-def test_the_pair_beside_sb3():
-    rows = read_rows(REFERENCE / "peers" / "results.csv")
-    (theirs,) = (row for row in rows if row["learner"] == "sb3-contrib")
-    ours = next(row for row in rows if row["seed"] == theirs["seed"])
-    end, seconds = "deterministic_return", "seconds"
-    for row, place in ((ours, "here"), (theirs, "there")):
-        told = f"at {float(row[end]):,.1f} after {float(row[seconds]):,.0f} seconds {place}"
-        assert told in RESULTS
+def test_beside_sb3():
+    panel, peers = (read_rows(REFERENCE / name / "results.csv") for name in ("panel", "peers"))
+    assert "\n".join(peers_table(panel, peers)) in RESULTS
+    timed = [row for row in peers if row["environment"] == "HalfCheetah-v5"]
+    seconds = [
+        [float(row["seconds"]) for row in timed if row["learner"] == learner]
+        for learner in ("trpo", "sb3-contrib")
+    ]
+    told = [f"{min(side):,.0f} to {max(side):,.0f}" for side in seconds]
+    assert f"HalfCheetah-v5 took {told[0]} seconds here, {told[1]} there" in RESULTS
 
 
 def test_census():
