@@ -1,7 +1,7 @@
 """What a family is: distributions over an action, given a network's output, and how it samples.
 
-Every family samples as argmax, threshold or shift of (output + noise), with noise that depends on
-nothing. So a whole rollout's noise is drawn at once, and zero noise gives the deterministic action.
+Every family samples as a function of the output and noise, such as argmax, threshold or shift of
+their sum, and the noise depends on nothing. So a whole rollout's is drawn at once.
 """
 
 from abc import ABC, abstractmethod
@@ -93,7 +93,8 @@ class Family(nn.Module, ABC):
 
         Args:
             output: (N, E).
-            noise: one step of `draw_noise`; `None` for the distribution's mode.
+            noise: one step of `draw_noise`; `None` for the deterministic action: the distribution's
+                mode, or mean where that says more.
 
         Returns:
             (N, A), of `action_dtype`: samples of the distribution.

@@ -1,7 +1,6 @@
 """Policies: a network from observations to an output, and a family of distributions over that."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import gymnasium as gym
 import torch
@@ -9,9 +8,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from trpo.agents.encoders import Features
-from trpo.agents.families import make_family
+from trpo.agents.families import BoxConfig, make_family
 from trpo.agents.family import Family
-from trpo.agents.gaussians import LOG_STD_BOUNDS
 from trpo.agents.masks import masked_network
 from trpo.agents.networks import HIDDEN, Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
@@ -23,28 +21,18 @@ from trpo.validation import require
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
-    """The policy network."""
+class PolicyConfig(BoxConfig):
+    """The policy network, and its distributions."""
 
     hidden: tuple[int, ...] | None = None
     """Width of each hidden layer; None: 64 and 64 (Schulman et al. 2017), but no layer between
     nature's or impala's features and the output (Mnih et al. 2015)."""
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
-    initial_log_std: float = -0.5
-    """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
-    range where that is bounded, else in its units (Achiam 2018, Spinning Up; measured: with -1,
-    Hopper-v5 and Walker2d-v5 stop learning early)."""
-    log_std: Literal["shared", "state"] = "shared"
-    """Log of the Gaussian policy's standard deviation: the same in every state, or the network's to
-    say, between -5 and 2."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self, "hidden", all(width >= 1 for width in self.hidden or ()), "widths ≥ 1")
-        require(self, "initial_log_std", -20 <= self.initial_log_std <= 5, "a number in [-20, 5]")
-        low, high = LOG_STD_BOUNDS
-        within = self.log_std == "shared" or low < self.initial_log_std < high
-        require(self, "initial_log_std", within, f"a number in ({low}, {high}) with log_std state")
 
 
 class Policy(nn.Module):
@@ -170,7 +158,7 @@ def make_policy(
         features: from observations.
         action_space: Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them, of one
             environment.
-        config: network and initial deviation.
+        config: network and distributions.
         generator: source of the initial weights.
         mask: the space of `action_mask`, where the observations have one.
 
@@ -178,9 +166,10 @@ def make_policy(
         A policy whose actions have A numbers, the space's own, flattened.
 
     Raises:
-        ConfigError: if the space, or a leaf of it, is none of the four, or the mask does not fit.
+        ConfigError: if the space, or a leaf of it, is none of the four or has no such distribution,
+            or the mask does not fit.
     """
-    family = make_family(action_space, config.initial_log_std, config.log_std == "state")
+    family = make_family(action_space, config)
     head = mlp(
         features.size,
         HIDDEN if config.hidden is None else config.hidden,

@@ -180,6 +180,14 @@ def _from_11(content: Content) -> Content:
     return _filled(content, {"learner": _lacked_by_11(content)})
 
 
+# Before format 13, a Box's actions were Gaussian.
+LACKED_BY_12: Content = {"policy": {"distribution": "gaussian"}}
+
+
+def _from_12(content: Content) -> Content:
+    return _filled(content, {"learner": LACKED_BY_12})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -192,6 +200,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_9,
     _from_10,
     _from_11,
+    _from_12,
 )
 FORMAT = len(MIGRATIONS) + 1
 
@@ -230,5 +239,6 @@ def migrate_agent(content: object) -> object:
     """
     if not isinstance(content, dict):
         return content
-    filled = _filled(content, LACKED_BY_2 | LACKED_BY_7 | LACKED_BY_8 | LACKED_BY_10)
-    return _filled(filled, _lacked_by_11(filled))
+    for lacked in (LACKED_BY_2, LACKED_BY_7, LACKED_BY_8, LACKED_BY_10, LACKED_BY_12):
+        content = _filled(content, lacked)
+    return _filled(content, _lacked_by_11(content))

@@ -105,7 +105,7 @@ def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Ca
     policy = make_policy(
         flat_features(OBSERVATIONS),
         gym.spaces.Box(-1, 1, (ACTIONS,)),
-        PolicyConfig((width, width)),
+        PolicyConfig(hidden=(width, width)),
         generator,
     )
     with torch.no_grad():

@@ -39,13 +39,15 @@ SIZES = (1, 2, 33)
 WITHOUT = RecurrenceConfig()
 
 
-def make_agent(name: str, recurrence: RecurrenceConfig = WITHOUT) -> tuple[Agent, gym.Space]:
+def make_agent(
+    name: str, recurrence: RecurrenceConfig = WITHOUT, distribution: str = "gaussian"
+) -> tuple[Agent, gym.Space]:
     """An agent with large weights, so that actions are clipped, and statistics of its own."""
     observation_space, action_space = SPACES[name]
     config = AgentConfig(
         observation_space,
         action_space,
-        PolicyConfig(hidden=(16, 8)),
+        PolicyConfig(hidden=(16, 8), distribution=distribution),
         ValueConfig(hidden=(8,)),
         NormalizationConfig(observation_clip=2.0),
         PictureConfig(),
@@ -112,6 +114,15 @@ def test_an_exported_policy_acts_as_the_agent_does(load, name):
             assert all(map(part.contains, actions))
     if name == "torques":
         assert (actions == agent.action_space.low).any(), "no action was clipped"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("load", [by_torchscript, by_onnx])
+def test_an_exported_beta_acts_as_the_agent_does(load):
+    agent, space = make_agent("torques", distribution="beta")
+    observations = batch(space, 33, seed=0)
+    (actions,) = load(agent)([observations])
+    np.testing.assert_allclose(actions, agent.act(observations)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.load.*is deprecated:DeprecationWarning")

@@ -10,7 +10,7 @@ import tests.environments  # noqa: F401  registers TestControls-v0
 from tests.helpers import ACTION_SPACES, make_problem, make_trainer, run
 from trpo.agents import Agent
 from trpo.agents.evaluation import evaluate
-from trpo.agents.families import make_family
+from trpo.agents.families import BoxConfig, make_family
 from trpo.agents.policies import PolicyConfig
 from trpo.divergence import kl_divergence as kl_of
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
@@ -56,7 +56,7 @@ def test_parts_are_sampled_independently_of_one_another():
 )
 def test_a_leaf_that_is_not_supported_is_named(space):
     with pytest.raises(ConfigError, match=r"action space .* is not supported: expected Box"):
-        make_family(space, -1.0)
+        make_family(space, BoxConfig())
 
 
 def test_hybrid_actions_are_learned_to_their_optimum(tmp_path):

@@ -1,13 +1,18 @@
 """Policies sample what their distribution says, for each action space."""
 
+import math
+
 import gymnasium as gym
 import pytest
 import torch
+from scipy import stats
 
-from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem
+from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem, make_trainer, run
+from trpo.agents.betas import Betas
 from trpo.agents.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.trpo import States
+from trpo.divergence import kl_divergence
 from trpo.fisher import fisher_vector_product
 from trpo.reference import dense_fisher
 from trpo.validation import ConfigError
@@ -93,35 +98,97 @@ def test_unsupported_space_is_named():
         make_policy(flat_features(3), gym.spaces.Text(5), PolicyConfig(), torch.Generator())
 
 
-@pytest.mark.parametrize("name", ["box", "joint"])
-def test_a_deviation_that_depends_on_the_state_is_in_f_and_in_samples(name):
-    """F·v by hand against F in full from autograd; at first σ is what it is to start from."""
+def of_a_network(name, **box):
+    """A policy whose network alone says how its actions are spread; and states."""
     generator = torch.Generator().manual_seed(0)
-    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, log_std="state")
+    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, **box)
     features = flat_features(OBSERVATION_SIZE)
     policy = make_policy(features, ACTION_SPACES[name], config, generator).double()
     states = torch.randn(30, OBSERVATION_SIZE, generator=generator, dtype=torch.float64)
+    return policy, states, generator
+
+
+def move(policy, generator):
     with torch.no_grad():
-        first = policy.distribution(policy.network(states))
         for parameter in policy.parameters():
             parameter += torch.randn(parameter.shape, generator=generator)
-        output = policy.network(states[:1])
+
+
+def test_a_deviation_that_depends_on_the_state_starts_where_it_is_to():
+    policy, states, _ = of_a_network("box", log_std="state")
+    stddev = policy.distribution(policy.network(states)).stddev
+    assert torch.allclose(stddev.log(), torch.tensor(-0.5).double(), atol=0.1)
+
+
+@pytest.mark.parametrize("box", [{"log_std": "state"}, {"distribution": "beta"}], ids=str)
+@pytest.mark.parametrize("name", ["box", "joint"])
+def test_a_spread_that_depends_on_the_state_is_in_f_and_in_samples(name, box):
+    """F·v by hand against F in full from autograd."""
+    policy, states, generator = of_a_network(name, **box)
+    move(policy, generator)
     model, microbatches = policy.model(), [States(states)]
     F = dense_fisher(model, microbatches)
     v = torch.randn(len(F), generator=generator, dtype=torch.float64)
     assert torch.allclose(fisher_vector_product(model, microbatches)(v), F @ v, rtol=1e-9)
     if name == "box":
-        assert torch.allclose(first.stddev.log(), torch.tensor(-0.5).double(), atol=0.1)
+        output = policy.network(states[:1]).detach()
         noise = policy.family.draw_noise(DRAWS, 1, generator)[:, 0].double()
         std = policy.family.act(output.expand(DRAWS, -1), noise).std(0)
         assert torch.allclose(std, policy.distribution(output).stddev[0], rtol=0.02)
 
 
-@pytest.mark.parametrize("log_std", ["shared", "state"])
+@pytest.mark.parametrize("z", [-6.0, 0.0, 4.0, 60.0])
+def test_beta_samples_are_distributed_as_they_should_be(z):
+    family = Betas(1)
+    output = torch.tensor([[z, 1.0]]).expand(DRAWS, -1)
+    noise = family.draw_noise(DRAWS, 1, torch.Generator().manual_seed(0))[:, 0]
+    actions = family.act(output, noise)[:, 0]
+    assert actions.abs().max() < 1
+    alpha, beta = (1 + torch.nn.functional.softplus(output[0])).tolist()
+    law = stats.beta(alpha, beta, loc=-1, scale=2)
+    assert stats.kstest(actions.numpy(), law.cdf).pvalue > 0.01
+    assert family.act(output, None)[0].item() == pytest.approx(law.mean(), rel=1e-5)
+
+
+def test_betas_density_entropy_and_kl_are_those_of_the_interval():
+    """Each against the integral that it stands for."""
+    output = torch.tensor([[0.5, -1.0], [2.0, 1.0]], dtype=torch.float64)
+    p, q = (Betas(1)(row[None]) for row in output)
+    # points crowd at ±1, where densities rise steeply
+    x = -torch.linspace(0, math.pi, 200_001, dtype=torch.float64).cos()[1:-1, None]
+    log_p, log_q = p.log_prob(x), q.log_prob(x)
+
+    def expectation(values):
+        return torch.trapezoid(log_p.exp() * values, x[:, 0]).item()
+
+    assert expectation(torch.ones_like(log_p)) == pytest.approx(1, rel=1e-6)
+    assert p.entropy().item() == pytest.approx(expectation(-log_p), rel=1e-6)
+    assert kl_divergence(p, q).item() == pytest.approx(expectation(log_p - log_q), rel=1e-6)
+
+
+def test_beta_needs_bounds():
+    space = gym.spaces.Dict({"force": gym.spaces.Box(-math.inf, math.inf, (2,))})
+    with pytest.raises(ConfigError, match=r"'beta' .*expected gaussian, as Box.*inf"):
+        make_policy(flat_features(3), space, PolicyConfig(distribution="beta"), torch.Generator())
+
+
+@pytest.mark.parametrize("engine", ["envpool", "gymnasium"])
+def test_beta_learns_within_its_limit(engine):
+    trainer = make_trainer(
+        "Pendulum-v1", engine, policy=PolicyConfig(hidden=(16,), distribution="beta")
+    )
+    records = run(trainer, 3)
+    assert all(0 < record.metrics["update/mean_kl"] <= 0.02 for record in records)
+    assert trainer.rollout.actions.abs().max() < 1
+
+
+@pytest.mark.parametrize(
+    "box", [{"log_std": "shared"}, {"log_std": "state"}, {"distribution": "beta"}], ids=str
+)
 @pytest.mark.parametrize("name", ["box", "joint", "discrete"])
-def test_the_mean_deviation_is_measured_where_there_is_one(name, log_std):
+def test_the_mean_deviation_is_measured_where_there_is_one(name, box):
     generator = torch.Generator().manual_seed(0)
-    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, log_std=log_std)
+    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, **box)
     features = flat_features(OBSERVATION_SIZE)
     policy = make_policy(features, ACTION_SPACES[name], config, generator)
     with torch.no_grad():
@@ -133,8 +200,8 @@ def test_the_mean_deviation_is_measured_where_there_is_one(name, log_std):
     if name == "discrete":
         assert set(metrics) == {"policy/entropy"}
         return
-    gaussian = distribution if name == "box" else distribution.parts[1]
-    assert metrics["policy/std"] == pytest.approx(gaussian.stddev.mean().item(), rel=1e-6)
+    of_the_box = distribution if name == "box" else distribution.parts[1]
+    assert metrics["policy/std"] == pytest.approx(of_the_box.stddev.mean().item(), rel=1e-6)
 
 
 def test_an_initial_deviation_out_of_bounds_is_refused():

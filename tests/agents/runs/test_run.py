@@ -164,7 +164,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     learner["trpo"]["fisher_stride"], learner["value"]["fit"] = 1, "gauss-newton"
     learner["policy"]["hidden"] = [64, 64]
     del learner["value"]["trunk"], learner["normalize"]["pictures"]
-    del learner["pictures"]["grid_codes"]
+    del learner["pictures"]["grid_codes"], learner["policy"]["distribution"]
     if space == "picture":
         picture = space_to_json(gym.spaces.Box(0, 255, (4, 84, 84), np.uint8))
         content["observation_space"] = {"type": "Dict", "spaces": {"camera": picture}}
@@ -177,6 +177,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     said = read.trpo.fisher_stride, read.policy.hidden, read.value.fit
     assert said == ((0, None, "auto") if same else (1, (64, 64), "gauss-newton"))
     assert read.pictures.grid_codes == (None if same else 0)
+    assert read.policy.distribution == "gaussian"
 
 
 def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):

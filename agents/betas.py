@@ -1,0 +1,104 @@
+"""Bounded Box actions: Beta distributions, which reach no farther than the Box does."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta, Distribution, Independent
+from torch.nn.functional import softplus
+
+from trpo.agents.family import Family
+from trpo.linearization import Tensors
+
+TRIES = 8  # of a sample: each is accepted with probability ≥ 0.95
+EDGE = 1e-6  # a density may be 0 at ±1
+
+
+class Betas(Family):
+    """Box actions in [-1, 1]: 2x − 1, x ~ Beta(α(s), β(s)) with α, β > 1 (Chou et al. 2017).
+
+    α = 1 + softplus(z), β = 1 + softplus(z'), z and z' the halves of the output. Samples are ratios
+    of Gamma samples by rejection (Marsaglia & Tsang 2000), of tries that are drawn beforehand.
+
+    Args:
+        action_size: A.
+    """
+
+    def __init__(self, action_size: int) -> None:
+        super().__init__(2 * action_size, action_size, torch.float32, (2 * action_size, TRIES, 2))
+
+    def forward(self, *eta: Tensor) -> Distribution:  # noqa: D102
+        alpha, beta = (1 + softplus(eta[0])).chunk(2, dim=-1)
+        return Independent(BetaOnInterval(alpha, beta, validate_args=False), 1, validate_args=False)
+
+    def fisher(self, output: Tensor) -> Callable[[Tensors], Tensors]:
+        """Return u ↦ Mu: ψ'(α) − ψ'(α + β) and so on, times the softplus's slopes.
+
+        Args:
+            output: (B, 2A).
+
+        Returns:
+            A linear map from (B, 2A) to the same.
+        """
+        slope = torch.sigmoid(output)
+        concentrations = 1 + softplus(output)
+        own = torch.polygamma(1, concentrations)
+        common = torch.polygamma(1, _pair_sums(concentrations))
+
+        def product(u: Tensors) -> Tensors:
+            w = slope * u[0]
+            return (slope * (own * w - common * _pair_sums(w)),)
+
+        return product
+
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
+        noise = torch.randn(steps, envs, *self.noise_shape, generator=generator)
+        noise[..., 1] = torch.empty_like(noise[..., 1]).exponential_(generator=generator)
+        return noise
+
+    def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
+        concentrations = 1 + softplus(output)
+        gammas = concentrations if noise is None else _gammas(concentrations, noise)
+        first, second = gammas.chunk(2, dim=-1)
+        return ((first - second) / (first + second)).clamp(EDGE - 1, 1 - EDGE)
+
+    def deviations(self, output: Tensor) -> Tensor:  # noqa: D102
+        return self(output).stddev.mean(0)
+
+
+def _pair_sums(x: Tensor) -> Tensor:
+    """Return α's + β's, for each of both: (B, 2A) to (B, 2A)."""
+    return x + x.roll(x.shape[-1] // 2, -1)
+
+
+class BetaOnInterval(Beta):
+    """2x − 1 of a Beta variable x, so on [-1, 1]; the KL of two is Beta's own."""
+
+    @property
+    def mean(self) -> Tensor:  # noqa: D102
+        return 2 * super().mean - 1
+
+    @property
+    def variance(self) -> Tensor:  # noqa: D102
+        return 4 * super().variance
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:  # noqa: D102
+        return 2 * super().rsample(sample_shape) - 1
+
+    def log_prob(self, value: Tensor) -> Tensor:  # noqa: D102
+        return super().log_prob((value + 1) / 2) - math.log(2)
+
+    def entropy(self) -> Tensor:  # noqa: D102
+        return super().entropy() + math.log(2)
+
+
+def _gammas(concentrations: Tensor, noise: Tensor) -> Tensor:
+    """Return Gamma(concentrations, 1) samples: of the tries, the first that is accepted."""
+    normal, exponential = noise.unbind(-1)  # (N, 2A, TRIES)
+    d = concentrations[..., None] - 1 / 3
+    v = (1 + normal / (9 * d).sqrt()) ** 3
+    accepted = (v > 0) & (-exponential < normal.square() / 2 + d - d * v + d * v.clamp(1e-30).log())
+    first = accepted.to(torch.uint8).argmax(-1, keepdim=True)
+    return (d * v.clamp(1e-30)).gather(-1, first).squeeze(-1)
