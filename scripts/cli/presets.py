@@ -7,16 +7,17 @@ PRESETS: dict[str, str] = {
     "LunarLander-v3": "--total-steps 1000000",
     "InvertedPendulum-v5": "--total-steps 300000",
     "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --memory 0",
-    "HalfCheetah-v5": "--total-steps 1000000",
+    "HalfCheetah-v5": "--total-steps 1000000 --distribution beta",
     "Hopper-v5": "--total-steps 1000000",
-    "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
+    "Walker2d-v5": "--total-steps 1000000 --distribution beta",
+    "Ant-v5": "--total-steps 1000000 --value.damping 0.1 --distribution beta",
     "Swimmer-v5": "--total-steps 1000000 --gamma 0.9999 --gae-lambda 0.99",
     "MountainCarContinuous-v0": (
         "--total-steps 100000 --gamma 0.999 --gae-lambda 0.98 --initial-log-std 0"
     ),
     "LunarLanderContinuous-v3": (
         "--total-steps 300000 --gamma 0.999 --gae-lambda 0.98 --batch-size 1024 --num-envs 16 "
-        "--step-size inf"
+        "--step-size inf --distribution beta"
     ),
     "BipedalWalker-v3": "--total-steps 2000000",
 }
