@@ -193,7 +193,7 @@ class Agent(nn.Module):
                 does.
             state: the policy's memory, (N, M), as the last call returned it; `None` where an
                 episode begins, and of policies without.
-            deterministic: whether to take the distribution's mode, or to sample.
+            deterministic: whether to take the family's deterministic action, or to sample.
             generator: source of the samples' noise; `None` for torch's own.
 
         Returns:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Beta, Distribution, Independent
+from torch.distributions import Beta, Distribution, Independent, constraints
 from torch.nn.functional import softplus
 
 from trpo.agents.family import Family
@@ -76,9 +76,15 @@ def _pair_sums(x: Tensor) -> Tensor:
 class BetaOnInterval(Beta):
     """2x − 1 of a Beta variable x, so on [-1, 1]; the KL of two is Beta's own."""
 
+    support = constraints.interval(-1, 1)
+
     @property
     def mean(self) -> Tensor:  # noqa: D102
         return 2 * super().mean - 1
+
+    @property
+    def mode(self) -> Tensor:  # noqa: D102
+        return 2 * super().mode - 1
 
     @property
     def variance(self) -> Tensor:  # noqa: D102

@@ -93,8 +93,8 @@ class Family(nn.Module, ABC):
 
         Args:
             output: (N, E).
-            noise: one step of `draw_noise`; `None` for the deterministic action: the distribution's
-                mode, or mean where that says more.
+            noise: one step of `draw_noise`; `None` for the deterministic action: the mode, but a
+                Beta's mean.
 
         Returns:
             (N, A), of `action_dtype`: samples of the distribution.
@@ -109,7 +109,7 @@ class Family(nn.Module, ABC):
         return torch.zeros(self.output_size, dtype=torch.bool)
 
     def deviations(self, output: Tensor) -> Tensor:
-        """Return the standard deviations of what is Gaussian in an action.
+        """Return the standard deviations of a Box's actions.
 
         Args:
             output: (B, E).

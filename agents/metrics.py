@@ -43,7 +43,7 @@ METRICS: dict[str, str] = {
     "natural_gradient/smallest_ritz": "smallest Ritz value of F + βI",
     "natural_gradient/largest_ritz": "largest Ritz value of F + βI",
     "policy/entropy": "mean entropy of the policy at the batch's states, nats",
-    "policy/std": "mean σ of a Gaussian policy; 1 is half of a bounded action's range",
+    "policy/std": "mean standard deviation of a Box's actions; 1 is half of a bounded one's range",
     "policy/advantage_deviation": "σ of the batch's advantages ÷ σ of all so far",
     "value/explained_variance": "1 − Var(return − V) / Var(return) before the fit, on unseen data",
     "value/explained_variance_after": "the same after the fit",

@@ -37,7 +37,7 @@ class EvaluateOptions:
     """Play the best checkpoint, not the newest: by evaluation in training, or else by the mean of
     100 training episodes."""
     stochastic: bool = False
-    """Sample actions as training does, instead of taking the distribution's mode."""
+    """Sample actions as training does, instead of taking the deterministic ones."""
     seed: int = 0
     """Seed of the evaluation; its environments are none of training's."""
     max_steps: int = MAX_STEPS

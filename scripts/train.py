@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from trpo.agents.actions import odd_scale
-from trpo.agents.agent import TENSORS
+from trpo.agents.agent import TENSORS, AgentConfig
+from trpo.agents.families import make_family
 from trpo.agents.runs import Run
 from trpo.agents.runs.checkpoint import decode
 from trpo.agents.runs.checkpoint_folder import read_checkpoint
-from trpo.agents.runs.typed_json import first_difference, to_json
+from trpo.agents.runs.migration import migrate_agent
+from trpo.agents.runs.typed_json import first_difference, from_json, to_json
 from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli import torchrun
@@ -116,6 +118,14 @@ def take_agent(trainer: Trainer, path: Path) -> None:
         UsageError: if the agent is of other spaces or networks.
     """
     checkpoint = read_checkpoint(path)
+    if said := checkpoint.state.get("agent"):  # some families' tensors look alike
+        config = from_json(AgentConfig, migrate_agent(said))
+        theirs = make_family(config.action_space, config.policy)
+        if str(theirs) != str(trainer.agent.policy.family):
+            raise UsageError(
+                f"--from {path}: its actions have another distribution; "
+                "--like takes a run's options, the distribution among them"
+            )
     try:
         trainer.agent.load_tensors(without_prefix(TENSORS, checkpoint.tensors))
     except ConfigError as error:

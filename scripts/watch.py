@@ -29,7 +29,7 @@ class WatchOptions:
     best: bool = False
     """Play the best checkpoint, not the newest."""
     stochastic: bool = False
-    """Sample actions as training does, instead of taking the distribution's mode."""
+    """Sample actions as training does, instead of taking the deterministic ones."""
     seed: int = 0
     """Seed of the first episode; the others' follow."""
     trust: bool = False

@@ -33,7 +33,7 @@ def peers_table(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]
 
     Args:
         panel: rows of the panel's results.csv.
-        peers: of the peers', of which some have this project's side, too.
+        peers: of the peers' results.csv.
 
     Returns:
         Lines of Markdown; whether intervals are apart is said of three seeds and more.
@@ -41,14 +41,15 @@ def peers_table(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]
     lines = []
     for env in dict.fromkeys(row["environment"] for row in peers):
         theirs = _finals(peers, env, "sb3-contrib")
-        own = _finals(panel, env, "trpo") | _finals(peers, env, "trpo")
-        sides = [np.array([side[seed] for seed in theirs]) for side in (own, theirs)]
+        own = _finals(panel, env, "trpo")
+        seeds = [seed for seed in theirs if seed in own]
+        sides = [np.array([side[seed] for seed in seeds]) for side in (own, theirs)]
         apart = ""
-        if len(theirs) >= 3:
+        if len(seeds) >= 3:
             (low, high), (their_low, their_high) = map(bounds, sides)
             apart = "above" if low > their_high else "below" if high < their_low else "no"
         told = [f"{side.mean():,.1f}{interval(side)}" for side in sides]
-        lines.append(f"| {' | '.join([env, str(len(theirs)), *told, apart])} |")
+        lines.append(f"| {' | '.join([env, str(len(seeds)), *told, apart])} |")
     return lines
 
 

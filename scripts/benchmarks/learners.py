@@ -30,7 +30,7 @@ class Outcome:
         seconds: (U,), wall time since training began.
         returns: (U,), mean raw return of the last 100 episodes; NaN before the first one.
         update_returns: (U,), of the episodes that ended in the update; NaN if none did.
-        deterministic: (E,), returns of the final policy's mode.
+        deterministic: (E,), returns of the final policy's deterministic actions.
         stochastic: (E,), returns of its sampled actions.
         kl: (U,), mean KL(old ‖ new) of each update, nats; empty where it is not measured.
         max_kl: δ, nats; NaN if there is none.

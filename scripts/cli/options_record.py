@@ -19,6 +19,8 @@ from trpo.scripts.cli.options import TrainOptions, parse_train_options
 Record: TypeAlias = dict[str, dict[str, Any]]
 FILE = "options.json"
 PLACE = {"name", "runs", "resume", "learner.trainer.seed"}  # say where a run lies, and which it is
+# what was done before there was such an option, where today's default is another
+BEFORE = {"learner.policy.distribution": "gaussian"}
 
 
 def resolved(options: TrainOptions) -> dict[str, Any]:
@@ -83,9 +85,9 @@ def add_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
     for name, run in now.items():
         then = record.get(name, run)["resolved"]
         for option, value in run["resolved"].items():
-            if then.get(option, value) != value:
+            if (before := then.get(option, BEFORE.get(option, value))) != value:
                 raise UsageError(
-                    f"{folder} holds results of {name} with {option} = {then[option]!r}, "
+                    f"{folder} holds results of {name} with {option} = {before!r}, "
                     f"not {value!r}: choose another --out"
                 )
     _write(folder, now | record)

@@ -3,23 +3,29 @@
 PRESETS: dict[str, str] = {
     "CartPole-v1": "--total-steps 100000",
     "Acrobot-v1": "--total-steps 300000 --num-envs 64",
-    "Pendulum-v1": "--total-steps 300000 --num-envs 16 --gamma 0.9 --max-kl 0.01",
+    "Pendulum-v1": (
+        "--total-steps 300000 --num-envs 16 --gamma 0.9 --max-kl 0.01 --distribution gaussian"
+    ),
     "LunarLander-v3": "--total-steps 1000000",
-    "InvertedPendulum-v5": "--total-steps 300000",
-    "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --memory 0",
-    "HalfCheetah-v5": "--total-steps 1000000 --distribution beta",
-    "Hopper-v5": "--total-steps 1000000",
-    "Walker2d-v5": "--total-steps 1000000 --distribution beta",
-    "Ant-v5": "--total-steps 1000000 --value.damping 0.1 --distribution beta",
-    "Swimmer-v5": "--total-steps 1000000 --gamma 0.9999 --gae-lambda 0.99",
+    "InvertedPendulum-v5": "--total-steps 300000 --distribution gaussian",
+    "InvertedDoublePendulum-v5": (
+        "--total-steps 1000000 --step-size 1 --memory 0 --distribution gaussian"
+    ),
+    "HalfCheetah-v5": "--total-steps 1000000",
+    "Hopper-v5": "--total-steps 1000000 --distribution gaussian",
+    "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
+    "Swimmer-v5": "--total-steps 1000000 --gamma 0.9999 --gae-lambda 0.99 --distribution gaussian",
+    "Reacher-v5": "--total-steps 1000000 --distribution gaussian",
+    "Pusher-v5": "--total-steps 1000000 --distribution gaussian",
+    "Humanoid-v5": "--total-steps 1000000 --distribution gaussian",
     "MountainCarContinuous-v0": (
         "--total-steps 100000 --gamma 0.999 --gae-lambda 0.98 --initial-log-std 0"
     ),
     "LunarLanderContinuous-v3": (
         "--total-steps 300000 --gamma 0.999 --gae-lambda 0.98 --batch-size 1024 --num-envs 16 "
-        "--step-size inf --distribution beta"
+        "--step-size inf"
     ),
-    "BipedalWalker-v3": "--total-steps 2000000",
+    "BipedalWalker-v3": "--total-steps 2000000 --distribution gaussian",
 }
 """Environment id to options of `trpo train`; every other environment gets the options' own
 defaults."""

@@ -31,8 +31,8 @@ CONTROL = "trpo"
 MOST_RETURN = 0.1  # of the locked runs, if the loop is to be called closed for ever
 PINNED = (  # the grids' options, whatever the defaults become
     "--num-envs 16 --batch-size 2048 --gamma 0.99 --gae-lambda 0.95 --hidden 64 64 "
-    "--initial-log-std -0.5 --damping 0.1 --cg-iterations 10 --value.hidden 64 64 "
-    "--fisher-stride 1 --value.fit gauss-newton "
+    "--distribution gaussian --initial-log-std -0.5 --damping 0.1 --cg-iterations 10 "
+    "--value.hidden 64 64 --fisher-stride 1 --value.fit gauss-newton "
     "--value.newton-steps 2 --value.damping 1e-3 --value.cg-iterations 10 --value.max-change inf"
 )
 

@@ -41,7 +41,8 @@ PINNED = (  # whatever the defaults become
     "--value.hidden 64 64 --value.activation tanh --value.fit gauss-newton "
     "--value.newton-steps 2 --value.damping 1e-3 --value.cg-iterations 6 "
     # what came after the first forks, left out
-    "--initial-log-std -0.5 --step-size inf --memory 0 --value.max-change inf"
+    "--distribution gaussian --initial-log-std -0.5 "
+    "--step-size inf --memory 0 --value.max-change inf"
 )
 UPDATES = {  # U, from scratch to θ and for the way back
     "Hopper-v5": 100,

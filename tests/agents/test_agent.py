@@ -151,10 +151,13 @@ def test_a_runs_folder_is_loaded_by_its_newest_checkpoint(tmp_path):
     assert all(map(torch.equal, loaded.tensors().values(), agent.tensors().values()))
 
 
-def test_an_agent_from_before_pictures_is_loaded(tmp_path):
-    agent = make_agent(gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(3))
+def test_an_agent_from_before_pictures_and_beta_is_loaded(tmp_path):
+    policy = PolicyConfig(distribution="gaussian", initial_log_std=-0.5)
+    spaces = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Box(-1, 1, (2,))
+    agent = Agent(AgentConfig(*spaces, policy, *NETWORKS[1:]), Randomness(0))
     description = agent.description()
     del description["agent"]["pictures"]
+    del description["agent"]["policy"]["distribution"]
     save_checkpoint(
         tmp_path / "old.safetensors", with_prefix(TENSORS, agent.tensors()), description
     )

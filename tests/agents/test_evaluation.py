@@ -17,11 +17,11 @@ from trpo.envs.factory import EnvironmentConfig, make_vector_env
 EPISODES, SEED = 4, 5
 
 
-def make_agent(env: VectorEnv) -> Agent:
+def make_agent(env: VectorEnv, distribution="auto") -> Agent:
     config = AgentConfig(
         env.single_observation_space,
         env.single_action_space,
-        PolicyConfig(),
+        PolicyConfig(distribution=distribution),
         ValueConfig(),
         NormalizationConfig(),
         PictureConfig(),
@@ -30,9 +30,16 @@ def make_agent(env: VectorEnv) -> Agent:
     return Agent(config, Randomness(1))
 
 
-def test_equals_plain_episodes_of_the_mode():
+def beta_mean(output):
+    return 2 * torch.distributions.Beta(*(1 + torch.nn.functional.softplus(output))).mean - 1
+
+
+@pytest.mark.parametrize(
+    ("distribution", "act"), [("gaussian", lambda output: output.clamp(-1, 1)), ("beta", beta_mean)]
+)
+def test_equals_plain_episodes_of_the_deterministic_policy(distribution, act):
     env = make_vector_env("Pendulum-v1", EnvironmentConfig("gymnasium", EPISODES), SEED)
-    agent = make_agent(env)
+    agent = make_agent(env, distribution)
     agent.preprocessor.update(torch.randn(100, 3) * 2 + 1)
     before = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
     episodes = evaluate(env, agent, SEED, generator=None)
@@ -42,10 +49,9 @@ def test_equals_plain_episodes_of_the_mode():
         total, done, length = 0.0, False, 0
         while not done:
             with torch.no_grad():
-                mode = agent.policy.network(torch.as_tensor(observation)[None])[0]
-            observation, reward, terminated, truncated, _ = plain.step(
-                2 * mode.clamp(-1, 1).numpy()
-            )
+                output = agent.policy.network(torch.as_tensor(observation)[None])[0]
+            action = 2 * act(output).reshape(1).numpy()
+            observation, reward, terminated, truncated, _ = plain.step(action)
             total, done, length = total + float(reward), terminated or truncated, length + 1
         assert episode.undiscounted_return == pytest.approx(total, rel=1e-4)
         assert episode.length == length == 200

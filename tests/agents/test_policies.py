@@ -10,6 +10,7 @@ from scipy import stats
 from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem, make_trainer, run
 from trpo.agents.betas import Betas
 from trpo.agents.encoders import flat_features
+from trpo.agents.gaussians import Gaussian, StateGaussian
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.trpo import States
 from trpo.divergence import kl_divergence
@@ -101,7 +102,7 @@ def test_unsupported_space_is_named():
 def of_a_network(name, **box):
     """A policy whose network alone says how its actions are spread; and states."""
     generator = torch.Generator().manual_seed(0)
-    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, **box)
+    config = PolicyConfig(hidden=(6,), **box)
     features = flat_features(OBSERVATION_SIZE)
     policy = make_policy(features, ACTION_SPACES[name], config, generator).double()
     states = torch.randn(30, OBSERVATION_SIZE, generator=generator, dtype=torch.float64)
@@ -130,11 +131,13 @@ def test_a_spread_that_depends_on_the_state_is_in_f_and_in_samples(name, box):
     F = dense_fisher(model, microbatches)
     v = torch.randn(len(F), generator=generator, dtype=torch.float64)
     assert torch.allclose(fisher_vector_product(model, microbatches)(v), F @ v, rtol=1e-9)
-    if name == "box":
-        output = policy.network(states[:1]).detach()
-        noise = policy.family.draw_noise(DRAWS, 1, generator)[:, 0].double()
-        std = policy.family.act(output.expand(DRAWS, -1), noise).std(0)
-        assert torch.allclose(std, policy.distribution(output).stddev[0], rtol=0.02)
+    output = policy.network(states[:1]).detach()
+    noise = policy.family.draw_noise(DRAWS, 1, generator)[:, 0].double()
+    actions = policy.family.act(output.expand(DRAWS, -1), noise)
+    distribution = policy.distribution(output)
+    if name == "joint":
+        actions, distribution = actions[:, 1:3], distribution.parts[1]  # of its Box
+    assert torch.allclose(actions.std(0), distribution.stddev[0], rtol=0.02)
 
 
 @pytest.mark.parametrize("z", [-6.0, 0.0, 4.0, 60.0])
@@ -166,9 +169,30 @@ def test_betas_density_entropy_and_kl_are_those_of_the_interval():
     assert kl_divergence(p, q).item() == pytest.approx(expectation(log_p - log_q), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("high", "box", "family"),
+    [
+        (1.0, {}, Betas),
+        (math.inf, {}, Gaussian),
+        (1.0, {"distribution": "gaussian"}, Gaussian),
+        (1.0, {"initial_log_std": -0.5}, Gaussian),
+        (1.0, {"log_std": "state"}, StateGaussian),
+    ],
+)
+def test_auto_is_beta_where_there_are_bounds_and_no_word_of_gaussians(high, box, family):
+    space = gym.spaces.Box(-high, high, (2,))
+    policy = make_policy(flat_features(3), space, PolicyConfig(**box), torch.Generator())
+    assert type(policy.family) is family
+
+
+def test_beta_contradicts_a_deviation_of_the_states():
+    with pytest.raises(ConfigError, match=r"distribution = 'beta' .*with log_std state"):
+        PolicyConfig(distribution="beta", log_std="state")
+
+
 def test_beta_needs_bounds():
     space = gym.spaces.Dict({"force": gym.spaces.Box(-math.inf, math.inf, (2,))})
-    with pytest.raises(ConfigError, match=r"'beta' .*expected gaussian, as Box.*inf"):
+    with pytest.raises(ConfigError, match="expected gaussian where a Box is unbounded"):
         make_policy(flat_features(3), space, PolicyConfig(distribution="beta"), torch.Generator())
 
 
@@ -183,12 +207,12 @@ def test_beta_learns_within_its_limit(engine):
 
 
 @pytest.mark.parametrize(
-    "box", [{"log_std": "shared"}, {"log_std": "state"}, {"distribution": "beta"}], ids=str
+    "box", [{"distribution": "gaussian"}, {"log_std": "state"}, {"distribution": "beta"}], ids=str
 )
 @pytest.mark.parametrize("name", ["box", "joint", "discrete"])
 def test_the_mean_deviation_is_measured_where_there_is_one(name, box):
     generator = torch.Generator().manual_seed(0)
-    config = PolicyConfig(hidden=(6,), initial_log_std=-0.5, **box)
+    config = PolicyConfig(hidden=(6,), **box)
     features = flat_features(OBSERVATION_SIZE)
     policy = make_policy(features, ACTION_SPACES[name], config, generator)
     with torch.no_grad():

@@ -20,7 +20,11 @@ from trpo.parameters import checksum
 from trpo.validation import ConfigError
 
 LEARNERS: dict[str, dict[str, Any]] = {
-    "gaussian": {"env_id": "Pendulum-v1"},
+    "beta": {"env_id": "Pendulum-v1"},
+    "gaussian": {
+        "env_id": "Pendulum-v1",
+        "policy": PolicyConfig(hidden=(8,), distribution="gaussian"),
+    },
     "gaussian by state": {
         "env_id": "Pendulum-v1",
         "policy": PolicyConfig(hidden=(8,), log_std="state"),

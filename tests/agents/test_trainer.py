@@ -128,7 +128,7 @@ def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
 
 
 def test_how_far_new_statistics_move_the_policy_is_measured():
-    trainer = make_trainer("Pendulum-v1")
+    trainer = make_trainer("Pendulum-v1", policy=PolicyConfig(distribution="gaussian"))
     preprocessor, policy, kl = trainer.agent.preprocessor, trainer.agent.policy, []
     update = preprocessor.update
 

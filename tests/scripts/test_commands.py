@@ -253,7 +253,7 @@ def test_presets_are_where_training_starts(env_id, capsys):
         parts = (learner.trainer, learner.trpo, learner.policy, options.environment)
         parts = (getattr(learner, component),) if component else parts
         (found,) = [getattr(part, name) for part in parts if hasattr(part, name)]
-        assert float(found) == float(value)
+        assert found == type(found)(value)
     assert (
         parse_train_options([
             env_id,
@@ -288,6 +288,10 @@ BAD_INPUT = {
     "value out of range": (
         ["train", "CartPole-v1", "--value.damping", "-1"],
         r"^trpo: damping = -1.0 is out of range: expected a number ≥ 0 \(--value.damping\)$",
+    ),
+    "distribution": (
+        ["train", "HalfCheetah-v5", "--distribution", "beta", "--log-std", "state"],
+        "distribution = 'beta' is out of range: expected gaussian or auto with log_std state",
     ),
     "environments": (["train", "CartPole-v1", "--num-envs", "0"], "num_envs = 0 is out of range"),
     "not a choice": (

@@ -33,6 +33,7 @@ def test_they_go_on_by_the_grids_options(task, tmp_path):
         now = resolved(parse_train_options(grid.options_of(Cell(method, METHODS[method].usual, 0))))
         then = {name: value for name, value in run["resolved"].items() if name not in PLACE}
         assert {name for name in then if name in now and then[name] != now[name]} == set()
+        assert now["learner.policy.distribution"] == "gaussian"  # there was no other
         assert {name for name in then if name not in now} == {"learner.trainer.chunk_size"}
 
 

@@ -241,7 +241,7 @@ def test_every_run_that_fell_is_named():
 
 def test_beside_sb3():
     panel, peers = (read_rows(REFERENCE / name / "results.csv") for name in ("panel", "peers"))
-    assert "\n".join(peers_table(panel, peers)) in RESULTS
+    assert " ".join(peers_table(panel, peers)) in RESULTS
     timed = [row for row in peers if row["environment"] == "HalfCheetah-v5"]
     seconds = [
         [float(row["seconds"]) for row in timed if row["learner"] == learner]

@@ -129,3 +129,14 @@ def test_a_policy_that_does_not_fit_is_told(run, tmp_path, capsys):
     assert "has shape [8, 4], not [64, 4]; --like takes a run's options" in capsys.readouterr().err
     assert __main__.main([*words[:-1], "/nowhere"]) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_of_another_distribution_is_told(tmp_path, capsys):
+    """Though its tensors have the same names and shapes."""
+    words = ["train", "Pendulum-v1", *SMALL, "--runs", str(tmp_path / "old"), "--name=x"]
+    assert __main__.main([*words, "--log-std", "state"]) == 0
+    words = ["train", "Pendulum-v1", *SMALL, "--runs", str(tmp_path / "new")]
+    words += ["--from", str(tmp_path / "old" / "Pendulum-v1" / "x"), "--distribution", "beta"]
+    assert __main__.main(words) == 2
+    assert "its actions have another distribution; --like takes" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

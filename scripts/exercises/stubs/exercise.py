@@ -6,9 +6,10 @@
 Plain PyTorch, no other files needed. All you are given, in these words:
 
     policy        an `nn.Module`. `policy(observations)` is a torch distribution of batch shape
-                  (B, A): A independent action dimensions at B states, a Normal, a Categorical or a
-                  Bernoulli each. Its `log_prob(actions)`, and `kl_divergence` of two of them, are
-                  (B, A), too. Its log-deviations, if it has any, are among `policy.parameters()`.
+                  (B, A): A independent action dimensions at B states, a Normal, a Beta, a
+                  Categorical or a Bernoulli each. Its `log_prob(actions)`, and `kl_divergence` of
+                  two of them, are (B, A), too. Its log-deviations, if it has any, are among
+                  `policy.parameters()`.
     θ             `policy.parameters()`, P numbers, in that order in every flat vector (P,).
     batch         `batch.observations` (B, O), `batch.actions` (B, A), `batch.advantages` (B,).
                   Not every function needs all of them.
