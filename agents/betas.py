@@ -54,9 +54,10 @@ class Betas(Family):
         return product
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        normal = torch.randn(steps, envs, *self.noise_shape[:-1], generator=generator)
-        exponential = torch.empty_like(normal).exponential_(generator=generator)
-        return torch.stack([normal, exponential + normal.square() / 2], dim=-1)
+        shape = (steps, envs, *self.noise_shape[:-1])
+        normal = torch.randn(shape, generator=generator)
+        slack = normal.square() / 2 - torch.rand(shape, generator=generator).log()
+        return torch.stack([normal, slack], dim=-1)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         concentrations = 1 + softplus(output)
@@ -104,7 +105,8 @@ def _gammas(concentrations: Tensor, noise: Tensor) -> Tensor:
     """Return Gamma(concentrations, 1) samples: of the tries, the first that is accepted."""
     normal, slack = noise.unbind(-1)  # (N, 2A, TRIES)
     d = concentrations[..., None] - 1 / 3
-    v = (1 + normal / (9 * d).sqrt()) ** 3
-    accepted = d * (v - 1 - v.log()) < slack  # never where v < 0, as log v is NaN
+    v = (1 + normal * (9 * d).rsqrt()) ** 3
+    dv = d * v
+    accepted = dv - d * (1 + v.log()) < slack  # never where v < 0, as log v is NaN
     first = accepted.to(torch.uint8).argmax(-1, keepdim=True)
-    return (d * v).gather(-1, first).squeeze(-1)
+    return dv.gather(-1, first).squeeze(-1)
