@@ -24,7 +24,7 @@ ENVIRONMENTS = (
     "CartPole-v1 --engine envpool",
     "Pendulum-v1",
     "CartPole-v1 --engine gymnasium",
-    "Pendulum-v1 --value.fit adam",
+    "Pendulum-v1 --value.fit adam --distribution beta",
     "MiniGrid-Empty-5x5-v0",
     "CartPole-v1 --recurrent gru --recurrent-size 8",
 )
