@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trpo.scripts.benchmarks.learning import PANEL
 from trpo.scripts.benchmarks.learning_report import bounds, interval, summarize
 
 SHIPPED = "as shipped"  # the recipe of those rows of holding.csv that were not made by trial code
@@ -20,7 +21,7 @@ def table(rows: Sequence[dict[str, str]]) -> list[str]:
         Lines of Markdown.
     """
     lines = []
-    for row in summarize(rows):
+    for row in summarize(sorted(rows, key=lambda row: PANEL.index(row["environment"]))):
         options = row["learner"].removeprefix("trpo").strip()
         row["environment"] += f", `{options}`" if options else ""
         row["fell"] = row["fell"].replace(" of ", "/")

@@ -239,6 +239,14 @@ def test_every_run_that_fell_is_named():
         )
 
 
+def test_what_gaussian_policies_came_to():
+    finals: dict[str, list[float]] = {}
+    for row in read_rows(REFERENCE / "panel" / "gaussian.csv"):
+        finals.setdefault(row["environment"], []).append(float(row["deterministic_return"]))
+    told = [f"{env} {fmean(returns):,.1f}" for env, returns in finals.items()]
+    assert f"on the same seeds: {', '.join(told)}. There" in RESULTS
+
+
 def test_beside_sb3():
     panel, peers = (read_rows(REFERENCE / name / "results.csv") for name in ("panel", "peers"))
     assert " ".join(peers_table(panel, peers)) in RESULTS
