@@ -45,7 +45,7 @@ def peers_table(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]
         own = _finals(panel, env, "trpo")
         seeds = [seed for seed in theirs if seed in own]
         sides = [np.array([side[seed] for seed in seeds]) for side in (own, theirs)]
-        apart = ""
+        apart = "–"
         if len(seeds) >= 3:
             (low, high), (their_low, their_high) = map(bounds, sides)
             apart = "above" if low > their_high else "below" if high < their_low else "no"
