@@ -302,7 +302,7 @@ def test_pictures():
     keys = "{:.2f}, {:.2f} and {:.2f} of the policy that samples"
     assert keys.format(*sampled["MiniGrid-DoorKey-6x6-v0"]) in RESULTS
     breakout = sampled["trpo.scripts.benchmarks.minatar_games:MinAtar/Breakout-v1"]
-    assert "MinAtar/Breakout-v1 reached {:.1f} and {:.1f}".format(*breakout) in RESULTS
+    assert "MinAtar/Breakout-v1 reached {:.1f}, {:.1f} and {:.1f} in".format(*breakout) in RESULTS
     one = {row["environment"]: row for row in rows}
     for env, told in (
         (
