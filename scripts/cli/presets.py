@@ -8,9 +8,7 @@ PRESETS: dict[str, str] = {
     ),
     "LunarLander-v3": "--total-steps 1000000",
     "InvertedPendulum-v5": "--total-steps 300000 --distribution gaussian",
-    "InvertedDoublePendulum-v5": (
-        "--total-steps 1000000 --step-size 1 --memory 0 --distribution gaussian"
-    ),
+    "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --memory 0",
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000 --distribution gaussian",
     "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
