@@ -30,7 +30,7 @@ class Betas(Family):
         super().__init__(2 * action_size, action_size, torch.float32, (2 * action_size, TRIES, 2))
 
     def forward(self, *eta: Tensor) -> Distribution:  # noqa: D102
-        alpha, beta = (1 + softplus(eta[0])).chunk(2, dim=-1)
+        alpha, beta = _concentrations(eta[0]).chunk(2, dim=-1)
         return Independent(BetaOnInterval(alpha, beta, validate_args=False), 1, validate_args=False)
 
     def fisher(self, output: Tensor) -> Callable[[Tensors], Tensors]:
@@ -43,7 +43,7 @@ class Betas(Family):
             A linear map from (B, 2A) to the same.
         """
         slope = torch.sigmoid(output)
-        concentrations = 1 + softplus(output)
+        concentrations = _concentrations(output)
         own = torch.polygamma(1, concentrations)
         common = torch.polygamma(1, _pair_sums(concentrations))
 
@@ -60,13 +60,18 @@ class Betas(Family):
         return torch.stack([normal, slack], dim=-1)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
-        concentrations = 1 + softplus(output)
+        concentrations = _concentrations(output)  # which are the Gammas' means
         gammas = concentrations if noise is None else _gammas(concentrations, noise)
         first, second = gammas.chunk(2, dim=-1)
         return ((first - second) / (first + second)).clamp(EDGE - 1, 1 - EDGE)
 
     def deviations(self, output: Tensor) -> Tensor:  # noqa: D102
         return self(output).stddev.mean(0)
+
+
+def _concentrations(output: Tensor) -> Tensor:
+    """Return α's, then β's: (B, 2A) to (B, 2A)."""
+    return 1 + softplus(output)
 
 
 def _pair_sums(x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class BoxConfig:
     distribution: Literal["auto", "gaussian", "beta"] = "auto"
     """Of a Box's actions: Gaussian, or Beta, which reaches no farther than a bounded Box does (Chou
     et al. 2017); auto: Beta where the Box has bounds, unless something is said of a Gaussian's
-    deviation (measured: HalfCheetah-v5, Walker2d-v5 and Ant-v5 learn more)."""
+    deviation (measured: HalfCheetah-v5, Ant-v5 and LunarLanderContinuous-v3 learn more)."""
     initial_log_std: float | None = None
     """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
     range where that is bounded, else in its units; None: -0.5 (Achiam 2018, Spinning Up; measured:

@@ -204,6 +204,9 @@ class Collector:
             # all views at once: an index a step costs as much as a layer
             return [tensor[:, group].unbind() for group in groups]
 
+        def ended_before(t: int) -> np.ndarray:
+            return (terminated[t - 1] | truncated[t - 1]) if t else self.done
+
         outputs, actions = by_group(rollout.outputs), by_group(rollout.actions)
         all_noise = policy.family.draw_noise(steps, envs * reducer.size, generator)
         noise = by_group(all_noise[:, envs * reducer.rank :][:, :envs])
@@ -228,13 +231,14 @@ class Collector:
                     self.environment_seconds += time.perf_counter() - before
                 if t < steps:
                     observation = observations[number][t]
-                    ended = ((terminated[t - 1] | truncated[t - 1]) if t else self.done)[group]
                     if masks is not None:
+                        acting = ~ended_before(t)[group]
                         choices = policy.family.choices()
-                        check_masks(masks[t, group], choices, ~ended, group.start, t)
+                        check_masks(masks[t, group], choices, acting, group.start, t)
                     if memory is None:
                         output = policy.network.forward(observation)
                     else:
+                        ended = ended_before(t)[group]
                         output = _with_memory(policy, observation, memory[group], ended)
                     output = outputs[number][t].copy_(output)
                     action = actions[number][t].copy_(policy.family.act(output, noise[number][t]))

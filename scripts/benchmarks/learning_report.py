@@ -63,10 +63,10 @@ def interval(values: np.ndarray) -> str:
     Args:
         values: (n,), one a seed.
     """
-    if len(values) < 3 or np.ptp(values) == 0:
+    if len(values) < 3:
         return ""
     low, high = bounds(values)
-    return f" [{low:,.1f}, {high:,.1f}]"
+    return f" [{low:,.1f}, {high:,.1f}]" if low < high else ""
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:
@@ -115,15 +115,17 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
         for (learner, words, _), curve in runs.items():
             color = f"C{learners.index((learner, words))}"
             axes.plot(*zip(*curve, strict=True), color=color, alpha=0.7, linewidth=0.9)
-        axes.set_title(env, fontsize="medium")
+        axes.set_title(env.rpartition(":")[2], fontsize="medium")  # without its module
         axes.spines[["top", "right"]].set_visible(False)
         axes.ticklabel_format(axis="x", scilimits=(0, 5))
     for axes in panels.flat[len(envs) :]:
         axes.set_visible(False)
     handles = [Line2D([], [], color=f"C{number}") for number in range(len(learners))]
-    figure.legend(
-        handles, [" ".join(pair).strip() for pair in learners], loc="outside upper center", ncols=4
-    )
+    labels = [" ".join(pair).strip() for pair in learners]
+    label_width = 0.6 + 0.09 * max(map(len, labels))  # inches
+    ncols = min(4, max(1, int(figure.get_figwidth() / label_width)))
+    figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(labels) // ncols))
+    figure.legend(handles, labels, loc="outside upper center", ncols=ncols)
     figure.supxlabel("environment steps" if axis == "steps" else "seconds, one thread")
     figure.supylabel("return, last 100 episodes")
     figure.savefig(out, dpi=110)
