@@ -2,13 +2,15 @@
 
 import json
 import math
+import re
 from statistics import fmean, median, median_high
 
 import pytest
 from scipy.stats import mannwhitneyu
 
 from tests.helpers import HOME
-from tests.results_table import peers_table
+from tests.results_table import peers_table, table
+from trpo.scripts.benchmarks.learning_report import fell
 from trpo.scripts.cli.tables import read_rows
 
 REFERENCE = HOME / "runs" / "reference"
@@ -239,12 +241,14 @@ def test_every_run_that_fell_is_named():
         )
 
 
-def test_what_gaussian_policies_came_to():
-    finals: dict[str, list[float]] = {}
-    for row in read_rows(REFERENCE / "panel" / "gaussian.csv"):
-        finals.setdefault(row["environment"], []).append(float(row["deterministic_return"]))
-    told = [f"{env} {fmean(returns):,.1f}" for env, returns in finals.items()]
-    assert f"on the same seeds: {', '.join(told)}. There" in RESULTS
+def test_what_earlier_presets_came_to():
+    rows = read_rows(REFERENCE / "panel" / "earlier.csv")
+    assert " ".join(table(rows)) in RESULTS
+    told = re.search(r"By Gaussian policies, (.*?) fell\.", RESULTS)
+    assert told
+    assert all(
+        row["environment"] in told[1] and row["seed"] in told[1] for row in rows if fell(row)
+    )
 
 
 def test_beside_sb3():
