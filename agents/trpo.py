@@ -24,6 +24,9 @@ class TrpoConfig(TrustRegionConfig):
     step_size: float = 6.0
     """η: upper limit on the step, ηx, where x is of advantages divided by their standard deviation
     over the run so far. The step is shorter where δ requires it; with inf, δ alone limits it."""
+    entropy_bonus: float = 0.0
+    """c: the surrogate has c·E[H(π_θ(·|s))] added, nats, beside advantages of a standard deviation
+    of about 1 (Mnih et al. 2016, §4). KL is limited as without."""
     memory: int = 16
     """Average F over states kept from this many earlier updates, too: half a batch of them in all.
     0: over this batch alone. (Not a memory of the policy's: see --recurrent.)"""
@@ -33,6 +36,7 @@ class TrpoConfig(TrustRegionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self, "entropy_bonus", 0 <= self.entropy_bonus < math.inf, "a number ≥ 0")
         require(self, "memory", self.memory >= 0, "an integer ≥ 0")
         require(self, "fisher_stride", self.fisher_stride >= 0, "an integer ≥ 0")
 
@@ -73,7 +77,10 @@ class Trpo(UpdateRule):
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
         def surrogate(distribution: Distribution, microbatch: Batch) -> Tensor:
             # in units that outlast the batch
-            return batch.deviation * importance_weighted_advantage(distribution, microbatch)
+            terms = batch.deviation * importance_weighted_advantage(distribution, microbatch)
+            if self.config.entropy_bonus:
+                terms = terms + self.config.entropy_bonus * distribution.entropy()
+            return terms
 
         report = trust_region_step(
             self.model,

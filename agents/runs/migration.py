@@ -188,6 +188,10 @@ def _from_12(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_12})
 
 
+def _from_13(content: Content) -> Content:
+    return _filled(content, {"learner": {"trpo": {"entropy_bonus": 0.0}}})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -201,6 +205,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_10,
     _from_11,
     _from_12,
+    _from_13,
 )
 FORMAT = len(MIGRATIONS) + 1
 

@@ -129,6 +129,20 @@ def test_trpo_is_the_natural_step_with_its_length_checked(problem):
     torch.testing.assert_close(checked, report.step_fraction * natural, rtol=1e-6, atol=1e-9)
 
 
+def test_an_entropy_bonus_is_a_part_of_the_surrogate(problem):
+    """The step is the natural one of L + c·E[H], by autograd and a dense F."""
+    policy, batch, c = problem.policy, problem.batch, 0.3
+    entropy = policy.distribution(policy.network(batch.observations)).entropy().mean()
+    g, theta_old = gradient(surrogate(policy, batch) + c * entropy, policy), flat_parameters(policy)
+    F = dense_fisher(policy.model(), [batch])
+    x = torch.linalg.solve(F + 0.1 * torch.eye(len(F)).double(), g)
+    config = TrpoConfig(entropy_bonus=c, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
+    report = Trpo(policy, config, MICROBATCH)(batch, generator())
+    torch.testing.assert_close(flat_parameters(policy) - theta_old, 1e-3 * x, rtol=1e-5, atol=1e-10)
+    expected = batch.advantages.mean().item() + c * entropy.item()
+    assert report.surrogate_before == pytest.approx(expected, abs=1e-12)
+
+
 def test_trpo_remembers_the_states_of_updates_before(problem):
     """The second step is that of a dense F over its states and a share of the first's."""
     config = TrpoConfig(memory=4, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
