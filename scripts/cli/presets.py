@@ -12,9 +12,12 @@ PRESETS: dict[str, str] = {
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000 --distribution gaussian",
     "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
-    "Swimmer-v5": "--total-steps 1000000 --gamma 0.9999 --gae-lambda 0.99 --distribution gaussian",
-    "Reacher-v5": "--total-steps 1000000 --distribution gaussian",
-    "Pusher-v5": "--total-steps 1000000 --distribution gaussian",
+    "Swimmer-v5": (
+        "--total-steps 1000000 --num-envs 4 --gamma 0.9999 --gae-lambda 0.99 "
+        "--distribution gaussian"
+    ),
+    "Reacher-v5": "--total-steps 1000000 --gamma 0.95",
+    "Pusher-v5": "--total-steps 1000000",
     "Humanoid-v5": "--total-steps 1000000 --distribution gaussian",
     "MountainCarContinuous-v0": (
         "--total-steps 100000 --gamma 0.999 --gae-lambda 0.98 --initial-log-std 0"
