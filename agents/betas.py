@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Beta, Distribution, Independent, constraints
+from torch.distributions.kl import register_kl
+from torch.distributions.utils import lazy_property
 from torch.nn.functional import softplus
 
 from trpo.agents.family import Family
@@ -27,7 +29,7 @@ class Betas(Family):
     """
 
     def __init__(self, action_size: int) -> None:
-        super().__init__(2 * action_size, action_size, torch.float32, (2 * action_size, TRIES, 2))
+        super().__init__(2 * action_size, action_size, torch.float32, (2, 2 * action_size, TRIES))
 
     def forward(self, *eta: Tensor) -> Distribution:  # noqa: D102
         alpha, beta = _concentrations(eta[0]).chunk(2, dim=-1)
@@ -54,10 +56,11 @@ class Betas(Family):
         return product
 
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        shape = (steps, envs, *self.noise_shape[:-1])
+        shape = (steps, envs, *self.noise_shape[1:])
         normal = torch.randn(shape, generator=generator)
-        slack = normal.square() / 2 - torch.rand(shape, generator=generator).log()
-        return torch.stack([normal, slack], dim=-1)
+        slack = torch.rand(shape, generator=generator).log_().neg_()
+        slack.addcmul_(normal, normal, value=0.5)
+        return torch.stack([normal, slack], dim=2)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         concentrations = _concentrations(output)  # which are the Gammas' means
@@ -80,7 +83,7 @@ def _pair_sums(x: Tensor) -> Tensor:
 
 
 class BetaOnInterval(Beta):
-    """2x − 1 of a Beta variable x, so on [-1, 1]; the KL of two is Beta's own."""
+    """2x − 1 of a Beta variable x, so on [-1, 1]."""
 
     support = constraints.interval(-1, 1)
 
@@ -96,6 +99,16 @@ class BetaOnInterval(Beta):
     def variance(self) -> Tensor:  # noqa: D102
         return 4 * super().variance
 
+    @lazy_property
+    def log_normalizer(self) -> Tensor:
+        """Return log B(α, β), once for KL in both directions.
+
+        Returns:
+            Batch shape.
+        """
+        alpha, beta = self.concentration1, self.concentration0
+        return alpha.lgamma() + beta.lgamma() - (alpha + beta).lgamma()
+
     def rsample(self, sample_shape: Any = ()) -> Tensor:  # noqa: D102
         return 2 * super().rsample(sample_shape) - 1
 
@@ -106,12 +119,25 @@ class BetaOnInterval(Beta):
         return super().entropy() + math.log(2)
 
 
+@register_kl(BetaOnInterval, BetaOnInterval)  # type: ignore[untyped-decorator]
+def _kl_of_betas(p: BetaOnInterval, q: BetaOnInterval) -> Tensor:
+    # of an exponential family: log B(q) − log B(p) + E_p[log x] Δα + E_p[log(1 − x)] Δβ
+    alpha, beta = p.concentration1, p.concentration0
+    common = (alpha + beta).digamma()
+    return (
+        q.log_normalizer
+        - p.log_normalizer
+        + (alpha.digamma() - common) * (alpha - q.concentration1)
+        + (beta.digamma() - common) * (beta - q.concentration0)
+    )
+
+
 def _gammas(concentrations: Tensor, noise: Tensor) -> Tensor:
     """Return Gamma(concentrations, 1) samples: of the tries, the first that is accepted."""
-    normal, slack = noise.unbind(-1)  # (N, 2A, TRIES)
-    d = concentrations[..., None] - 1 / 3
-    v = (1 + normal * (9 * d).rsqrt()) ** 3
-    dv = d * v
-    accepted = dv - d * (1 + v.log()) < slack  # never where v < 0, as log v is NaN
-    first = accepted.to(torch.uint8).argmax(-1, keepdim=True)
-    return dv.gather(-1, first).squeeze(-1)
+    normal, slack = noise.unbind(1)  # (N, 2A, TRIES) each
+    d = (concentrations - 1 / 3).unsqueeze(-1)
+    root = torch.addcmul(normal.new_ones(()), normal, d.rsqrt(), value=1 / 3)
+    v = root**3
+    accepted = d * torch.sub(v - 1, root.log(), alpha=3) < slack  # never where v < 0: NaN
+    first = accepted.view(torch.uint8).argmax(-1, keepdim=True)
+    return (d * v.gather(-1, first)).squeeze(-1)
