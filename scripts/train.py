@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from trpo.agents.actions import odd_scale
-from trpo.agents.agent import TENSORS, AgentConfig
-from trpo.agents.families import make_family
+from trpo.agents.agent import TENSORS, Agent
 from trpo.agents.runs import Run
 from trpo.agents.runs.checkpoint import decode
 from trpo.agents.runs.checkpoint_folder import read_checkpoint
-from trpo.agents.runs.migration import migrate_agent
-from trpo.agents.runs.typed_json import first_difference, from_json, to_json
+from trpo.agents.runs.typed_json import first_difference, to_json
 from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli import torchrun
@@ -118,10 +116,10 @@ def take_agent(trainer: Trainer, path: Path) -> None:
         UsageError: if the agent is of other spaces or networks.
     """
     checkpoint = read_checkpoint(path)
-    if said := checkpoint.state.get("agent"):  # some families' tensors look alike
-        config = from_json(AgentConfig, migrate_agent(said))
-        theirs = make_family(config.action_space, config.policy)
-        if str(theirs) != str(trainer.agent.policy.family):
+    if "agent" in checkpoint.state:  # some families' tensors look alike
+        families = Agent.of_checkpoint(checkpoint).policy.family, trainer.agent.policy.family
+        theirs, own = ([type(part) for part in family.modules()] for family in families)
+        if theirs != own:
             raise UsageError(
                 f"--from {path}: its actions have another distribution; "
                 "--like takes a run's options, the distribution among them"
