@@ -25,6 +25,7 @@ from trpo.envs.masking import ActionMask, with_mask
 from trpo.envs.seeding import SeededEnv
 from trpo.envs.wrapping import Wrap
 
+EXTRAS = {"ale_py": "atari", "minatar": "minatar"}  # of this project, by the package they bring
 LACKED_ARGUMENTS = re.compile(r"missing \d+ required .*arguments?: (.*?)( was raised|$)")
 GIVE_THEM = "give it by --env-kwargs key=JSON, or train from Python with a function that makes one"
 
@@ -39,7 +40,7 @@ def find_spec(env_id: str) -> EnvSpec | None:
         The specification; `None` if nobody registered the id.
 
     Raises:
-        EnvError: if the id names a module that cannot be imported, or ALE is not installed.
+        EnvError: if the id names a module that cannot be imported, or its package is not installed.
     """
     module, _, name = env_id.rpartition(":")
     if module and not all(part.isidentifier() for part in module.split(".")):
@@ -51,8 +52,8 @@ def find_spec(env_id: str) -> EnvSpec | None:
             gym.register_envs(importlib.import_module("ale_py"))
         return gym.spec(name)
     except ModuleNotFoundError as error:
-        if error.name == "ale_py":
-            raise missing_extra(env_id, "atari") from error
+        if extra := EXTRAS.get((error.name or "").partition(".")[0]):
+            raise missing_extra(env_id, extra) from error
         raise EnvError(f"environment {env_id!r}: cannot import module {error.name!r}") from error
     except gym.error.Error:  # unregistered, or no such thing as an id
         return None

@@ -1,6 +1,7 @@
 """MinAtar's games (Young & Tian 2019): to import this registers them.
 
-`trpo train trpo.scripts.benchmarks.minatar_games:MinAtar/Breakout-v1`, with `pip install minatar`.
+`trpo train trpo.scripts.benchmarks.minatar_games:MinAtar/Breakout-v1`, with
+`pip install -e '.[minatar]'`.
 """
 
 from minatar.gym import register_envs

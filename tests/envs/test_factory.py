@@ -67,13 +67,21 @@ def test_unknown_module():
         make("no_such_module:Env-v0")
 
 
-def test_missing_extra_names_the_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ale_py", None)
+@pytest.mark.parametrize(
+    ("env_id", "package", "extra"),
+    [
+        ("ALE/Pong-v5", "ale_py", "atari"),
+        ("trpo.scripts.benchmarks.minatar_games:MinAtar/Breakout-v1", "minatar", "minatar"),
+    ],
+)
+def test_missing_extra_names_the_install(monkeypatch, env_id, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, env_id.partition(":")[0], raising=False)
     with pytest.raises(
         EnvError,
-        match=r"ALE/Pong-v5 needs a package .* not installed: run pip install -e '\.\[atari\]'",
+        match=rf"{env_id} needs a package .* not installed: run pip install -e '\.\[{extra}\]'",
     ):
-        make("ALE/Pong-v5", "gymnasium")
+        make(env_id, "gymnasium")
 
 
 @pytest.mark.parametrize(
