@@ -31,7 +31,8 @@ METRICS: dict[str, str] = {
     "update/accepted": "1 if the update was kept, 0 if parameters were put back",
     "trust_region/backtracks": "times that the line search shrank the step",
     "update/step_fraction": "accepted fraction of the full step; 0 if none",
-    "update/surrogate_before": "mean surrogate at the old policy; TRPO: × advantage_deviation",
+    "update/surrogate_before": "mean surrogate at the old policy; TRPO: × advantage_deviation, and "
+    "entropy_bonus × entropy is added",
     "update/surrogate_after": "mean surrogate at the policy left in place",
     "update/predicted_gain": "gain of the surrogate by its linear model, gᵀ(step)",
     "update/gain_ratio": "measured gain ÷ predicted gain",

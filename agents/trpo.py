@@ -25,8 +25,9 @@ class TrpoConfig(TrustRegionConfig):
     """η: upper limit on the step, ηx, where x is of advantages divided by their standard deviation
     over the run so far. The step is shorter where δ requires it; with inf, δ alone limits it."""
     entropy_bonus: float = 0.0
-    """c: the surrogate has c·E[H(π_θ(·|s))] added, nats, beside advantages of a standard deviation
-    of about 1 (Mnih et al. 2016, §4). KL is limited as without."""
+    """c: TRPO's surrogate has c·E[H(π_θ(·|s))] added, nats, beside advantages with a standard
+    deviation of 1 over the run (Mnih et al. 2016, §4). A Gaussian's entropy has no maximum: where
+    advantages say nothing for long, it grows without end."""
     memory: int = 16
     """Average F over states kept from this many earlier updates, too: half a batch of them in all.
     0: over this batch alone. (Not a memory of the policy's: see --recurrent.)"""

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from trpo.agents.actions import odd_scale
-from trpo.agents.agent import TENSORS, Agent
+from trpo.agents.agent import TENSORS, AgentConfig
+from trpo.agents.families import make_family
+from trpo.agents.family import Family
 from trpo.agents.runs import Run
 from trpo.agents.runs.checkpoint import decode
 from trpo.agents.runs.checkpoint_folder import read_checkpoint
-from trpo.agents.runs.typed_json import first_difference, to_json
+from trpo.agents.runs.migration import migrate_agent
+from trpo.agents.runs.typed_json import first_difference, from_json, to_json
 from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli import torchrun
@@ -116,20 +119,23 @@ def take_agent(trainer: Trainer, path: Path) -> None:
         UsageError: if the agent is of other spaces or networks.
     """
     checkpoint = read_checkpoint(path)
-    if "agent" in checkpoint.state:  # some families' tensors look alike
-        families = Agent.of_checkpoint(checkpoint).policy.family, trainer.agent.policy.family
-        theirs, own = ([type(part) for part in family.modules()] for family in families)
-        if theirs != own:
-            raise UsageError(
-                f"--from {path}: its actions have another distribution; "
-                "--like takes a run's options, the distribution among them"
-            )
     try:
+        if said := checkpoint.state.get("agent"):
+            _check_family(from_json(AgentConfig, migrate_agent(said)), trainer.agent.policy.family)
         trainer.agent.load_tensors(without_prefix(TENSORS, checkpoint.tensors))
-    except ConfigError as error:
+    except ValueError as error:
         raise UsageError(
-            f"--from {path}: {error}; --like takes a run's options, its networks among them"
+            f"--from {path}: {error}; --like takes a run's options, its networks and distribution "
+            "among them"
         ) from error
+
+
+def _check_family(theirs: AgentConfig, own: Family) -> None:
+    # the tensors of different distributions may look alike
+    families = make_family(theirs.action_space, theirs.policy), own
+    kinds = [[*map(type, family.modules()), *family.choices()] for family in families]
+    if kinds[0] != kinds[1]:
+        raise ConfigError("its actions have another distribution")
 
 
 def follow(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:

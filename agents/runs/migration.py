@@ -188,8 +188,12 @@ def _from_12(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_12})
 
 
+# Before format 14, the surrogate was of advantages alone.
+LACKED_BY_13: Content = {"trpo": {"entropy_bonus": 0.0}}
+
+
 def _from_13(content: Content) -> Content:
-    return _filled(content, {"learner": {"trpo": {"entropy_bonus": 0.0}}})
+    return _filled(content, {"learner": LACKED_BY_13})
 
 
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (

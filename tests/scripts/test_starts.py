@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 
 import tests.environments  # noqa: F401 registers environments
 from tests.processes import differences
-from trpo.agents.agent import Agent
+from trpo.agents.agent import Agent, AgentConfig
+from trpo.agents.config import LearnerConfig
+from trpo.agents.randomness import Randomness
 from trpo.agents.runs import Run
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
@@ -140,3 +143,14 @@ def test_a_policy_of_another_distribution_is_told(tmp_path, capsys):
     assert __main__.main(words) == 2
     assert "its actions have another distribution; --like takes" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_policy_of_other_choices_is_told(tmp_path, capsys):
+    """Though there are as many logits."""
+    spaces, learner = (gym.spaces.Discrete(500), gym.spaces.MultiDiscrete([2, 4])), LearnerConfig()
+    networks = learner.policy, learner.value, learner.normalize, learner.pictures
+    config = AgentConfig(*spaces, *networks, gamma=0.99)
+    Agent(config, Randomness(0)).save(tmp_path / "agent.safetensors")
+    words = ["train", "Taxi-v4", "--runs", str(tmp_path / "new"), "--threads=1"]
+    assert __main__.main([*words, "--from", str(tmp_path / "agent.safetensors")]) == 2
+    assert "its actions have another distribution; --like takes" in capsys.readouterr().err

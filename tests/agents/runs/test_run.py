@@ -165,6 +165,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     learner["policy"]["hidden"] = [64, 64]
     del learner["value"]["trunk"], learner["normalize"]["pictures"]
     del learner["pictures"]["grid_codes"], learner["policy"]["distribution"]
+    del learner["trpo"]["entropy_bonus"]
     if space == "picture":
         picture = space_to_json(gym.spaces.Box(0, 255, (4, 84, 84), np.uint8))
         content["observation_space"] = {"type": "Dict", "spaces": {"camera": picture}}
@@ -178,6 +179,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     assert said == ((0, None, "auto") if same else (1, (64, 64), "gauss-newton"))
     assert read.pictures.grid_codes == (None if same else 0)
     assert read.policy.distribution == "gaussian"
+    assert read.trpo.entropy_bonus == 0
 
 
 def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
