@@ -312,10 +312,25 @@ def test_pictures():
         "new episodes each: {:.1f} in the mean".format(*coinrun, fmean(coinrun))
         in RESULTS
     )
+    last = [
+        float(row["training_return_100"])
+        for row in rows
+        if row["environment"] == "trpo.scripts.benchmarks.minatar_games:MinAtar/Breakout-v0"
+    ]
+    assert (
+        "averaged {:.1f}, {:.1f} and {:.1f} over its last 100 episodes after 500k frames, {:.1f} "
+        "in the mean".format(*last, fmean(last))
+        in RESULTS
+    )
     for env, options, told in (
         (
             "Pong-v5",
-            "--env-kwargs",
+            "--total-steps 900000",
+            "Seed 101's last 100 episodes averaged {last:.1f} after {steps:,} steps",
+        ),
+        (
+            "Pong-v5",
+            "--total-steps 1500000",
             "{steps:,} steps (3.5M frames, 40 minutes): its last 100 episodes averaged {last:.1f}, "
             "from {first:.1f} (goal: above -10), its last checkpoint's policy {sampled:.1f} over",
         ),
@@ -325,7 +340,7 @@ def test_pictures():
             "{steps:,} steps: {last:.1f} over its last 100 episodes, and {sampled:.1f} over 50",
         ),
     ):
-        (row,) = (r for r in rows if r["environment"] == env and r["options"].startswith(options))
+        (row,) = (r for r in rows if r["environment"] == env and options in r["options"])
         figures = {
             "steps": int(row["steps"]),
             "last": float(row["training_return_100"]),
