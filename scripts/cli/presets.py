@@ -4,7 +4,8 @@ PRESETS: dict[str, str] = {
     "CartPole-v1": "--total-steps 100000",
     "Acrobot-v1": "--total-steps 300000 --num-envs 64",
     "Pendulum-v1": (
-        "--total-steps 300000 --num-envs 16 --gamma 0.9 --max-kl 0.01 --distribution gaussian"
+        "--total-steps 300000 --num-envs 16 --gamma 0.95 --gae-lambda 0.9 --max-kl 0.01 "
+        "--distribution gaussian"
     ),
     "LunarLander-v3": "--total-steps 1000000",
     "InvertedPendulum-v5": "--total-steps 300000 --distribution gaussian",

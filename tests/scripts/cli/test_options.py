@@ -8,8 +8,8 @@ from trpo.scripts.cli.options import parse_train_options
 
 def test_the_preset_is_the_environments():
     preset = parse_train_options(["Pendulum-v1"]).learner
-    assert preset.trainer.gamma == 0.9
-    assert parse_train_options(["--gamma", "0.95", "Pendulum-v1"]).learner.trainer.gamma == 0.95
+    assert preset.trainer.gamma == 0.95
+    assert parse_train_options(["--gamma", "0.8", "Pendulum-v1"]).learner.trainer.gamma == 0.8
 
 
 @pytest.mark.parametrize("option", ["--name", "--runs"])
@@ -24,4 +24,4 @@ def test_help_shows_the_environments_own_defaults(capsys):
         __main__.main(["train", "Pendulum-v1", "--help"])
     assert end.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "default: 0.9)" in out[out.index("--gamma FLOAT") :][:120]
+    assert "default: 0.95)" in out[out.index("--gamma FLOAT") :][:120]
