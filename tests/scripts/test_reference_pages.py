@@ -248,6 +248,16 @@ def test_what_earlier_presets_came_to():
 def test_beside_sb3():
     panel, peers = (read_rows(REFERENCE / name / "results.csv") for name in ("panel", "peers"))
     assert " ".join(peers_table(panel, peers)) in RESULTS
+    theirs = [row for row in peers if row["learner"] == "sb3-contrib"]
+    runs = {(row["environment"], row["seed"]) for row in theirs}
+    own = [row for row in panel if (row["environment"], row["seed"]) in runs and not row["options"]]
+    fallen = list(filter(fell, theirs))
+    assert f"{len(fallen)} of sb3-contrib's {len(theirs)} runs fell" in RESULTS
+    assert f"same tasks and seeds, {len(list(filter(fell, own)))} did." in RESULTS
+    for row in fallen:
+        told = re.search(rf"{row['environment']}'s seeds? ([\d, and]+)", RESULTS)
+        assert told
+        assert row["seed"] in told[1]
     timed = [row for row in peers if row["environment"] == "HalfCheetah-v5"]
     seconds = [
         [float(row["seconds"]) for row in timed if row["learner"] == learner]
