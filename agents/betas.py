@@ -58,6 +58,7 @@ class Betas(Family):
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
         shape = (steps, envs, *self.noise_shape[1:])
         normal = torch.randn(shape, generator=generator)
+        # n²/2 − log u: of the test that a try has to pass, what the noise alone decides
         slack = torch.rand(shape, generator=generator).log_().neg_()
         slack.addcmul_(normal, normal, value=0.5)
         return torch.stack([normal, slack], dim=2)
@@ -133,7 +134,10 @@ def _kl_of_betas(p: BetaOnInterval, q: BetaOnInterval) -> Tensor:
 
 
 def _gammas(concentrations: Tensor, noise: Tensor) -> Tensor:
-    """Return Gamma(concentrations, 1) samples: of the tries, the first that is accepted."""
+    """Return Gamma(concentrations, 1) samples: dv of the first try n, u that is accepted.
+
+    v = (1 + n/√(9d))³, d = concentration − ⅓; accepted if log u < n²/2 + d − dv + d log v.
+    """
     normal, slack = noise.unbind(1)  # (N, 2A, TRIES) each
     d = (concentrations - 1 / 3).unsqueeze(-1)
     root = torch.addcmul(normal.new_ones(()), normal, d.rsqrt(), value=1 / 3)
