@@ -131,8 +131,17 @@ class LearnerConfig:
 
     @property
     def max_kl(self) -> float | None:
-        """δ in nats, if the update rule holds KL under one."""
+        """δ in nats as a run begins, if the update rule holds KL under one."""
         return self.trpo.max_kl if self.algorithm == "trpo" else None
+
+    @property
+    def limit(self) -> str:
+        """The limit on KL in words; "" if there is none."""
+        if self.max_kl is None:
+            return ""
+        last = self.trpo.annealed(1.0).max_kl
+        annealed = "" if last == self.max_kl else f" to {last:g}"
+        return f"KL(old ‖ new) ≤ {self.max_kl:g}{annealed} nats"
 
 
 def check_batch_size(batch_size: int, num_envs: int) -> None:

@@ -318,6 +318,7 @@ class Trainer:
         self, batch: Batch, watch: Stopwatch
     ) -> tuple[StepReport, dict[str, float], Tensor]:
         generator = self.randomness.generator(Component.POLICY, self.update + 1)
+        self.update_policy.progress = self.steps / self.config.trainer.total_steps
         report = self.update_policy(batch, generator)
         outputs = self._outputs(batch)
         metrics = self.update_policy.metrics(report)

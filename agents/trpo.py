@@ -1,7 +1,7 @@
 """Trust region policy optimisation (Schulman et al. 2015) as an update rule."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ class TrpoConfig(TrustRegionConfig):
     step_size: float = 6.0
     """η: upper limit on the step, ηx, where x is of advantages divided by their standard deviation
     over the run so far. The step is shorter where δ requires it; with inf, δ alone limits it."""
+    anneal_to: float = 1.0
+    """Share of δ that is left when the run ends: δ falls in a straight line over total_steps, and η
+    with its square root, so that the last steps are too short to lose what was learned. 1: both
+    stay as they are."""
     entropy_bonus: float = 0.0
     """c: TRPO's surrogate has c·E[H(π_θ(·|s))] added, nats, beside advantages with a standard
     deviation of 1 over the run (Mnih et al. 2016, §4). A Gaussian's entropy has no maximum: where
@@ -37,9 +41,19 @@ class TrpoConfig(TrustRegionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self, "anneal_to", 0 < self.anneal_to <= 1, "a number in (0, 1]")
         require(self, "entropy_bonus", 0 <= self.entropy_bonus < math.inf, "a number ≥ 0")
         require(self, "memory", self.memory >= 0, "an integer ≥ 0")
         require(self, "fisher_stride", self.fisher_stride >= 0, "an integer ≥ 0")
+
+    def annealed(self, progress: float) -> "TrpoConfig":
+        """Return the limits of an update: δ (1 − (1 − a) p), and η √(1 − (1 − a) p).
+
+        Args:
+            progress: p, the share of the run's steps taken before it, in [0, 1].
+        """
+        left = 1 - (1 - self.anneal_to) * progress
+        return replace(self, max_kl=left * self.max_kl, step_size=math.sqrt(left) * self.step_size)
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ class Trpo(UpdateRule):
             self.model,
             surrogate,
             self.microbatches(batch),
-            self.config,
+            self.config.annealed(self.progress),
             self._fisher_microbatches(batch),
             self.reducer,
         )
@@ -135,7 +149,9 @@ class Trpo(UpdateRule):
         return nested_as(batch.observations, [torch.cat(leaf) for leaf in together])
 
     def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102
-        return super().metrics(report) | {"trust_region/max_kl": self.config.max_kl}
+        return super().metrics(report) | {
+            "trust_region/max_kl": self.config.annealed(self.progress).max_kl
+        }
 
     def state_tensors(self) -> dict[str, Tensor]:  # noqa: D102
         return {

@@ -37,6 +37,7 @@ class UpdateRule(ABC):
     """
 
     optimizer: Optimizer | None = None  # of a rule that carries state from batch to batch
+    progress: float = 0.0  # share of the run's steps taken before this update
 
     def __init__(self, policy: Policy, microbatch_size: int, reducer: Reducer = SERIAL) -> None:
         self.policy = policy

@@ -46,14 +46,19 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(AuditOptions, arguments, "audit")
     run = Run.open(options.run)
     learner = run.config.learner
-    max_kl = options.max_kl or learner.max_kl
-    if max_kl is None:
+    columns = run.metrics()
+    if options.max_kl is not None:
+        limit = f"KL(old ‖ new) ≤ {options.max_kl:g} nats"
+        max_kl = np.full_like(columns["update/mean_kl"], options.max_kl)
+    elif learner.max_kl is not None:
+        limit = learner.limit
+        max_kl = np.fmin(columns["trust_region/max_kl"], learner.max_kl)  # it may fall over the run
+    else:
         raise UsageError(
             f"run {options.run} is of {learner.algorithm}, which has no δ: "
             "give one to hold it against, --max-kl"
         )
-    columns = run.metrics()
-    broken = broken_promises(columns, max_kl)
+    broken = broken_promises(columns, limit, max_kl)
     kl, update = columns["update/mean_kl"], columns["update"].astype(int)
     worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl)))
 
@@ -68,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     print_facts(
         {promise: told(flags) for promise, flags in broken.items()}
         | {
-            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl:.3g} δ, "
+            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl[worst]:.3g} δ, "
             f"in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}
@@ -131,12 +136,15 @@ def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:
     return facts
 
 
-def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, np.ndarray]:
+def broken_promises(
+    columns: dict[str, np.ndarray], limit: str, max_kl: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return where each promise of a trust-region update was broken.
 
     Args:
         columns: of a run's metrics.csv.
-        max_kl: δ, nats.
+        limit: on KL, in words.
+        max_kl: (U,), the same of each update, nats.
 
     Returns:
         Promises to (U,) flags, true where an update broke it.
@@ -147,7 +155,7 @@ def broken_promises(columns: dict[str, np.ndarray], max_kl: float) -> dict[str, 
     accepted = columns["update/accepted"] == 1
     moved = (kl != 0) | (columns["update/step_norm"] != 0)
     return {
-        f"KL(old ‖ new) ≤ {max_kl:g} nats": ~(kl <= max_kl),  # so that NaN is none that kept it
+        limit: ~(kl <= max_kl),  # so that NaN is none that kept it
         "surrogate not worse": accepted & ~(after >= before),
         "failed steps put back": ~accepted & moved,
         "numbered without a gap": columns["update"] != np.arange(1, len(kl) + 1),

@@ -109,11 +109,7 @@ def _summary(run: Run) -> dict[str, str]:
         "seed": str(learner.trainer.seed),
         "environment steps": f"{records[-1].steps:,} of {learner.trainer.total_steps:,}",
         **_returns(last),
-        **(
-            {}
-            if learner.max_kl is None
-            else {f"updates with KL(old ‖ new) ≤ {learner.max_kl} nats": within}
-        ),
+        **({f"updates with {learner.limit}": within} if learner.limit else {}),
         "largest KL": f"{nats(results.largest_kl)} nats",
         "training time": f"{_seconds(records):,.0f} s",
     }

@@ -196,6 +196,14 @@ def _from_13(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_13})
 
 
+# Before format 15, δ stayed as it was.
+LACKED_BY_14: Content = {"trpo": {"anneal_to": 1.0}}
+
+
+def _from_14(content: Content) -> Content:
+    return _filled(content, {"learner": LACKED_BY_14})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -210,6 +218,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_11,
     _from_12,
     _from_13,
+    _from_14,
 )
 FORMAT = len(MIGRATIONS) + 1
 

@@ -13,9 +13,9 @@ class Results:
     """What the updates so far came to.
 
     Args:
-        max_kl: δ in nats, if the update rule holds KL under one.
+        max_kl: δ in nats as the run began, if the update rule holds KL under one.
         updates: how many.
-        within_limit: how many of them kept KL(old ‖ new) ≤ δ.
+        within_limit: how many of them kept KL(old ‖ new) ≤ δ, as it was then.
         largest_kl: over all updates, nats.
         outcomes: how often a step ended in which way.
         last: the last update.
@@ -36,7 +36,7 @@ class Results:
         """
         kl = record.metrics.get("update/mean_kl", math.nan)
         self.updates += 1
-        self.within_limit += self.max_kl is not None and kl <= self.max_kl
+        self.within_limit += kl <= record.metrics.get("trust_region/max_kl", -math.inf)
         self.largest_kl = max(self.largest_kl, kl)
         self.outcomes[record.status] += 1
         self.last = record

@@ -33,7 +33,7 @@ class Outcome:
         deterministic: (E,), returns of the final policy's deterministic actions.
         stochastic: (E,), returns of its sampled actions.
         kl: (U,), mean KL(old ‖ new) of each update, nats; empty where it is not measured.
-        max_kl: δ, nats; NaN if there is none.
+        max_kl: (U,), δ of each update, nats; NaN, or empty, if there is none.
         put_back: updates whose step was not accepted.
     """
 
@@ -44,12 +44,13 @@ class Outcome:
     deterministic: np.ndarray
     stochastic: np.ndarray
     kl: np.ndarray
-    max_kl: float
+    max_kl: np.ndarray
     put_back: int
 
     def row(self) -> dict[str, Any]:
         """Return what results.csv keeps of it."""
         known = self.returns[np.isfinite(self.returns)]
+        limited = not np.isnan(self.max_kl).all()
         late = self.update_returns[self.steps > self.steps[-1] / 2]
         return {
             "steps": int(self.steps[-1]),
@@ -62,11 +63,9 @@ class Outcome:
             "fall": known.max() - known[-1],
             "worst_after_half": np.nanmin(late),
             "updates": len(self.steps),
-            "updates_within_limit": ""
-            if math.isnan(self.max_kl)
-            else int((self.kl <= self.max_kl).sum()),
+            "updates_within_limit": int((self.kl <= self.max_kl).sum()) if limited else "",
             "largest_kl": self.kl.max() if self.kl.size else "",
-            "max_kl": "" if math.isnan(self.max_kl) else self.max_kl,
+            "max_kl": self.max_kl.max() if limited else "",
             "updates_put_back": self.put_back,
             "seconds": round(float(self.seconds[-1]), 1),
         }
@@ -118,7 +117,7 @@ def outcome_of(folder: Path, episodes: int, elapsed: float) -> Outcome:
         deterministic=deterministic,
         stochastic=stochastic,
         kl=metrics["update/mean_kl"],
-        max_kl=float(metrics["trust_region/max_kl"][-1]),
+        max_kl=metrics["trust_region/max_kl"],
         put_back=int((metrics["update/accepted"] == 0).sum()),
     )
 
@@ -253,7 +252,7 @@ def learn_sb3(env: str, seed: int, steps: int, episodes: int) -> Outcome:
         deterministic,
         stochastic,
         kl=np.array([]),
-        max_kl=math.nan,
+        max_kl=np.array([]),
         put_back=0,
     )
 

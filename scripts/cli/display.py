@@ -50,7 +50,7 @@ class Display:
             if (picture := picture_of(leaf, learner.pictures))
         }
         self.total_steps = learner.trainer.total_steps
-        self.max_kl = learner.max_kl
+        self.limit = f", {learner.limit}" if learner.limit else ""
         self.started = time.perf_counter()
         self.steps_before = trainer.steps
         self.quiet = quiet
@@ -136,7 +136,7 @@ class Display:
         """Add a line to the table, if it is time for one."""
         now = time.perf_counter()
         if not self._last_line:
-            print(f"{self.title}: {self.total_steps:,} steps{self._limit()}\n{self._row(TITLES)}")
+            print(f"{self.title}: {self.total_steps:,} steps{self.limit}\n{self._row(TITLES)}")
         elif now - self._last_line < min(
             max((now - self.started) / 20, LEAST_SECONDS), MOST_SECONDS
         ):
@@ -167,9 +167,6 @@ class Display:
         """Return wall time a step since this process began, everything included."""
         return (time.perf_counter() - self.started) / (record.steps - self.steps_before)
 
-    def _limit(self) -> str:
-        return "" if self.max_kl is None else f", KL(old ‖ new) ≤ {self.max_kl:g} nats"
-
     def _panel(self, record: UpdateRecord) -> Panel:
         return Panel(
             Group(self._progress, self._figures(record)),
@@ -187,7 +184,8 @@ class Display:
         return readable(value)[0] + (f", {age} updates ago" if age > 1 else "")
 
     def _kl(self, record: UpdateRecord) -> str:
-        limit = "" if self.max_kl is None else f" ≤ {self.max_kl:g}"
+        max_kl = record.metrics.get("trust_region/max_kl")
+        limit = "" if max_kl is None else f" ≤ {max_kl:.3g}"
         return nats(record.metrics["update/mean_kl"]) + limit
 
     def _figures(self, record: UpdateRecord) -> Table:
@@ -232,8 +230,8 @@ class Display:
         if last is None:
             return
         within = (
-            f"{results.within_limit:,} of {results.updates:,}{self._limit()}"
-            if self.max_kl
+            f"{results.within_limit:,} of {results.updates:,}{self.limit}"
+            if self.limit
             else "this algorithm has none: trpo audit holds it against one"
         )
         put_back = [

@@ -143,6 +143,19 @@ def test_an_entropy_bonus_is_a_part_of_the_surrogate(problem):
     assert report.surrogate_before == pytest.approx(expected, abs=1e-12)
 
 
+def test_half_way_through_a_run_trpos_step_is_that_of_smaller_limits(problem):
+    """Of both: δ where η = inf, and η where δ lets it be."""
+    for step_size in (math.inf, 1e-3):
+        policy, twin = copy.deepcopy(problem.policy), copy.deepcopy(problem.policy)
+        annealed = Trpo(policy, TrpoConfig(step_size=step_size, anneal_to=0.28), MICROBATCH)
+        annealed.progress = 0.5
+        metrics = annealed.metrics(annealed(problem.batch, generator()))
+        smaller = TrpoConfig(max_kl=0.64 * 0.02, step_size=0.8 * step_size, anneal_to=1)
+        Trpo(twin, smaller, MICROBATCH)(problem.batch, generator())
+        torch.testing.assert_close(flat_parameters(policy), flat_parameters(twin))
+        assert metrics["trust_region/max_kl"] == pytest.approx(0.64 * 0.02)
+
+
 def test_trpo_remembers_the_states_of_updates_before(problem):
     """The second step is that of a dense F over its states and a share of the first's."""
     config = TrpoConfig(memory=4, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)

@@ -11,10 +11,10 @@ from trpo.scripts import __main__
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run of TRPO and one of the plain policy gradient."""
+    """A run of TRPO, annealed, and one of the plain policy gradient."""
     folder = tmp_path_factory.mktemp("runs")
-    for name in ("trpo", "vpg"):
-        words = f"train CartPole-v1 {SMALL} --algorithm {name} --runs {folder} --name {name}"
+    for name, more in (("trpo", "--anneal-to 0.1"), ("vpg", "")):
+        words = f"train CartPole-v1 {SMALL} --algorithm {name} {more} --runs {folder} --name {name}"
         assert __main__.main(words.split()) == 0
     return folder / "CartPole-v1"
 
@@ -31,6 +31,22 @@ def test_a_trust_region_run_keeps_its_promises(runs, capsys):
     assert f"in update {largest['update']}" in out
     most = max(float(row["update/statistics_kl"]) for row in rows)
     assert f"largest {most:.3g}, in update" in out
+
+
+def test_the_limit_is_that_of_the_update(runs, tmp_path, capsys):
+    """0.02 as the run began, and less from then on."""
+    run = shutil.copytree(runs / "trpo", tmp_path / "run")
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[-1]["update/mean_kl"] = "0.0199"
+    with (run / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert __main__.main(["audit", str(run)]) == 1
+    out = capsys.readouterr().out
+    assert "KL(old ‖ new) ≤ 0.02 to 0.002 nats" in out
+    assert f"; not in {len(rows)}" in out
 
 
 def test_a_smaller_limit_is_broken(runs, capsys):

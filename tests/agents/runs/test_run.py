@@ -53,7 +53,7 @@ def test_what_was_written_is_read(whole):
     assert [record.update for record in run.records()] == [1, 2, 3, 4, 5]
     metrics = run.metrics()
     assert metrics["update"].tolist() == [1, 2, 3, 4, 5]
-    assert (metrics["update/mean_kl"] <= run.config.learner.max_kl).all()
+    assert (metrics["update/mean_kl"] <= metrics["trust_region/max_kl"]).all()
     assert np.isnan(metrics["policy/std"]).all()  # which no discrete policy has
     assert run.checkpoints.newest(pytest.fail).state["update"] == UPDATES
 
@@ -138,13 +138,14 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
     for name in ("keep_checkpoints", "max_non_finite", "max_restarts", "eval_every"):
         del learner["trainer"][name]
     del learner["value"]["fisher_stride"], learner["value"]["max_change"]
-    del learner["trust_region"]["step_size"], learner["trust_region"]["memory"]
+    for name in ("step_size", "memory", "anneal_to"):
+        del learner["trust_region"][name]
     learner["trainer"]["chunk_size"] = learner["trainer"].pop("microbatch_size")
     (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
     config = Run.open(tmp_path).config
     assert config.learner.max_kl == 0.07
     assert config.learner.trpo.step_size == math.inf
-    assert config.learner.trpo.memory == 0
+    assert (config.learner.trpo.memory, config.learner.trpo.anneal_to) == (0, 1)
     assert replace(config.learner.value, max_change=0.1) == whole.config.learner.value
     assert config.observation_space is None
 
@@ -165,7 +166,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     learner["policy"]["hidden"] = [64, 64]
     del learner["value"]["trunk"], learner["normalize"]["pictures"]
     del learner["pictures"]["grid_codes"], learner["policy"]["distribution"]
-    del learner["trpo"]["entropy_bonus"]
+    del learner["trpo"]["entropy_bonus"], learner["trpo"]["anneal_to"]
     if space == "picture":
         picture = space_to_json(gym.spaces.Box(0, 255, (4, 84, 84), np.uint8))
         content["observation_space"] = {"type": "Dict", "spaces": {"camera": picture}}
@@ -179,7 +180,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     assert said == ((0, None, "auto") if same else (1, (64, 64), "gauss-newton"))
     assert read.pictures.grid_codes == (None if same else 0)
     assert read.policy.distribution == "gaussian"
-    assert read.trpo.entropy_bonus == 0
+    assert (read.trpo.entropy_bonus, read.trpo.anneal_to) == (0, 1)
 
 
 def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
