@@ -2,14 +2,14 @@
 
 PRESETS: dict[str, str] = {
     "CartPole-v1": "--total-steps 100000",
-    "Acrobot-v1": "--total-steps 300000 --num-envs 64",
+    "Acrobot-v1": "--total-steps 300000 --num-envs 64 --anneal-to 0.1",
     "Pendulum-v1": (
         "--total-steps 300000 --num-envs 16 --gamma 0.95 --gae-lambda 0.9 --max-kl 0.01 "
         "--distribution gaussian"
     ),
-    "LunarLander-v3": "--total-steps 1000000",
-    "InvertedPendulum-v5": "--total-steps 300000 --distribution gaussian",
-    "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --memory 0",
+    "LunarLander-v3": "--total-steps 1000000 --anneal-to 0.1",
+    "InvertedPendulum-v5": "--total-steps 300000 --anneal-to 0.1 --distribution gaussian",
+    "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --anneal-to 0.1 --memory 0",
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000 --distribution gaussian",
     "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
