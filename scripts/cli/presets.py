@@ -1,7 +1,7 @@
 """What is tuned, environment by environment."""
 
 PRESETS: dict[str, str] = {
-    "CartPole-v1": "--total-steps 100000",
+    "CartPole-v1": "--total-steps 100000 --gae-lambda 1 --step-size 15",
     "Acrobot-v1": "--total-steps 300000 --num-envs 64 --anneal-to 0.1",
     "Pendulum-v1": (
         "--total-steps 300000 --num-envs 16 --gamma 0.95 --gae-lambda 0.9 --max-kl 0.01 "
