@@ -222,9 +222,7 @@ def test_cart_pole_by_its_criterion():
         for row in read_rows(REFERENCE / "panel" / "results.csv")
         if row["environment"] == "CartPole-v1"
     ]
-    solved = ends.count(500)
-    assert f"{solved} of {len(ends)} runs end at 500" in RESULTS
-    assert f"64 environments is still at {min(ends):.1f}" in RESULTS
+    assert f"{ends.count(500)} of {len(ends)} runs end at 500" in RESULTS
 
 
 def test_every_run_that_fell_is_named():
