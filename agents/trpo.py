@@ -25,9 +25,8 @@ class TrpoConfig(TrustRegionConfig):
     """η: upper limit on the step, ηx, where x is of advantages divided by their standard deviation
     over the run so far. The step is shorter where δ requires it; with inf, δ alone limits it."""
     anneal_to: float = 1.0
-    """Share of δ that is left when the run ends: δ falls in a straight line over total_steps, and η
-    with its square root, so that the last steps are too short to lose what was learned. 1: both
-    stay as they are."""
+    """δ falls in a straight line, to this share of itself at total_steps; η with its square root,
+    as KL grows with the step squared. Late steps then lose less of what was learned. 1: neither."""
     entropy_bonus: float = 0.0
     """c: TRPO's surrogate has c·E[H(π_θ(·|s))] added, nats, beside advantages with a standard
     deviation of 1 over the run (Mnih et al. 2016, §4). A Gaussian's entropy has no maximum: where

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     broken = broken_promises(columns, limit, max_kl)
     kl, update = columns["update/mean_kl"], columns["update"].astype(int)
-    worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl)))
+    worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl / max_kl)))
 
     def told(flags: np.ndarray) -> str:
         which = ", ".join(f"{number:,}" for number in update[flags][:5]) + (
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     print_facts(
         {promise: told(flags) for promise, flags in broken.items()}
         | {
-            "largest KL": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl[worst]:.3g} δ, "
+            "largest KL ÷ δ": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl[worst]:.3g} δ, "
             f"in update {update[worst]:,}"
         }
         | {"median KL": f"{np.nanmedian(kl):.6g} nats"}

@@ -1,7 +1,8 @@
 """Experiment trackers of a run: which it has, going on in theirs, and none that ends a training.
 
 `tracking.json` has the run's id at each tracker. A run that goes on goes on there, too: it sends
-what the tracker has not had, as metrics.csv tells. Rows that are made again are sent once.
+what the tracker has not had, as metrics.csv tells. Rows that are made again are sent once: where a
+run is made longer and its δ falls, they are not quite the same, and the tracker has the first ones.
 """
 
 import importlib

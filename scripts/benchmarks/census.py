@@ -4,7 +4,6 @@ Environments are taken in turns from each family, so that a census that was stop
 all. It is taken up where it was stopped.
 """
 
-import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -151,7 +150,10 @@ def train(entry: Entry) -> dict[str, Any]:
     except Exception as error:  # a fault of ours, and told as one
         return {"outcome": f"not foreseen: {error!r}"}
     largest = max(record.metrics["update/mean_kl"] for record in records)
-    within = largest <= (options.learner.max_kl or math.inf)
+    within = all(
+        record.metrics["update/mean_kl"] <= record.metrics["trust_region/max_kl"]
+        for record in records
+    )
     return {
         "outcome": TRAINED if within else "KL above its limit",
         "largest_kl": largest,

@@ -56,7 +56,7 @@ def _draw_kl(axes: Axes, run: Run, columns: dict[str, np.ndarray]) -> None:
     axes.semilogy(steps, mean_kl, **dots, color="tab:blue", markersize=4, label="mean over states")
     title = f"KL of {len(steps):,} updates, which {learner.algorithm} does not limit"
     if learner.max_kl is not None:
-        axes.semilogy(steps, max_kl, color="tab:red", label="limit δ")
+        axes.semilogy(steps, max_kl, color="tab:red", label=f"limit δ ≤ {learner.max_kl:g}")
         within = int((mean_kl <= max_kl).sum())
         title = f"mean KL ≤ δ in {within:,} of {len(steps):,} updates"
     axes.set(ylabel="KL(old ‖ new), nats", title=title)

@@ -30,8 +30,10 @@ def _first_order(optimizer: str, usual: float) -> Method:
 
 
 METHODS = {
-    # as published: a step of δ at every update, which a step size that never binds stands for
-    "trpo": Method("--algorithm trpo --step-size 1e9 --memory 0", "--max-kl", 0.02, "δ, nats"),
+    # as published: a step of the same δ at every update: a step size that never binds, no annealing
+    "trpo": Method(
+        "--algorithm trpo --step-size 1e9 --anneal-to 1 --memory 0", "--max-kl", 0.02, "δ, nats"
+    ),
     "npg": Method("--algorithm npg", "--npg.target-kl", 0.02, "target KL, nats"),
     "npg-fixed": Method("--algorithm npg --npg.scaling fixed", "--npg.step-size", 1.0, "step size"),
     "ppo": Method("--algorithm ppo", "--ppo.learning-rate", 3e-4, "learning rate"),

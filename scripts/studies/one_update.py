@@ -42,7 +42,7 @@ PINNED = (  # whatever the defaults become
     "--value.newton-steps 2 --value.damping 1e-3 --value.cg-iterations 6 "
     # what came after the first forks, left out
     "--distribution gaussian --initial-log-std -0.5 "
-    "--step-size inf --memory 0 --value.max-change inf"
+    "--step-size inf --anneal-to 1 --memory 0 --value.max-change inf"
 )
 UPDATES = {  # U, from scratch to θ and for the way back
     "Hopper-v5": 100,
