@@ -347,12 +347,23 @@ def test_pictures():
             "--total-steps 500000",
             "{steps:,} steps: {last:.1f} over its last 100 episodes, and {sampled:.1f} over 50",
         ),
+        *(
+            ("Pong-v5", f"--entropy-bonus 0.003 {seed}", told)
+            for seed, told in (
+                (100, "averaged {last:.1f} after {steps:,} steps ({best:.1f} at best), seed 101's"),
+                (101, "seed 101's {last:.1f} after {steps:,}, seed 102's"),
+                (102, "seed 102's {last:.1f} after {steps:,}, where they were stopped"),
+            )
+        ),
     ):
-        (row,) = (r for r in rows if r["environment"] == env and options in r["options"])
+        (row,) = (
+            r for r in rows if r["environment"] == env and options in f"{r['options']} {r['seed']}"
+        )
         figures = {
             "steps": int(row["steps"]),
             "last": float(row["training_return_100"]),
             "first": float(row["first_return_100"]),
+            "best": float(row["best_return_100"]),
             "sampled": float(row["stochastic_return"]),
         }
         assert told.format(**figures) in RESULTS
