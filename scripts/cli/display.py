@@ -185,7 +185,7 @@ class Display:
 
     def _kl(self, record: UpdateRecord) -> str:
         max_kl = record.metrics.get("trust_region/max_kl")
-        limit = "" if max_kl is None else f" ≤ {nats(max_kl)}"
+        limit = "" if max_kl is None else f" ≤ {max_kl:.4g}"
         return nats(record.metrics["update/mean_kl"]) + limit
 
     def _figures(self, record: UpdateRecord) -> Table:
