@@ -26,8 +26,8 @@ class TrpoConfig(TrustRegionConfig):
     over the run so far. The step is shorter where δ requires it; with inf, δ alone limits it."""
     anneal_to: float = 1.0
     """δ falls in a straight line, to this share of itself at total_steps; η with its square root,
-    as KL grows with the step squared. Late steps then lose less of what was learned. 1: neither falls.
-    """
+    as KL grows with the step squared. Late steps then lose less of what was learned. With 1,
+    neither falls."""
     entropy_bonus: float = 0.0
     """c: TRPO's surrogate has c·E[H(π_θ(·|s))] added, nats, beside advantages with a standard
     deviation of 1 over the run (Mnih et al. 2016, §4). A Gaussian's entropy has no maximum: where
