@@ -89,6 +89,11 @@ class Trpo(UpdateRule):
         self.stride = max(config.fisher_stride, 1)
         self.remembered: list[list[Tensor]] = []  # some states of each update: (b, *shape) a leaf
 
+    @property
+    def limits(self) -> TrpoConfig:
+        """The configuration, with δ and η as they are at this update."""
+        return self.config.annealed(self.progress)
+
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
         def surrogate(distribution: Distribution, microbatch: Batch) -> Tensor:
             # in units that outlast the batch
@@ -101,7 +106,7 @@ class Trpo(UpdateRule):
             self.model,
             surrogate,
             self.microbatches(batch),
-            self.config.annealed(self.progress),
+            self.limits,
             self._fisher_microbatches(batch),
             self.reducer,
         )
@@ -149,9 +154,7 @@ class Trpo(UpdateRule):
         return nested_as(batch.observations, [torch.cat(leaf) for leaf in together])
 
     def metrics(self, report: StepReport) -> dict[str, float]:  # noqa: D102
-        return super().metrics(report) | {
-            "trust_region/max_kl": self.config.annealed(self.progress).max_kl
-        }
+        return super().metrics(report) | {"trust_region/max_kl": self.limits.max_kl}
 
     def state_tensors(self) -> dict[str, Tensor]:  # noqa: D102
         return {

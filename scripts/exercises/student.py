@@ -185,7 +185,7 @@ class StudentStep(Trpo):
         return blaming(self.path, self.limit, self._step)(batch)
 
     def _step(self, batch: Batch) -> StepReport:
-        exercise, config = self.exercise, self.config.annealed(self.progress)
+        exercise, config = self.exercise, self.limits
         policy = ByDimension(self.policy)
         policy_old = copy.deepcopy(policy)
         g = flatten(grad(exercise.surrogate(policy, policy, batch), list(policy.parameters())))

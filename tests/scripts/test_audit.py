@@ -1,12 +1,12 @@
 """`trpo audit`: promises that were kept, and each of them broken."""
 
-import csv
 import shutil
 
 import pytest
 
 from tests.processes import SMALL
 from trpo.scripts import __main__
+from trpo.scripts.cli.tables import read_rows, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,7 @@ def runs(tmp_path_factory):
 def test_a_trust_region_run_keeps_its_promises(runs, capsys):
     assert __main__.main(["audit", str(runs / "trpo")]) == 0
     out = capsys.readouterr().out
-    rows = list(
-        csv.DictReader((runs / "trpo" / "metrics.csv").read_text(encoding="utf-8").splitlines())
-    )
+    rows = read_rows(runs / "trpo" / "metrics.csv")
     largest = max(
         rows, key=lambda row: float(row["update/mean_kl"]) / float(row["trust_region/max_kl"])
     )
@@ -38,13 +36,9 @@ def test_a_trust_region_run_keeps_its_promises(runs, capsys):
 def test_the_limit_is_that_of_the_update(runs, tmp_path, capsys):
     """0.02 as the run began, and less from then on."""
     run = shutil.copytree(runs / "trpo", tmp_path / "run")
-    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(run / "metrics.csv")
     rows[-1]["update/mean_kl"] = "0.0199"
-    with (run / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(run / "metrics.csv", rows)
     assert __main__.main(["audit", str(run)]) == 1
     out = capsys.readouterr().out
     assert "KL(old ‖ new) ≤ 0.02 to 0.002 nats" in out
@@ -75,13 +69,9 @@ def test_another_algorithm_is_held_against_a_limit_that_is_given(runs, capsys):
 )
 def test_each_broken_promise_is_seen(runs, tmp_path, capsys, column, value, promise):
     run = shutil.copytree(runs / "trpo", tmp_path / "run")
-    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(run / "metrics.csv")
     rows[2][column] = value
-    with (run / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(run / "metrics.csv", rows)
     assert __main__.main(["audit", str(run)]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "; not in" in line]
     assert line.startswith(promise)
@@ -90,8 +80,7 @@ def test_each_broken_promise_is_seen(runs, tmp_path, capsys, column, value, prom
 
 def test_the_fall_and_a_locked_run_are_told(runs, tmp_path, capsys):
     run = shutil.copytree(runs / "trpo", tmp_path / "run")
-    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(run / "metrics.csv")
     assert __main__.main(["audit", str(run)]) == 0
     acted = sum(float(row["trust_region/backtracks"]) > 0 for row in rows)
     out = capsys.readouterr().out
@@ -99,10 +88,7 @@ def test_the_fall_and_a_locked_run_are_told(runs, tmp_path, capsys):
     assert "locked" in out
     for place, row in enumerate(rows):
         row["episode/return"] = "20.0" if place == 0 else "90.0" if place == 1 else "9.0"
-    with (run / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(run / "metrics.csv", rows)
     assert __main__.main(["audit", str(run)]) == 0
     out = capsys.readouterr().out
     assert "yes: below its first return" in out
