@@ -2,7 +2,7 @@
 
 PRESETS: dict[str, str] = {
     "CartPole-v1": "--total-steps 100000 --gae-lambda 1 --step-size 15",
-    "Acrobot-v1": "--total-steps 300000 --num-envs 64 --anneal-to 0.1",
+    "Acrobot-v1": "--total-steps 300000 --anneal-to 0.1",
     "Pendulum-v1": (
         "--total-steps 300000 --num-envs 16 --gamma 0.95 --gae-lambda 0.9 --max-kl 0.01 "
         "--distribution gaussian"
@@ -14,7 +14,7 @@ PRESETS: dict[str, str] = {
     "Hopper-v5": "--total-steps 1000000 --distribution gaussian",
     "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
     "Swimmer-v5": (
-        "--total-steps 1000000 --num-envs 4 --gamma 0.9999 --gae-lambda 0.99 "
+        "--total-steps 1000000 --num-envs 4 --gamma 0.9999 --gae-lambda 0.99 --step-size 20 "
         "--distribution gaussian"
     ),
     "Reacher-v5": "--total-steps 1000000 --gamma 0.95",
