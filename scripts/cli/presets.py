@@ -8,7 +8,10 @@ PRESETS: dict[str, str] = {
         "--distribution gaussian"
     ),
     "LunarLander-v3": "--total-steps 1000000 --anneal-to 0.1",
-    "InvertedPendulum-v5": "--total-steps 300000 --anneal-to 0.1 --distribution gaussian",
+    "InvertedPendulum-v5": (
+        "--total-steps 300000 --gamma 0.999 --gae-lambda 0.9 --anneal-to 0.1 "
+        "--distribution gaussian"
+    ),
     "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --anneal-to 0.1 --memory 0",
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000 --distribution gaussian",
