@@ -207,13 +207,12 @@ def test_the_pendulum_by_its_criterion():
         for row in read_rows(REFERENCE / "panel" / "results.csv")
         if row["environment"] == "InvertedPendulum-v5"
     ]
-    worst = sorted(float(row["worst_after_half"]) for row in rows)
+    worst = [float(row["worst_after_half"]) for row in rows]
     n = len(rows)
     ends = sum(float(row["deterministic_return"]) >= 990 for row in rows)
     holds = sum(x >= 950 for x in worst)
     assert f"{ends} of {n} runs end at 990 or more, and {holds} of {n} hold" in RESULTS
-    assert f"averaged {worst[0]}" in RESULTS
-    assert worst[1] >= 950
+    assert f"no update's episodes averaged less than {min(worst):,.1f}" in RESULTS
 
 
 def test_cart_pole_by_its_criterion():
