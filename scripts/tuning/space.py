@@ -82,6 +82,7 @@ OWN: dict[str, dict[type, Space]] = {
             "step_size": Range(1.0, 50.0),
             "damping": Range(0.01, 1.0),
             "memory": Choice(("0", "16")),
+            "anneal_to": Choice(("0.1", "1")),
         }
     },
     "npg": {NpgConfig: {"target_kl": Range(0.001, 0.1), "damping": Range(0.01, 1.0)}},
