@@ -103,7 +103,7 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
         layout="constrained",
         squeeze=False,
     )
-    learners = list(dict.fromkeys((p["learner"], p["options"]) for p in points))
+    known: list[str] = []  # labels, in the order of their colours
     for axes, env in zip(panels.flat, envs, strict=False):
         runs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
         for p in points:
@@ -112,24 +112,44 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
                     float(p[axis]),
                     float(p["return_100"]),
                 ))
-        for (learner, words, _), curve in runs.items():
-            color = f"C{learners.index((learner, words))}"
+        learners = list(dict.fromkeys(run[:2] for run in runs))
+        labels = dict(zip(learners, distinctions(learners), strict=True))
+        known += [label for label in labels.values() if label not in known]
+        colors = {learner: f"C{known.index(label)}" for learner, label in labels.items()}
+        for (*learner, _), curve in runs.items():
+            color = colors[learner[0], learner[1]]
             axes.plot(*zip(*curve, strict=True), color=color, alpha=0.7, linewidth=0.9)
+        if len(learners) > 1:
+            handles = [Line2D([], [], color=color) for color in colors.values()]
+            axes.legend(handles, labels.values(), fontsize="x-small", frameon=False)
         axes.set_title(env.rpartition(":")[2], fontsize="medium")  # without its module
         axes.spines[["top", "right"]].set_visible(False)
         axes.ticklabel_format(axis="x", scilimits=(0, 5))
     for axes in panels.flat[len(envs) :]:
         axes.set_visible(False)
-    handles = [Line2D([], [], color=f"C{number}") for number in range(len(learners))]
-    labels = [" ".join(pair).strip() for pair in learners]
-    label_width = 0.6 + 0.09 * max(map(len, labels))  # inches
-    ncols = min(4, max(1, int(figure.get_figwidth() / label_width)))
-    figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(labels) // ncols))
-    figure.legend(handles, labels, loc="outside upper center", ncols=ncols)
     figure.supxlabel("environment steps" if axis == "steps" else "seconds, one thread")
     figure.supylabel("return, last 100 episodes")
     figure.savefig(out, dpi=110)
     plt.close(figure)
+
+
+def distinctions(learners: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what tells learners apart: their names, or the options that not all of them have.
+
+    Args:
+        learners: names, and their options as the command line has them.
+
+    Returns:
+        As many; a name where no option is left.
+    """
+    options = [[f"--{option.strip()}" for option in words.split("--")[1:]] for _, words in learners]
+    common = set.intersection(*map(set, options))
+    same_name = len({name for name, _ in learners}) == 1
+    told = []
+    for (name, _), words in zip(learners, options, strict=True):
+        own = [word for word in words if word not in common]
+        told.append(" ".join(own if own and same_name else [name, *own]))
+    return told
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ import pytest
 from trpo.agents.runs import Run
 from trpo.scripts import __main__
 from trpo.scripts.benchmarks.learners import learn_sb3, zoo_settings
-from trpo.scripts.benchmarks.learning_report import fell, interval, summarize
+from trpo.scripts.benchmarks.learning_report import distinctions, fell, interval, summarize
 from trpo.scripts.cli.tables import read_rows
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
 
@@ -45,6 +45,26 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):
     assert len(list((tmp_path / "runs" / "CartPole-v1").iterdir())) == 1
     assert "CartPole-v1" in capsys.readouterr().out
     assert (tmp_path / "steps.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("learners", "told"),
+    [
+        ([("trpo", "--gamma 0.9")], ["trpo"]),
+        ([("trpo", ""), ("sb3-contrib", "")], ["trpo", "sb3-contrib"]),
+        ([("trpo", "--hidden 8 8"), ("sb3-contrib", "")], ["trpo --hidden 8 8", "sb3-contrib"]),
+        (
+            [("trpo", "--hidden 8 8"), ("trpo", "--hidden 8 8 --max-kl 0.1")],
+            ["trpo", "--max-kl 0.1"],
+        ),
+        (
+            [("trpo", "--num-envs 8 --gamma 0.9"), ("trpo", "--num-envs 64 --gamma 0.9")],
+            ["--num-envs 8", "--num-envs 64"],
+        ),
+    ],
+)
+def test_a_legend_says_what_is_not_common(learners, told):
+    assert distinctions(learners) == told
 
 
 def test_the_peer_is_trained_by_its_zoo_settings():
