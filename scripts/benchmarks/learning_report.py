@@ -116,9 +116,8 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
         labels = dict(zip(learners, distinctions(learners), strict=True))
         known += [label for label in labels.values() if label not in known]
         colors = {learner: f"C{known.index(label)}" for learner, label in labels.items()}
-        for (*learner, _), curve in runs.items():
-            color = colors[learner[0], learner[1]]
-            axes.plot(*zip(*curve, strict=True), color=color, alpha=0.7, linewidth=0.9)
+        for run, curve in runs.items():
+            axes.plot(*zip(*curve, strict=True), color=colors[run[:2]], alpha=0.7, linewidth=0.9)
         if len(learners) > 1:
             handles = [Line2D([], [], color=color) for color in colors.values()]
             axes.legend(handles, labels.values(), fontsize="x-small", frameon=False)
