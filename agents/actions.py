@@ -40,7 +40,8 @@ class ActionAdapter:
     def __init__(self, space: gym.Space) -> None:
         self._nested = map_leaves(LeafAdapter, space)
         self._adapters: list[LeafAdapter] = leaves(self._nested)
-        self._ends = np.cumsum([adapter.size for adapter in self._adapters])[:-1]
+        ends = np.cumsum([0, *(adapter.size for adapter in self._adapters)]).tolist()
+        self._columns = list(map(slice, ends, ends[1:]))
 
     def __call__(self, actions: np.ndarray) -> Any:
         """Return actions as the environment takes them.
@@ -51,8 +52,8 @@ class ActionAdapter:
         Returns:
             (N, *shape), in the action space and of its dtype; nested as the space is.
         """
-        pieces = zip(self._adapters, np.split(actions, self._ends, axis=1), strict=True)
-        return nested_as(self._nested, [adapter(piece) for adapter, piece in pieces])
+        parts = zip(self._adapters, self._columns, strict=True)
+        return nested_as(self._nested, [adapter(actions[:, columns]) for adapter, columns in parts])
 
 
 class LeafAdapter:
