@@ -21,22 +21,25 @@ EDGE = 1e-6  # a density may be 0 at ±1
 class Betas(Family):
     """Box actions in [-1, 1]: 2x − 1, x ~ Beta(α(s), β(s)) with α, β > 1 (Chou et al. 2017).
 
-    α = 1 + softplus(z), β = 1 + softplus(z'), z and z' the halves of the output. Samples are ratios
-    of Gamma samples by rejection (Marsaglia & Tsang 2000), of tries that are drawn beforehand.
+    α = 1 + c softplus(z), β = 1 + c softplus(z'), z and z' the halves of the output; both are the
+    initial concentration at 0. Samples are ratios of Gamma samples by rejection (Marsaglia & Tsang
+    2000), of tries that are drawn beforehand.
 
     Args:
         action_size: A.
+        initial_concentration: α and β to start from, > 1.
     """
 
-    def __init__(self, action_size: int) -> None:
+    def __init__(self, action_size: int, initial_concentration: float) -> None:
         super().__init__(2 * action_size, action_size, torch.float32, (2, 2 * action_size, TRIES))
+        self.slope = (initial_concentration - 1) / math.log(2)  # c: softplus(0) = log 2
 
     def forward(self, *eta: Tensor) -> Distribution:  # noqa: D102
-        alpha, beta = _concentrations(eta[0]).chunk(2, dim=-1)
+        alpha, beta = self._concentrations(eta[0]).chunk(2, dim=-1)
         return Independent(BetaOnInterval(alpha, beta, validate_args=False), 1, validate_args=False)
 
     def fisher(self, output: Tensor) -> Callable[[Tensors], Tensors]:
-        """Return u ↦ Mu: ψ'(α) − ψ'(α + β) and so on, times the softplus's slopes.
+        """Return u ↦ Mu: ψ'(α) − ψ'(α + β) and so on, times the concentrations' slopes.
 
         Args:
             output: (B, 2A).
@@ -44,8 +47,8 @@ class Betas(Family):
         Returns:
             A linear map from (B, 2A) to the same.
         """
-        slope = torch.sigmoid(output)
-        concentrations = _concentrations(output)
+        slope = self.slope * torch.sigmoid(output)
+        concentrations = self._concentrations(output)
         own = torch.polygamma(1, concentrations)
         common = torch.polygamma(1, _pair_sums(concentrations))
 
@@ -64,7 +67,7 @@ class Betas(Family):
         return torch.stack([normal, slack], dim=2)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
-        concentrations = _concentrations(output)  # which are the Gammas' means
+        concentrations = self._concentrations(output)  # which are the Gammas' means
         gammas = concentrations if noise is None else _gammas(concentrations, noise)
         first, second = gammas.chunk(2, dim=-1)
         return ((first - second) / (first + second)).clamp(EDGE - 1, 1 - EDGE)
@@ -72,10 +75,9 @@ class Betas(Family):
     def deviations(self, output: Tensor) -> Tensor:  # noqa: D102
         return self(output).stddev.mean(0)
 
-
-def _concentrations(output: Tensor) -> Tensor:
-    """Return α's, then β's: (B, 2A) to (B, 2A)."""
-    return 1 + softplus(output)
+    def _concentrations(self, output: Tensor) -> Tensor:
+        """Return α's, then β's: (B, 2A) to (B, 2A)."""
+        return 1 + self.slope * softplus(output)
 
 
 def _pair_sums(x: Tensor) -> Tensor:

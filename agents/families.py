@@ -1,5 +1,6 @@
 """Which family fits an action space."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from trpo.agents.observations import leaves
 from trpo.validation import ConfigError, require
 
 INITIAL_LOG_STD = -0.5
+MAX_CONCENTRATION = 10_000  # a deviation of 0.7 % of half of the range
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class BoxConfig:
     """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
     range where that is bounded, else in its units; None: -0.5 (Achiam 2018, Spinning Up; measured:
     with -1, Hopper-v5 and Walker2d-v5 stop learning early)."""
+    initial_concentration: float = 1 + math.log(2)
+    """α and β of the Beta policy at first, for a deviation of 1/√(2α + 1) of half of the action's
+    range: 0.48 by the default, 1 + softplus(0) (Chou et al. 2017), 0.25 by 7.2."""
     log_std: Literal["shared", "state"] = "shared"
     """Log of the Gaussian policy's standard deviation: the same in every state, or the network's to
     say, between -5 and 2."""
@@ -38,6 +43,10 @@ class BoxConfig:
         require(self, "initial_log_std", -20 <= initial <= 5, "a number in [-20, 5]")
         within = self.log_std == "shared" or low < initial < high
         require(self, "initial_log_std", within, f"a number in ({low}, {high}) with log_std state")
+        concentrated = 1 < self.initial_concentration <= MAX_CONCENTRATION
+        require(
+            self, "initial_concentration", concentrated, f"a number in (1, {MAX_CONCENTRATION}]"
+        )
         consistent = self.distribution != "beta" or self.log_std == "shared"
         require(self, "distribution", consistent, "gaussian or auto with log_std state")
 
@@ -68,7 +77,7 @@ class BoxConfig:
         expected = "gaussian where a Box is unbounded, or reaches beyond 1e6"
         require(self, "distribution", bounded or not is_beta, expected)
         if is_beta:
-            return Betas(size)
+            return Betas(size, self.initial_concentration)
         gaussian = StateGaussian if self.log_std == "state" else Gaussian
         return gaussian(size, self._initial_log_std)
 

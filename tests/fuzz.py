@@ -49,6 +49,7 @@ NUMBERS = {  # options, and numbers that they do not take
     "--fisher-stride": ("0",),
     "--hidden": ("0", "-8"),
     "--initial-log-std": ("-21", "6"),
+    "--initial-concentration": ("1", "1e5"),
     "--value.hidden": ("0",),
     "--value.newton-steps": ("0",),
     "--value.damping": ("-1",),

@@ -204,6 +204,14 @@ def _from_14(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_14})
 
 
+# Before format 16, a Beta policy began at 1 + softplus(0).
+LACKED_BY_15: Content = {"policy": {"initial_concentration": 1 + math.log(2)}}
+
+
+def _from_15(content: Content) -> Content:
+    return _filled(content, {"learner": LACKED_BY_15})
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -219,6 +227,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_12,
     _from_13,
     _from_14,
+    _from_15,
 )
 FORMAT = len(MIGRATIONS) + 1
 
@@ -257,6 +266,7 @@ def migrate_agent(content: object) -> object:
     """
     if not isinstance(content, dict):
         return content
-    for lacked in (LACKED_BY_2, LACKED_BY_7, LACKED_BY_8, LACKED_BY_10, LACKED_BY_12):
+    lacking = (LACKED_BY_2, LACKED_BY_7, LACKED_BY_8, LACKED_BY_10, LACKED_BY_12, LACKED_BY_15)
+    for lacked in lacking:
         content = _filled(content, lacked)
     return _filled(content, _lacked_by_11(content))

@@ -158,6 +158,7 @@ def test_an_agent_from_before_pictures_and_beta_is_loaded(tmp_path):
     description = agent.description()
     del description["agent"]["pictures"]
     del description["agent"]["policy"]["distribution"]
+    del description["agent"]["policy"]["initial_concentration"]
     save_checkpoint(
         tmp_path / "old.safetensors", with_prefix(TENSORS, agent.tensors()), description
     )

@@ -10,6 +10,7 @@ from scipy import stats
 from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem, make_trainer, run
 from trpo.agents.betas import Betas
 from trpo.agents.encoders import flat_features
+from trpo.agents.families import make_family
 from trpo.agents.gaussians import Gaussian, StateGaussian
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.trpo import States
@@ -121,7 +122,15 @@ def test_a_deviation_that_depends_on_the_state_starts_where_it_is_to():
     assert torch.allclose(stddev.log(), torch.tensor(-0.5).double(), atol=0.1)
 
 
-@pytest.mark.parametrize("box", [{"log_std": "state"}, {"distribution": "beta"}], ids=str)
+@pytest.mark.parametrize(
+    "box",
+    [
+        {"log_std": "state"},
+        {"distribution": "beta"},
+        {"distribution": "beta", "initial_concentration": 7.2},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("name", ["box", "joint"])
 def test_a_spread_that_depends_on_the_state_is_in_f_and_in_samples(name, box):
     """F·v by hand against F in full from autograd."""
@@ -140,14 +149,16 @@ def test_a_spread_that_depends_on_the_state_is_in_f_and_in_samples(name, box):
     assert torch.allclose(actions.std(0), distribution.stddev[0], rtol=0.02)
 
 
-@pytest.mark.parametrize("z", [-6.0, 0.0, 4.0, 60.0])
-def test_beta_samples_are_distributed_as_they_should_be(z):
-    family = Betas(1)
+@pytest.mark.parametrize(
+    ("z", "slope"), [(-6.0, 1.0), (0.0, 1.0), (4.0, 1.0), (60.0, 1.0), (-6.0, 9.0), (4.0, 9.0)]
+)
+def test_beta_samples_are_distributed_as_they_should_be(z, slope):
+    family = Betas(1, 1 + slope * math.log(2))
     output = torch.tensor([[z, 1.0]]).expand(DRAWS, -1)
     noise = family.draw_noise(DRAWS, 1, torch.Generator().manual_seed(0))[:, 0]
     actions = family.act(output, noise)[:, 0]
     assert actions.abs().max() < 1
-    alpha, beta = (1 + torch.nn.functional.softplus(output[0])).tolist()
+    alpha, beta = (1 + slope * torch.nn.functional.softplus(output[0])).tolist()
     law = stats.beta(alpha, beta, loc=-1, scale=2)
     assert stats.kstest(actions.numpy(), law.cdf).pvalue > 0.01
     assert family.act(output, None)[0].item() == pytest.approx(law.mean(), rel=1e-5)
@@ -156,7 +167,7 @@ def test_beta_samples_are_distributed_as_they_should_be(z):
 def test_betas_density_entropy_and_kl_are_those_of_the_interval():
     """Each against the integral that it stands for."""
     output = torch.tensor([[0.5, -1.0], [2.0, 1.0]], dtype=torch.float64)
-    p, q = (Betas(1)(row[None]) for row in output)
+    p, q = (Betas(1, 3.2)(row[None]) for row in output)
     # points crowd at ±1, where densities rise steeply
     x = -torch.linspace(0, math.pi, 200_001, dtype=torch.float64).cos()[1:-1, None]
     log_p, log_q = p.log_prob(x), q.log_prob(x)
@@ -183,6 +194,32 @@ def test_auto_is_beta_where_there_are_bounds_and_no_word_of_gaussians(high, box,
     space = gym.spaces.Box(-high, high, (2,))
     policy = make_policy(flat_features(3), space, PolicyConfig(**box), torch.Generator())
     assert type(policy.family) is family
+
+
+@pytest.mark.parametrize("concentration", [1.7, 7.2, 100.0])
+def test_a_beta_begins_at_its_initial_concentration(concentration):
+    config = PolicyConfig(initial_concentration=concentration)
+    policy = make_policy(
+        flat_features(3), gym.spaces.Box(-1, 1, (2,)), config, torch.Generator().manual_seed(0)
+    )
+    beta = policy.distribution(policy.network(torch.zeros(1, 3))).base_dist
+    expected = torch.full((1, 2), concentration)
+    assert torch.allclose(beta.concentration1, expected)
+    assert torch.allclose(beta.concentration0, expected)
+    assert torch.allclose(beta.stddev, (1 + 2 * expected).rsqrt())
+
+
+def test_by_default_a_beta_begins_at_one_and_softplus_of_0():
+    """As every run of format 15 and before did, to the bit."""
+    family = make_family(gym.spaces.Box(-1, 1, (2,)), PolicyConfig())
+    beta = family(z := torch.randn(5, 4)).base_dist
+    assert torch.equal(beta.concentration1, 1 + torch.nn.functional.softplus(z[:, :2]))
+
+
+@pytest.mark.parametrize("concentration", [1.0, math.nan, math.inf])
+def test_a_beta_without_a_peak_is_refused(concentration):
+    with pytest.raises(ConfigError, match=r"initial_concentration = .*in \(1, 10000\]"):
+        PolicyConfig(initial_concentration=concentration)
 
 
 def test_beta_contradicts_a_deviation_of_the_states():

@@ -167,6 +167,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     del learner["value"]["trunk"], learner["normalize"]["pictures"]
     del learner["pictures"]["grid_codes"], learner["policy"]["distribution"]
     del learner["trpo"]["entropy_bonus"], learner["trpo"]["anneal_to"]
+    del learner["policy"]["initial_concentration"]
     if space == "picture":
         picture = space_to_json(gym.spaces.Box(0, 255, (4, 84, 84), np.uint8))
         content["observation_space"] = {"type": "Dict", "spaces": {"camera": picture}}
@@ -181,6 +182,7 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     assert read.pictures.grid_codes == (None if same else 0)
     assert read.policy.distribution == "gaussian"
     assert (read.trpo.entropy_bonus, read.trpo.anneal_to) == (0, 1)
+    assert read.policy.initial_concentration == 1 + math.log(2)
 
 
 def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
