@@ -22,7 +22,7 @@ PRESETS: dict[str, str] = {
     ),
     "Reacher-v5": "--total-steps 1000000 --gamma 0.95",
     "Pusher-v5": "--total-steps 1000000",
-    "Humanoid-v5": "--total-steps 1000000 --distribution gaussian",
+    "Humanoid-v5": "--total-steps 1000000 --batch-size 512 --num-envs 8",
     "MountainCarContinuous-v0": (
         "--total-steps 100000 --gamma 0.999 --gae-lambda 0.98 --initial-log-std 0"
     ),
