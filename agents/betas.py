@@ -34,6 +34,9 @@ class Betas(Family):
         super().__init__(2 * action_size, action_size, torch.float32, (2, 2 * action_size, TRIES))
         self.slope = (initial_concentration - 1) / math.log(2)  # c: softplus(0) = log 2
 
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"slope={self.slope}"
+
     def forward(self, *eta: Tensor) -> Distribution:  # noqa: D102
         alpha, beta = self._concentrations(eta[0]).chunk(2, dim=-1)
         return Independent(BetaOnInterval(alpha, beta, validate_args=False), 1, validate_args=False)

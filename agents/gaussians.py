@@ -69,6 +69,9 @@ class StateGaussian(Family):
         self.middle, self.reach = (low + high) / 2, (high - low) / 2
         self.offset = math.atanh((initial_log_std - self.middle) / self.reach)
 
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"offset={self.offset}"
+
     def _mean_and_log_std(self, output: Tensor) -> tuple[Tensor, Tensor]:
         mean, z = output.chunk(2, dim=-1)
         return mean, self.middle + self.reach * torch.tanh(z + self.offset)

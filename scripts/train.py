@@ -133,7 +133,7 @@ def take_agent(trainer: Trainer, path: Path) -> None:
 def _check_family(theirs: AgentConfig, own: Family) -> None:
     # the tensors of different distributions may look alike
     families = make_family(theirs.action_space, theirs.policy), own
-    kinds = [[*map(type, family.modules()), *family.choices()] for family in families]
+    kinds = [(repr(family), family.choices()) for family in families]
     if kinds[0] != kinds[1]:
         raise ConfigError("its actions have another distribution")
 

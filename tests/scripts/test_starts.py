@@ -134,12 +134,23 @@ def test_a_policy_that_does_not_fit_is_told(run, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_policy_of_another_distribution_is_told(tmp_path, capsys):
+BETA = "--distribution beta"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own"),
+    [
+        ("--log-std state", BETA),
+        (BETA, f"{BETA} --initial-concentration 7"),
+        ("--log-std state", "--log-std state --initial-log-std -1"),
+    ],
+)
+def test_a_policy_of_another_distribution_is_told(theirs, own, tmp_path, capsys):
     """Though its tensors have the same names and shapes."""
     words = ["train", "Pendulum-v1", *SMALL, "--runs", str(tmp_path / "old"), "--name=x"]
-    assert __main__.main([*words, "--log-std", "state"]) == 0
+    assert __main__.main([*words, *theirs.split()]) == 0
     words = ["train", "Pendulum-v1", *SMALL, "--runs", str(tmp_path / "new")]
-    words += ["--from", str(tmp_path / "old" / "Pendulum-v1" / "x"), "--distribution", "beta"]
+    words += ["--from", str(tmp_path / "old" / "Pendulum-v1" / "x"), *own.split()]
     assert __main__.main(words) == 2
     assert "its actions have another distribution; --like takes" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
