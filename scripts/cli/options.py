@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -309,7 +310,7 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
         default = _options_like(sources.like, env_id)
         env_id = default.env
     elif env_id in PRESETS:
-        default = parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], command)
+        default = _preset(env_id)
     if env_id and sources.config:
         try:
             default = parse(TrainOptions, [env_id, *words], command, default)
@@ -318,6 +319,12 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
     options = parse(TrainOptions, arguments, command, default)
     options.check()
     return options
+
+
+@cache
+def _preset(env_id: str) -> TrainOptions:
+    """Return the options of an environment's preset, read once, as reading takes a while."""
+    return parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], "train")
 
 
 def _environment_among(arguments: Sequence[str], command: str) -> str:
