@@ -17,7 +17,7 @@ from trpo.scripts.cli.interrupt import end_with_parent
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.processes import FORKS
-from trpo.scripts.cli.tables import print_rows, read_rows, write_provenance, write_rows
+from trpo.scripts.cli.tables import add_rows, print_rows, read_rows, write_provenance
 from trpo.scripts.cli.train_words import with_options_joined, words_of
 from trpo.validation import require
 
@@ -131,8 +131,7 @@ def main(arguments: Sequence[str]) -> int:
     cells = cells_of(options)
     options.out.mkdir(parents=True, exist_ok=True)
     results, curves = options.out / "results.csv", options.out / "curves.csv"
-    rows, points = read_rows(results), read_rows(curves)
-    done = {Cell.of_row(row) for row in rows}
+    done = {Cell.of_row(row) for row in read_rows(results)}
     left = [cell for cell in cells if cell not in done]
     write_provenance(options.out / "provenance.json")
     failures = 0
@@ -150,10 +149,8 @@ def main(arguments: Sequence[str]) -> int:
                 failures += 1
                 print(f"{name} failed: {error!r}", flush=True)
                 continue
-            rows.append(cell.columns() | outcome.row())
-            points += curve(cell, outcome)
-            write_rows(results, rows)
-            write_rows(curves, points)
+            add_rows(results, [cell.columns() | outcome.row()])
+            add_rows(curves, curve(cell, outcome))
             print(
                 f"{name}: {outcome.deterministic.mean():,.1f} in {outcome.seconds[-1]:.0f} s",
                 flush=True,

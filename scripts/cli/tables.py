@@ -1,8 +1,10 @@
 """Rows of results: kept as CSV, beside what produced them, and printed."""
 
 import csv
+import fcntl
 import io
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -46,6 +48,21 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
     )
     replace_file(path, text.getvalue().encode("utf-8"))
+
+
+def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows after those of a table, to which other commands may add at the same time.
+
+    Args:
+        path: a CSV file, or none yet, in a folder that is there.
+        rows: of its columns.
+    """
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        write_rows(path, [*read_rows(path), *rows])
+    finally:
+        os.close(folder)
 
 
 def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:

@@ -1,17 +1,23 @@
 """The learning benchmark: each number is what its name says, and finished cells are kept."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from tests.helpers import HOME
 from trpo.agents.runs import Run
 from trpo.scripts import __main__
+from trpo.scripts.benchmarks import learning
 from trpo.scripts.benchmarks.learners import learn_sb3, zoo_settings
 from trpo.scripts.benchmarks.learning_report import distinctions, fell, interval, summarize
-from trpo.scripts.cli.tables import read_rows
+from trpo.scripts.cli.tables import add_rows, read_rows
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
 
+PANEL = HOME / "runs" / "reference" / "panel"
 
-def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):
+
+def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys, monkeypatch):
     small = "--total-steps 1500 --batch-size 256 --num-envs 8 --hidden 8"
     words = [
         "benchmark",
@@ -25,8 +31,16 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):
         str(tmp_path),
         f"--options={small}",
     ]
-    assert __main__.main(words) == 0
-    (row,) = read_rows(tmp_path / "results.csv")
+
+    def add_others(_):
+        for name in ("results.csv", "curves.csv"):
+            add_rows(tmp_path / name, read_rows(PANEL / name)[:1])
+
+    with monkeypatch.context() as meanwhile:  # another command fills the same folder
+        meanwhile.setattr(learning, "write_provenance", add_others)
+        assert __main__.main(words) == 0
+    other, row = read_rows(tmp_path / "results.csv")
+    assert other == read_rows(PANEL / "results.csv")[0]
     (run,) = (tmp_path / "runs" / "CartPole-v1").iterdir()
     for name, sampled in (("deterministic_return", False), ("stochastic_return", True)):
         _, episodes = evaluate_run(EvaluateOptions(run=run, episodes=5, stochastic=sampled))
@@ -37,7 +51,7 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):
     assert float(row["fall"]) == pytest.approx(np.nanmax(returns) - returns[-1], abs=1e-3)
     late = metrics["episode/return"][metrics["steps"] > metrics["steps"][-1] / 2]
     assert float(row["worst_after_half"]) == pytest.approx(np.nanmin(late), rel=1e-5)
-    points = read_rows(tmp_path / "curves.csv")
+    _, *points = read_rows(tmp_path / "curves.csv")
     assert [int(p["steps"]) for p in points] == metrics["steps"].tolist()
     assert np.all(np.diff([float(p["seconds"]) for p in points]) > 0)
 
@@ -45,6 +59,15 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys):
     assert len(list((tmp_path / "runs" / "CartPole-v1").iterdir())) == 1
     assert "CartPole-v1" in capsys.readouterr().out
     assert (tmp_path / "steps.png").stat().st_size > 0
+
+
+def test_rows_are_added_to_one_table_in_turn(tmp_path):
+    def add(number):
+        add_rows(tmp_path / "x.csv", [{"number": number}])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(60)))
+    assert {row["number"] for row in read_rows(tmp_path / "x.csv")} == set(map(str, range(60)))
 
 
 @pytest.mark.parametrize(
