@@ -32,10 +32,10 @@ class Betas(Family):
 
     def __init__(self, action_size: int, initial_concentration: float) -> None:
         super().__init__(2 * action_size, action_size, torch.float32, (2, 2 * action_size, TRIES))
-        self.slope = (initial_concentration - 1) / math.log(2)  # c: softplus(0) = log 2
+        self.scale = (initial_concentration - 1) / math.log(2)  # c: softplus(0) = log 2
 
     def extra_repr(self) -> str:  # noqa: D102
-        return f"slope={self.slope}"
+        return f"scale={self.scale}"
 
     def forward(self, *eta: Tensor) -> Distribution:  # noqa: D102
         alpha, beta = self._concentrations(eta[0]).chunk(2, dim=-1)
@@ -50,7 +50,7 @@ class Betas(Family):
         Returns:
             A linear map from (B, 2A) to the same.
         """
-        slope = self.slope * torch.sigmoid(output)
+        slope = self.scale * torch.sigmoid(output)
         concentrations = self._concentrations(output)
         own = torch.polygamma(1, concentrations)
         common = torch.polygamma(1, _pair_sums(concentrations))
@@ -80,7 +80,7 @@ class Betas(Family):
 
     def _concentrations(self, output: Tensor) -> Tensor:
         """Return α's, then β's: (B, 2A) to (B, 2A)."""
-        return 1 + self.slope * softplus(output)
+        return 1 + self.scale * softplus(output)
 
 
 def _pair_sums(x: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         path: a CSV file, or none yet, in a folder that is there.
         rows: of its columns.
     """
-    folder = os.open(path.parent, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)  # a lock on the table would go as it is replaced
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         write_rows(path, [*read_rows(path), *rows])
