@@ -52,7 +52,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "value": {"fit": "adam", "epochs": 2},
     },
 }
-UPDATES = 4  # with fresh environments in between
+UPDATES = 3  # with fresh environments after two
 
 
 def train_all() -> dict[str, tuple[torch.Tensor, list, list[int]]]:

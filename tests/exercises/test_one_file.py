@@ -119,13 +119,13 @@ def test_its_advantages_know_both_ends(one_file):
 
 def test_it_solves_cart_pole_in_100_000_steps():
     done = subprocess.run(
-        [sys.executable, str(FILE), "CartPole-v1", "50000"],  # half of them are enough
+        [sys.executable, str(FILE), "CartPole-v1", "33000"],  # a third of them are enough
         capture_output=True,
         encoding="utf-8",
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert len(lines) == 25
+    assert len(lines) == 17
     assert all("KL" in line or "no step" in line for line in lines)
     assert max(float(line.split("return")[1].split()[0]) for line in lines) >= 475
 
