@@ -15,6 +15,7 @@ from trpo.agents.runs.provenance import git_commit
 from trpo.agents.runs.typed_json import flat
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
+from trpo.scripts.cli.tables import locked
 
 Record: TypeAlias = dict[str, dict[str, Any]]
 FILE = "options.json"
@@ -81,16 +82,19 @@ def add_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
     Raises:
         UsageError: if an option of a run that is there was another when its results were made.
     """
-    record, now = read_options(folder), record_of(runs)
-    for name, run in now.items():
-        then = record.get(name, run)["resolved"]
-        for option, value in run["resolved"].items():
-            if (before := then.get(option, BEFORE.get(option, value))) != value:
-                raise UsageError(
-                    f"{folder} holds results of {name} with {option} = {before!r}, "
-                    f"not {value!r}: choose another --out"
-                )
-    _write(folder, now | record)
+    now = record_of(runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        record = read_options(folder)
+        for name, run in now.items():
+            then = record.get(name, run)["resolved"]
+            for option, value in run["resolved"].items():
+                if (before := then.get(option, BEFORE.get(option, value))) != value:
+                    raise UsageError(
+                        f"{folder} holds results of {name} with {option} = {before!r}, "
+                        f"not {value!r}: choose another --out"
+                    )
+        _write(folder, now | record)
 
 
 def read_options(folder: Path) -> Record:

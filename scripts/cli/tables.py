@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ from rich.table import Table
 from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.provenance import git_commit, versions
 from trpo.scripts.cli.options import cpu_count
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, for which other commands that add to its results wait.
+
+    Args:
+        folder: of results; a lock on a file in it would go as that is replaced.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -57,12 +73,8 @@ def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         path: a CSV file, or none yet, in a folder that is there.
         rows: of its columns.
     """
-    folder = os.open(path.parent, os.O_RDONLY)  # a lock on the table would go as it is replaced
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with locked(path.parent):
         write_rows(path, [*read_rows(path), *rows])
-    finally:
-        os.close(folder)
 
 
 def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:
@@ -73,15 +85,16 @@ def write_provenance(path: Path, seconds: float | None = None, program: str = "t
         seconds: wall time that it took, if that is worth keeping.
         program: the command's first words; this process's arguments follow.
     """
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     provenance = {
         "command": " ".join([program, *sys.argv[1:]]),
         "git_commit": git_commit(),
         "versions": versions(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": cpu_count()},
     } | ({} if seconds is None else {"seconds": round(seconds)})
-    text = json.dumps([*earlier, provenance], indent=2) + "\n"
-    replace_file(path, text.encode("utf-8"))
+    with locked(path.parent):
+        earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        text = json.dumps([*earlier, provenance], indent=2) + "\n"
+        replace_file(path, text.encode("utf-8"))
 
 
 def print_rows(rows: Sequence[Mapping[str, str]]) -> None:

@@ -1,6 +1,8 @@
 """The learning benchmark: each number is what its name says, and finished cells are kept."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from trpo.scripts import __main__
 from trpo.scripts.benchmarks import learning
 from trpo.scripts.benchmarks.learners import learn_sb3, zoo_settings
 from trpo.scripts.benchmarks.learning_report import distinctions, fell, interval, summarize
-from trpo.scripts.cli.tables import add_rows, read_rows
+from trpo.scripts.cli import options_record
+from trpo.scripts.cli.tables import add_rows, read_rows, write_provenance
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
 
 PANEL = HOME / "runs" / "reference" / "panel"
+RECORD: dict[str, Any] = {"words": [], "git_commit": "", "resolved": {}}  # of a run
 
 
 def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys, monkeypatch):
@@ -61,13 +65,21 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys, monkeypatch
     assert (tmp_path / "steps.png").stat().st_size > 0
 
 
-def test_rows_are_added_to_one_table_in_turn(tmp_path):
-    def add(number):
-        add_rows(tmp_path / "x.csv", [{"number": number}])
+def test_what_commands_add_to_one_folder_is_added_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr(options_record, "record_of", lambda runs: dict.fromkeys(runs, RECORD))
+    commands = [str(number) for number in range(30)]
+
+    def add(command):
+        add_rows(tmp_path / "x.csv", [{"command": command}])
+        options_record.add_options(tmp_path, {command: []})
+        write_provenance(tmp_path / "provenance.json", program=command)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(add, range(60)))
-    assert {row["number"] for row in read_rows(tmp_path / "x.csv")} == set(map(str, range(60)))
+        list(pool.map(add, commands))
+    assert sorted(row["command"] for row in read_rows(tmp_path / "x.csv")) == sorted(commands)
+    assert sorted(options_record.read_options(tmp_path)) == sorted(commands)
+    provenance = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
+    assert sorted(each["command"].split()[0] for each in provenance) == sorted(commands)
 
 
 @pytest.mark.parametrize(
