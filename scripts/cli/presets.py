@@ -20,7 +20,7 @@ PRESETS: dict[str, str] = {
         "--total-steps 1000000 --num-envs 4 --gamma 0.9999 --gae-lambda 0.99 --step-size 20 "
         "--distribution gaussian"
     ),
-    "Reacher-v5": "--total-steps 1000000 --gamma 0.95",
+    "Reacher-v5": "--total-steps 1000000 --gamma 0.95 --initial-concentration 3.2",
     "Pusher-v5": "--total-steps 1000000",
     "Humanoid-v5": "--total-steps 1000000 --batch-size 512 --num-envs 8",
     "MountainCarContinuous-v0": (
