@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trpo.scripts.benchmarks.learning import PANEL
-from trpo.scripts.benchmarks.learning_report import bounds, interval, summarize
+from trpo.scripts.benchmarks.learning_report import bounds, fell, interval, summarize
 
 SHIPPED = "as shipped"  # the recipe of those rows of holding.csv that were not made by trial code
 COLUMNS = ("environment", "seeds", "mean", "range", "largest fall", "fell")
@@ -52,6 +52,23 @@ def peers_table(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]
         told = [f"{side.mean():,.1f}{interval(side)}" for side in sides]
         lines.append(f"| {' | '.join([env, str(len(seeds)), *told, apart])} |")
     return lines
+
+
+def falls_beside_peers(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]) -> str:
+    """Return how many of sb3-contrib's runs fell, and of this project's on these tasks and seeds.
+
+    Args:
+        panel: rows of the panel's results.csv.
+        peers: of the peers' results.csv.
+
+    Returns:
+        As the README has it.
+    """
+    theirs = [row for row in peers if row["learner"] == "sb3-contrib"]
+    ran = {(row["environment"], row["seed"]) for row in theirs}
+    own = [row for row in panel if (row["environment"], row["seed"]) in ran and not row["options"]]
+    fallen = sum(map(fell, theirs))
+    return f"{fallen} of its {len(theirs)} runs fell, {sum(map(fell, own))} of these."
 
 
 def _finals(rows: Sequence[dict[str, str]], env: str, learner: str) -> dict[str, float]:

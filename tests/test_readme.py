@@ -29,10 +29,14 @@ def test_the_mathematics_used_alone_fits_a_classifier():
 
 
 def test_the_results_are_the_committed_runs():
-    rows = read_rows(HOME / "runs" / "reference" / "panel" / "results.csv")
-    lines = results_table.table(rows)
+    panel, peers = (
+        read_rows(HOME / "runs" / "reference" / name / "results.csv") for name in ("panel", "peers")
+    )
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    lines = results_table.table(panel)
     assert lines
-    assert "\n".join(lines) in (HOME / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(lines) in text
+    assert results_table.falls_beside_peers(panel, peers) in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(HOME)))

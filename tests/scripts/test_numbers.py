@@ -186,9 +186,10 @@ def test_a_studys_numbers_are_computed(start):
 
 
 def test_the_readmes_numbers_are_computed():
-    panel = read_rows(REFERENCE / "panel" / "results.csv")
+    panel, peers = (read_rows(REFERENCE / name / "results.csv") for name in ("panel", "peers"))
+    reached = [*results_table.table(panel), results_table.falls_beside_peers(panel, peers)]
     computed = {
-        "What it reaches": [n for line in results_table.table(panel) for n in numbers(prose(line))],
+        "What it reaches": [n for line in reached for n in numbers(prose(line))],
         QUESTION: numbers(sections(COLLAPSE)[QUESTION]),  # see test_collapse_page.py
     }
     settings = {"What it reaches": ["95", "100"], "Quick start": ["3.10"]}
