@@ -68,7 +68,7 @@ def falls_beside_peers(panel: Sequence[dict[str, str]], peers: Sequence[dict[str
     ran = {(row["environment"], row["seed"]) for row in theirs}
     own = [row for row in panel if (row["environment"], row["seed"]) in ran and not row["options"]]
     fallen = sum(map(fell, theirs))
-    return f"{fallen} of its {len(theirs)} runs fell, {sum(map(fell, own))} of these."
+    return f"{fallen} of its {len(theirs)} runs fell, {sum(map(fell, own))} of ours."
 
 
 def _finals(rows: Sequence[dict[str, str]], env: str, learner: str) -> dict[str, float]:

@@ -66,9 +66,10 @@ def write_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
     """Write options.json beside a result, instead of the one that is there.
 
     Args:
-        folder: the result's.
+        folder: the result's; made if it is not there.
         runs: by name, the words after `trpo train`.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     _write(folder, record_of(runs))
 
 
@@ -111,7 +112,6 @@ def read_options(folder: Path) -> Record:
 
 
 def _write(folder: Path, record: Record) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
 
 
