@@ -54,6 +54,21 @@ def peers_table(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]
     return lines
 
 
+def beside_peers(
+    panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Return this project's rows on the tasks and seeds that sb3-contrib ran, and sb3-contrib's.
+
+    Args:
+        panel: rows of the panel's results.csv.
+        peers: of the peers' results.csv.
+    """
+    theirs = [row for row in peers if row["learner"] == "sb3-contrib"]
+    ran = {(row["environment"], row["seed"]) for row in theirs}
+    own = [row for row in panel if (row["environment"], row["seed"]) in ran and not row["options"]]
+    return own, theirs
+
+
 def falls_beside_peers(panel: Sequence[dict[str, str]], peers: Sequence[dict[str, str]]) -> str:
     """Return how many of sb3-contrib's runs fell, and of this project's on these tasks and seeds.
 
@@ -64,9 +79,7 @@ def falls_beside_peers(panel: Sequence[dict[str, str]], peers: Sequence[dict[str
     Returns:
         As the README has it.
     """
-    theirs = [row for row in peers if row["learner"] == "sb3-contrib"]
-    ran = {(row["environment"], row["seed"]) for row in theirs}
-    own = [row for row in panel if (row["environment"], row["seed"]) in ran and not row["options"]]
+    own, theirs = beside_peers(panel, peers)
     fallen = sum(map(fell, theirs))
     return f"{fallen} of its {len(theirs)} runs fell, {sum(map(fell, own))} of ours."
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from tests.helpers import HOME
-from tests.results_table import peers_table, table
+from tests.results_table import beside_peers, peers_table, table
 from trpo.scripts.benchmarks.learning_report import fell
 from trpo.scripts.cli.tables import read_rows
 
@@ -245,9 +245,7 @@ def test_what_earlier_presets_came_to():
 def test_beside_sb3():
     panel, peers = (read_rows(REFERENCE / name / "results.csv") for name in ("panel", "peers"))
     assert " ".join(peers_table(panel, peers)) in RESULTS
-    theirs = [row for row in peers if row["learner"] == "sb3-contrib"]
-    runs = {(row["environment"], row["seed"]) for row in theirs}
-    own = [row for row in panel if (row["environment"], row["seed"]) in runs and not row["options"]]
+    own, theirs = beside_peers(panel, peers)
     fallen = list(filter(fell, theirs))
     assert f"{len(fallen)} of sb3-contrib's {len(theirs)} runs fell" in RESULTS
     assert f"same tasks and seeds, {sum(map(fell, own))} did." in RESULTS
