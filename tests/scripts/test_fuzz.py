@@ -7,7 +7,7 @@ from tests.fuzz import Fuzzer
 
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [("command", 120), ("config", 40), ("table", 20), ("state", 20), ("tensor", 20)],
+    [("command", 60), ("config", 40), ("table", 20), ("state", 20), ("tensor", 20)],
 )
 def test_bad_input_is_told(kind, count, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()

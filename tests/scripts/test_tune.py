@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,15 @@ SMALL = ("--total-steps=3000", "--checkpoint-interval=1", "--value.hidden", "8")
 def test_every_value_searched_is_one_that_training_takes(algorithm):
     base = parse_train_options(["Hopper-v5", "--algorithm", algorithm])
     space, start = search_space(base)
-    for option, values in space.items():
-        ends = (f"{values.low}", f"{values.high}") if isinstance(values, Range) else values.values
-        for word in ends:
-            parse_train_options(["Hopper-v5", option, *word.split()])
-        assert values.holding(start[option]) == values  # the search can begin where training does
+    assert all(values.holding(start[option]) == values for option, values in space.items())
+    ends = [(v.low, v.high) if isinstance(v, Range) else v.values for v in space.values()]
+    for values in zip_longest(*ends):  # each of them once, beside the others
+        given = [
+            [option, *str(value).split()]
+            for option, value in zip(space, values, strict=True)
+            if value is not None
+        ]
+        parse_train_options(["Hopper-v5", "--algorithm", algorithm, *chain(*given)])
 
 
 def test_what_training_refuses_is_told_before_anything_is_written(tmp_path, capsys):
