@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.distributions import Independent, Normal
 
 from tests.helpers import HOME
 from trpo.agents.runs import Run
+from trpo.divergence import kl_divergence
 from trpo.scripts import __main__
 from trpo.scripts.benchmarks import learning
 from trpo.scripts.benchmarks.learners import learn_sb3, zoo_settings
@@ -111,6 +114,20 @@ def test_the_peer_is_trained_by_its_zoo_settings():
     row = outcome.row()
     assert row["fall"] == outcome.returns.max() - outcome.returns[-1]
     assert row["max_kl"] == row["largest_kl"] == ""
+
+
+def test_the_peers_kl_is_a_mean_over_the_dimensions_of_an_action():
+    """As coming from Stable-Baselines3 says: its target_kl is our δ divided by their number."""
+    peer = pytest.importorskip("stable_baselines3.common.distributions")
+    old, new = torch.zeros(5, 7), torch.randn(5, 7)
+    theirs = peer.kl_divergence(
+        *(
+            peer.DiagGaussianDistribution(7).proba_distribution(mean, torch.zeros(7))
+            for mean in (new, old)
+        )
+    )
+    ours = kl_divergence(*(Independent(Normal(mean, 1), 1) for mean in (old, new)))
+    assert torch.allclose(7 * theirs.mean(), ours.mean())
 
 
 def test_a_run_fell_if_it_lost_more_than_a_fifth_of_its_best_gain():
