@@ -34,6 +34,7 @@ SMALL = ("--total-steps=3000", "--checkpoint-interval=1", "--value.hidden", "8")
 def test_every_value_searched_is_one_that_training_takes(algorithm):
     base = parse_train_options(["Hopper-v5", "--algorithm", algorithm])
     space, start = search_space(base)
+    # the search can begin where training does
     assert all(values.holding(start[option]) == values for option, values in space.items())
     ends = [(v.low, v.high) if isinstance(v, Range) else v.values for v in space.values()]
     for values in zip_longest(*ends):  # each of them once, beside the others
