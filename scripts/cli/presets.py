@@ -15,7 +15,7 @@ PRESETS: dict[str, str] = {
     "InvertedDoublePendulum-v5": "--total-steps 1000000 --step-size 1 --anneal-to 0.1 --memory 0",
     "HalfCheetah-v5": "--total-steps 1000000",
     "Hopper-v5": "--total-steps 1000000 --gamma 0.995 --distribution gaussian",
-    "Ant-v5": "--total-steps 1000000 --value.damping 0.1",
+    "Ant-v5": "--total-steps 1000000 --max-kl 0.08 --step-size 12 --value.damping 0.1",
     "Swimmer-v5": (
         "--total-steps 1000000 --num-envs 4 --gamma 0.9999 --gae-lambda 0.99 --step-size 20 "
         "--distribution gaussian"
