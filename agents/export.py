@@ -63,11 +63,10 @@ class DeterministicPolicy(nn.Module):
         """
         network = self.policy.network
         if isinstance(network.features, RecurrentFeatures):
-            *observation, memory = inputs
-            memories = [
-                network.features.after(nested_as(self.observation_space, observation), memory)
-            ]
-            output = network.head.forward(memories[0][:, : network.features.size])
+            *parts, memory = inputs
+            observation = nested_as(self.observation_space, parts)
+            memories = [network.features.after(observation, memory)]
+            output = network.output(memories[0][:, : network.features.size], observation)
         else:
             memories = []
             output = network.forward(nested_as(self.observation_space, inputs))

@@ -32,11 +32,13 @@ class MaskedNetwork(Network):
         is_choice: (E,), which outputs are the logits that masks are of.
     """
 
-    is_choice: Tensor
+    column: Tensor
 
     def __init__(self, features: Features, head: MLP, is_choice: Tensor) -> None:
         super().__init__(features, head)
-        self.register_buffer("is_choice", is_choice, persistent=False)
+        # each output's choice, by its number; one more stands for all outputs that are none
+        column = (is_choice.cumsum(0) - 1).where(is_choice, is_choice.sum())
+        self.register_buffer("column", column, persistent=False)
 
     def _allowed(self, observation: Observation) -> Tensor:
         """Return which outputs are left as they are, (B, E)."""
@@ -44,16 +46,11 @@ class MaskedNetwork(Network):
         assert isinstance(observation, dict)
         mask = observation[MASK]
         assert isinstance(mask, Tensor)
-        allowed = torch.ones(len(mask), len(self.is_choice), dtype=torch.bool, device=mask.device)
-        allowed[:, self.is_choice] = mask.flatten(1) != 0
-        return allowed
+        allowed = mask.flatten(1) != 0
+        return torch.cat([allowed, torch.ones_like(allowed[:, :1])], dim=1)[:, self.column]
 
-    def forward(self, observation: Observation) -> Tensor:  # noqa: D102
-        return super().forward(observation).where(self._allowed(observation), IMPOSSIBLE)
-
-    def step(self, observation: Observation) -> tuple[Tensor, Tensor]:  # noqa: D102
-        output, memory = super().step(observation)
-        return output.where(self._allowed(observation), IMPOSSIBLE), memory
+    def output(self, features: Tensor, observation: Observation) -> Tensor:  # noqa: D102
+        return self.head.forward(features).where(self._allowed(observation), IMPOSSIBLE)
 
     def linearize(self, observation: Observation) -> Linearization:  # noqa: D102
         unmasked, allowed = super().linearize(observation), self._allowed(observation)

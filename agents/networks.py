@@ -230,7 +230,19 @@ class Network(nn.Module):
         Returns:
             (B, E).
         """
-        return self.head.forward(self.features.forward(observation))
+        return self.output(self.features.forward(observation), observation)
+
+    def output(self, features: Tensor, observation: Observation) -> Tensor:
+        """Return the outputs, of features already there.
+
+        Args:
+            features: (B, F), of these observations.
+            observation: tensors (B, *shape).
+
+        Returns:
+            (B, E).
+        """
+        return self.head.forward(features)
 
     def step(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Return the outputs of a network with a memory, and its memory after each sequence.
@@ -243,7 +255,7 @@ class Network(nn.Module):
         """
         assert isinstance(self.features, RecurrentFeatures)
         features, memory = self.features.step(observation)
-        return self.head.forward(features), memory
+        return self.output(features, observation), memory
 
     def linearize(self, observation: Observation) -> Linearization:
         """Return the outputs to first order in the parameters, for less than by autograd's graphs.

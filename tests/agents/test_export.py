@@ -33,6 +33,10 @@ SPACES = {
         ),
         gym.spaces.Dict(turn=gym.spaces.Box(-2, 2, (2,)), gear=gym.spaces.Discrete(3)),
     ),
+    "masked": (
+        gym.spaces.Dict(position=BOX, action_mask=gym.spaces.MultiBinary(4)),
+        gym.spaces.Discrete(4, start=3),
+    ),
     "picture": (gym.spaces.Box(0, 255, (4, 40, 40), np.uint8), gym.spaces.Discrete(3)),
 }
 SIZES = (1, 2, 33)
@@ -140,6 +144,20 @@ def test_an_exported_memory_remembers_as_the_agent_does_over_episodes(load, recu
         np.testing.assert_allclose(exported_actions, actions, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(exported, state, rtol=1e-5, atol=1e-5)
     assert np.abs(actions - agent.act(observations)[0]).max() > 0.01, "its memory decides nothing"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.*is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("recurrent", ["none", "gru", "lstm"])
+def test_an_exported_policy_chooses_what_its_mask_allows(recurrent):
+    agent, space = make_agent("masked", RecurrenceConfig(recurrent, 12))
+    policy = by_torchscript(agent)
+    observations = batch(space, 200, seed=0)
+    observations["action_mask"] = np.eye(4, dtype=np.int8)[np.arange(200) % 4]
+    sizes = {"none": [], "gru": [12], "lstm": [24]}[recurrent]
+    memory = [np.zeros((200, size), np.float32) for size in sizes]
+    actions, *_ = policy([*leaves(observations), *memory])
+    np.testing.assert_array_equal(actions, 3 + np.arange(200) % 4)
+    np.testing.assert_array_equal(actions, agent.act(observations)[0])
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.load.*is deprecated:DeprecationWarning")
