@@ -102,25 +102,6 @@ class Batch:
             self.order,
         )
 
-    def columns(self, count: int) -> list["Batch"]:
-        """Cut the batch into whole environments, each one's samples in the order of time.
-
-        So a policy with memory can unroll them. Where an environment's times leave one out, that
-        step was a reset: an episode begins after it.
-
-        Args:
-            count: batches to make, at most one an environment.
-
-        Returns:
-            Copies that make up the batch.
-        """
-        present = self.environments.unique()
-        order = torch.argsort(self.environments, stable=True)  # by environment, then by time
-        sorted_environments = self.environments[order].contiguous()
-        firsts = [part[0] for part in present.tensor_split(min(count, len(present)))][1:]
-        cuts = [int(torch.searchsorted(sorted_environments, first)) for first in firsts]
-        return [self.rows(index) for index in order.tensor_split(cuts)]
-
     def microbatches(self, size: int, reducer: Reducer) -> list["Batch"]:
         """Cut the batch evenly: at most `size` samples each, and one a thread if that pays.
 

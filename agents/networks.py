@@ -232,7 +232,7 @@ class Network(nn.Module):
         """
         return self.output(self.features.forward(observation), observation)
 
-    def output(self, features: Tensor, observation: Observation) -> Tensor:
+    def output(self, features: Tensor, observation: Observation) -> Tensor:  # noqa: ARG002 for masks
         """Return the outputs, of features already there.
 
         Args:

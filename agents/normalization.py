@@ -78,7 +78,7 @@ class RunningMoments(nn.Module):
 
 
 class ObservationNormalizer(nn.Module):
-    """s ↦ clip((s − mean) / √(variance + ε), ±clip); the identity until its first update.
+    """s ↦ clip((s − mean) / √(variance + ε), ±clip); only clips until its first update.
 
     Args:
         size: features O.

@@ -102,11 +102,11 @@ def pool_gradients(parameters: Iterable[Tensor], count: int, reducer: Reducer) -
     """Make each gradient, the mean over this process's minibatch, the mean over every process's.
 
     Args:
-        parameters: those without a gradient are left alone.
-        count: samples in this process's minibatch.
+        parameters: those without a gradient get one of zeros.
+        count: samples in this process's minibatch; may be 0.
         reducer: brings the processes together.
     """
-    moved = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
-    means = reducer.pool_means([gradient for _, gradient in moved], count)
-    for (parameter, _), mean in zip(moved, means, strict=True):
+    parameters = list(parameters)
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    for parameter, mean in zip(parameters, reducer.pool_means(gradients, count), strict=True):
         parameter.grad = mean

@@ -26,7 +26,7 @@ class PolicyConfig(BoxConfig):
 
     hidden: tuple[int, ...] | None = None
     """Width of each hidden layer; None: 64 and 64 (Schulman et al. 2017), but no layer between
-    nature's or impala's features and the output (Mnih et al. 2015)."""
+    nature's or impala's features and the output if there is no memory (Mnih et al. 2015)."""
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
 

@@ -93,11 +93,13 @@ class Ppo(UpdateRule):
                 self.config.minibatch_size
             ):
                 _, rows = batch.own(chosen)
-                minibatch = batch.rows(rows)
-                distribution = self.policy.distribution(self.policy.network(minibatch.observations))
-                loss = -clipped_surrogate(distribution, minibatch, self.config.clip_ratio).mean()
                 self.optimizer.zero_grad()
-                loss.backward()
-                pool_gradients(self.policy.parameters(), len(minibatch), self.reducer)
+                if len(rows):  # of a small minibatch a process may have none
+                    self._loss(batch.rows(rows)).backward()
+                pool_gradients(self.policy.parameters(), len(rows), self.reducer)
                 clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
                 self.optimizer.step()
+
+    def _loss(self, minibatch: Batch) -> Tensor:
+        distribution = self.policy.distribution(self.policy.network(minibatch.observations))
+        return -clipped_surrogate(distribution, minibatch, self.config.clip_ratio).mean()

@@ -37,7 +37,7 @@ class TrpoConfig(TrustRegionConfig):
     0: over this batch alone. (Not a memory of the policy's: see --recurrent.)"""
     fisher_stride: int = 0
     """F is averaged over every n-th state, the same ones for the whole solve; 0: every 8th where
-    nature or impala reads pictures, else all."""
+    nature or impala reads pictures and there is no memory, else all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -187,14 +187,16 @@ class AdamFit:
                 self.config.minibatch_size
             ):
                 _, rows = batch.own(chosen)
-                minibatch = batch.rows(rows)
-                values = self.learned(minibatch.observations).squeeze(-1)
-                errors = values - minibatch.returns  # (b,)
-                loss = errors.square().mean()
                 self.optimizer.zero_grad()
-                loss.backward()
-                pool_gradients(self.learned.parameters(), len(minibatch), self.reducer)
+                if len(rows):  # of a small minibatch a process may have none
+                    self._loss(batch.rows(rows)).backward()
+                pool_gradients(self.learned.parameters(), len(rows), self.reducer)
                 self.optimizer.step()
+
+    def _loss(self, minibatch: Batch) -> Tensor:
+        values = self.learned(minibatch.observations).squeeze(-1)  # (b,)
+        squares: Tensor = (values - minibatch.returns).square()
+        return squares.mean()
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Return Adam's moments and step counts."""

@@ -32,7 +32,7 @@ class ValueConfig:
     policy outside of its trust region; so it fits a perceptron alone, for much less."""
     fit: Literal["auto", "gauss-newton", "adam"] = "auto"
     """Gauss–Newton by conjugate gradient, or Adam on minibatches; auto: Adam where nature or impala
-    reads pictures, else Gauss–Newton."""
+    reads pictures and there is no memory, else Gauss–Newton."""
     newton_steps: int = 2
     """Gauss–Newton steps a batch (measured on an early version: 2 fit better than 10 epochs of Adam
     in two thirds of the time)."""

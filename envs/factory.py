@@ -55,11 +55,13 @@ class EnvironmentConfig:
     """Functions of your own, as module:function, that wrap each of Gymnasium's environments, the
     innermost first; naming one runs its module."""
     frame_skip: int | None = None
-    """Times that every action is taken; None: as the environment has it (Atari: 4)."""
+    """Times that every action is taken: EnvPool's in place of the environment's own frame skip,
+    Gymnasium's on top of it; None: as the environment has it (Atari: 4)."""
     frame_stack: int | None = None
     """Observations shown together; None: as the environment has it (Atari: 4)."""
     time_limit: int | None = None
-    """Steps after which an episode is truncated, instead of the environment's own limit."""
+    """Steps after which an episode is truncated, instead of the environment's own limit; that of an
+    environment that you make yourself stays beside it."""
     action_mask: ActionMask = "auto"
     """Where to read the mask of allowed actions: info["action_mask"], or a method action_masks();
     auto: an action_mask in a Dict observation, or that method, if there is one; none: nowhere."""

@@ -18,7 +18,7 @@ Tensors = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class Linearization:
-    """A map θ ↦ η as seen from one θ; no graph outlives a call.
+    """A map θ ↦ η as seen from one θ; what its products return has no graph.
 
     Args:
         eta: η at that θ, detached.
@@ -33,6 +33,8 @@ class Linearization:
 
 def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
     """Linearize any network, from two graphs built once; the second where a product Jv asks for it.
+
+    Both stay in memory as long as what is returned.
 
     Reverse mode gives Jᵀu, which is linear in u: its own reverse mode gives Jv.
 

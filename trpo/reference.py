@@ -63,7 +63,7 @@ def dense_fisher(model: Model[Microbatch], microbatches: Sequence[Microbatch]) -
         # over the E numbers of all states' η in one vector
         M = torch.autograd.functional.hessian(total_kl, flatten(eta_old))  # (E, E)
         J = jacobian(flatten(eta), model.parameters)  # (E, P)
-        return Totals(len(model.family(*eta).sample()), (J.T @ M @ J,))
+        return Totals(model.family(*eta).batch_shape.numel(), (J.T @ M @ J,))
 
     return SERIAL.reduce(total, microbatches).means[0]
 

@@ -51,6 +51,12 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "ppo": PpoConfig(epochs=2),
         "value": {"fit": "adam", "epochs": 2},
     },
+    # of four processes, at least one has none of a minibatch's samples
+    "ppo by small minibatches": {
+        "algorithm": "ppo",
+        "ppo": PpoConfig(epochs=1, minibatch_size=3),
+        "value": {"fit": "adam", "epochs": 1, "minibatch_size": 3},
+    },
 }
 UPDATES = 3  # with fresh environments after two
 
