@@ -85,7 +85,6 @@ class Agent(nn.Module):
         self.config = config
         self.observation_space = observation_space = config.observation_space
         self.action_space = action_space = config.action_space
-        self.adapt_actions = ActionAdapter(action_space)
         pictures = config.pictures
         if make_encoder and pictures.grid_codes is None:
             pictures = replace(pictures, grid_codes=0)  # one's own expects the space's channels
@@ -108,6 +107,7 @@ class Agent(nn.Module):
             policy,
             mask_in(observation_space),
         )
+        self.adapt_actions = ActionAdapter(action_space)
         borrowed = config.value.trunk == "policy"
         if borrowed and self.policy.network.features.is_fixed:
             nothing = "expected own: without pictures and memory there is nothing to share"

@@ -20,7 +20,7 @@ from trpo.agents.convolutions import PictureEncoder
 from trpo.agents.normalization import NormalizationConfig, ObservationNormalizer
 from trpo.agents.observations import (
     Observation,
-    check_observation_space,
+    check_space,
     leaves,
     map_leaves,
 )
@@ -200,7 +200,7 @@ class Preprocessor(nn.Module):
         pictures: PictureConfig = AUTO,
     ) -> None:
         super().__init__()
-        check_observation_space(space)
+        check_space("observation", space)
 
         def make(leaf: gym.Space) -> VectorPreprocessor | PicturePreprocessor:
             picture = picture_of(leaf, pictures)

@@ -7,6 +7,7 @@ from gymnasium import Space
 
 from trpo.agents.agent import Agent
 from trpo.agents.evaluation import evaluate
+from trpo.agents.observations import check_space
 from trpo.agents.policies import Policy
 from trpo.agents.randomness import Component, Randomness, shared_generators_kept
 from trpo.agents.rollout import (
@@ -134,6 +135,8 @@ class Environments:
             raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
         self.env_id = env.spec.id if env.spec else "the environment"
         spaces = env.single_observation_space, env.single_action_space
+        for kind, space in zip(("observation", "action"), spaces, strict=True):
+            check_space(kind, space)
         if spaces != (self.spaces or spaces):
             changed = f"came with other spaces than before: {spaces}, not {self.spaces}"
             raise BrokenEnvironmentError(changed)

@@ -12,8 +12,8 @@ from trpo.agents.discrete import Bernoullis, Categoricals
 from trpo.agents.family import Family
 from trpo.agents.gaussians import LOG_STD_BOUNDS, Gaussian, StateGaussian
 from trpo.agents.joint_family import JointFamily
-from trpo.agents.observations import leaves
-from trpo.validation import ConfigError, require
+from trpo.agents.observations import check_space, leaves
+from trpo.validation import require
 
 INITIAL_LOG_STD = -0.5
 MAX_CONCENTRATION = 10_000  # a deviation of 0.7 % of half of the range
@@ -93,8 +93,10 @@ def make_family(space: gym.Space, box: BoxConfig) -> Family:
         A family whose actions have A numbers, the space's own, flattened, leaf after leaf.
 
     Raises:
-        ConfigError: if a leaf is none of the four, or there is none, or it has no such family.
+        ConfigError: if a leaf is none of the four, or empty, or there is none, or it has no such
+            family.
     """
+    check_space("action", space)
     match space:
         case gym.spaces.Box():
             return box.family(space)
@@ -104,7 +106,4 @@ def make_family(space: gym.Space, box: BoxConfig) -> Family:
             return Categoricals(tuple(nvec.flatten().tolist()))
         case gym.spaces.MultiBinary():
             return Bernoullis(gym.spaces.flatdim(space))
-        case gym.spaces.Dict() | gym.spaces.Tuple() if leaves(space):
-            return JointFamily([make_family(leaf, box) for leaf in leaves(space)])
-    expected = "expected Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them"
-    raise ConfigError(f"action space {space} is not supported: {expected}")
+    return JointFamily([make_family(leaf, box) for leaf in leaves(space)])

@@ -99,23 +99,25 @@ def nested_as(tree: Any, leaves: Iterable[Any]) -> Any:
     return map_leaves(lambda _: next(following), tree)
 
 
-def check_observation_space(space: gym.Space) -> None:
-    """Refuse a space that no network can read.
+def check_space(kind: str, space: gym.Space) -> None:
+    """Refuse a space that no network can read, or act in.
 
     Args:
+        kind: observation or action.
         space: of one environment.
 
     Raises:
-        ConfigError: if a leaf is none of the four kinds, or has no numbers in it.
+        ConfigError: if a leaf is none of the four kinds, or has no numbers in it, or there is none.
     """
     for leaf in leaves(space):
         if not isinstance(leaf, LEAVES):
             expected = (
                 "expected Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them"
             )
-            raise ConfigError(f"observation space {leaf} is not supported: {expected}")
-        if gym.spaces.flatdim(leaf) == 0:
-            raise ConfigError(f"observation space {leaf} is empty: expected at least one number")
+            raise ConfigError(f"{kind} space {leaf} is not supported: {expected}")
+    if min(map(gym.spaces.flatdim, leaves(space)), default=0) == 0:
+        expected = "expected at least one number in each of its parts"
+        raise ConfigError(f"{kind} space {space} is empty: {expected}")
 
 
 def allocate(space: gym.Space, *leading: int) -> Observation:

@@ -4,6 +4,7 @@ import difflib
 import re
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 VERSION = re.compile(r"-v(\d+)$")
 INSTALL = "pip install -e '.[{extra}]'"
@@ -14,7 +15,7 @@ class EnvError(ValueError):
 
 
 def told(error: BaseException) -> str:
-    """Return an exception's kind and the first line of what it says, if it can say anything.
+    """Return an exception's kind and the first line of what it says; a syntax error's place, too.
 
     Args:
         error: any.
@@ -22,6 +23,9 @@ def told(error: BaseException) -> str:
     Returns:
         One line.
     """
+    if isinstance(error, SyntaxError) and error.filename:  # is told last, below the line of code
+        where = f"{Path(error.filename).name}, line {error.lineno}"
+        return f"{type(error).__name__}: {error.msg} ({where})"
     return "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
 
 

@@ -420,6 +420,12 @@ def register() -> None:
         "TestText-v0", lambda: RandomEnvironment(gym.spaces.Text(3), gym.spaces.Discrete(2))
     )
     gym.register("TestTextAction-v0", lambda: RandomEnvironment(BOX, gym.spaces.Text(3)))
+    graph = gym.spaces.Graph(BOX, None)
+    gym.register("TestGraph-v0", lambda: RandomEnvironment(graph, gym.spaces.Discrete(2)))
+    nothing = gym.spaces.Dict()
+    gym.register("TestBlind-v0", lambda: RandomEnvironment(nothing, gym.spaces.Discrete(2)))
+    no_number = gym.spaces.Box(-1, 1, (0,))
+    gym.register("TestIdle-v0", lambda: RandomEnvironment(BOX, no_number))
     gym.register(
         "TestEndless-v0", lambda: RandomEnvironment(BOX, gym.spaces.Discrete(2), length=10**9)
     )

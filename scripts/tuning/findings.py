@@ -77,6 +77,7 @@ def preset_of(trial: FrozenTrial, words: Sequence[str]) -> str:
     for word in words:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
+            options.pop(name, None)  # said again, it is the last one, whose values follow
             options[name] = [value] if equals else []
         else:
             options[list(options)[-1]].append(word)

@@ -52,10 +52,15 @@ def test_parts_are_sampled_independently_of_one_another():
 
 
 @pytest.mark.parametrize(
-    "space", [gym.spaces.Dict({"a": gym.spaces.Text(3)}), gym.spaces.Tuple(())]
+    ("space", "message"),
+    [
+        (gym.spaces.Dict({"a": gym.spaces.Text(3)}), "is not supported: expected Box"),
+        (gym.spaces.Tuple(()), "is empty: expected at least one number"),
+        (gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (0,))}), "is empty: expected"),
+    ],
 )
-def test_a_leaf_that_is_not_supported_is_named(space):
-    with pytest.raises(ConfigError, match=r"action space .* is not supported: expected Box"):
+def test_what_cannot_be_acted_in_is_named(space, message):
+    with pytest.raises(ConfigError, match=rf"action space .* {message}"):
         make_family(space, BoxConfig())
 
 

@@ -67,6 +67,13 @@ def test_unknown_module():
         make("no_such_module:Env-v0")
 
 
+def test_a_module_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "mistyped.py").write_text("\nx = (\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EnvError, match=r"raised SyntaxError: .* \(mistyped.py, line 2\)$"):
+        make("mistyped:Env-v0")
+
+
 @pytest.mark.parametrize(
     ("env_id", "package", "extra"),
     [

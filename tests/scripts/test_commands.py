@@ -323,6 +323,9 @@ BAD_INPUT = {
         ["train", "TestTextAction-v0"],
         "action space Text.* is not supported: expected Box",
     ),
+    "graph": (["train", "TestGraph-v0"], "observation space Graph.* is not supported"),
+    "no observation": (["train", "TestBlind-v0"], r"observation space Dict\(\) is empty: expected"),
+    "no number in an action": (["train", "TestIdle-v0"], "action space Box.* is empty: expected"),
     "not a run": (
         ["evaluate", "/nowhere"],
         "/nowhere is not a run: expected a folder with config.json",

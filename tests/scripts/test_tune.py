@@ -22,7 +22,7 @@ from trpo.scripts.cli.processes import start_process
 optuna = pytest.importorskip("optuna")
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
-from trpo.scripts.tuning.findings import ranked, rows_of  # noqa: E402
+from trpo.scripts.tuning.findings import preset_of, ranked, rows_of  # noqa: E402
 from trpo.scripts.tuning.space import OWN, Range, search_space  # noqa: E402
 from trpo.scripts.tuning.trials import ENDED, Job, work  # noqa: E402
 
@@ -169,3 +169,18 @@ def test_of_the_same_score_the_one_that_learned_sooner_is_best():
     assert [trial.number for trial in ranked(study)] == [1, 0, 2, 3]
     rows = rows_of(ranked(study))
     assert [row["mean"] for row in rows] == [450, 260, 490, 600]
+
+
+def test_an_option_said_twice_counts_as_it_was_said_last():
+    trial = create_trial(state=TrialState.COMPLETE, value=1.0)
+    words = [
+        "--total-steps",
+        "100000",
+        "--anneal-to",
+        "0.1",
+        "--seed",
+        "7",
+        "--total-steps",
+        "3000",
+    ]
+    assert preset_of(trial, words) == "--anneal-to 0.1 --seed 7 --total-steps 3000"
