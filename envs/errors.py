@@ -39,13 +39,14 @@ def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:
     Returns:
         The error, to be raised.
     """
+    module, colon, wanted = env_id.rpartition(":")
     by_lower = {name.lower(): name for name in sorted(known)}
-    near = versions_of(env_id, known)[-1:] or [
+    near = versions_of(wanted, known)[-1:] or [
         by_lower[name]
-        for name in difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
+        for name in difflib.get_close_matches(wanted.lower(), by_lower, n=3, cutoff=0.5)
     ]
     hint = (
-        f"did you mean {' or '.join(near)}?"
+        f"did you mean {' or '.join(module + colon + name for name in near)}?"
         if near
         else "expected an id of Gymnasium or EnvPool, or module:Env-v0"
     )

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -54,7 +55,10 @@ def find_spec(env_id: str) -> EnvSpec | None:
     except ModuleNotFoundError as error:
         if extra := EXTRAS.get((error.name or "").partition(".")[0]):
             raise missing_extra(env_id, extra) from error
-        raise EnvError(f"environment {env_id!r}: cannot import module {error.name!r}") from error
+        here = Path(f"{error.name}.py").exists()
+        hint = "; it is in this folder: put PYTHONPATH=. before the command" if here else ""
+        lacks = f"cannot import module {error.name!r}{hint}"
+        raise EnvError(f"environment {env_id!r}: {lacks}") from error
     except gym.error.Error:  # unregistered, or no such thing as an id
         return None
     except (KeyboardInterrupt, GeneratorExit):

@@ -16,7 +16,7 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Check every update of a run: KL within δ, surrogate not worse, failed steps put back.
+    """Check every update of a run: KL within δ, surrogate not worse, no refused step kept.
 
     Exit code 1 if one was broken. Also said: how far the return fell from its best, whether the run
     is locked below its first return, and how often the line search acted.
@@ -157,6 +157,6 @@ def broken_promises(
     return {
         limit: ~(kl <= max_kl),  # so that NaN is none that kept it
         "surrogate not worse": accepted & ~(after >= before),
-        "failed steps put back": ~accepted & moved,
+        "no refused step kept": ~accepted & moved,
         "numbered without a gap": columns["update"] != np.arange(1, len(kl) + 1),
     }

@@ -10,7 +10,7 @@ import tyro
 
 from trpo.agents.runs import Run
 from trpo.scripts.cli.command import UsageError, parse
-from trpo.scripts.cli.curves import Axis
+from trpo.scripts.cli.curves import Axis, with_values
 from trpo.scripts.cli.figures import RETURN, comparison_figure, run_figure, save_figure
 from trpo.scripts.cli.output import printable
 from trpo.validation import require
@@ -21,7 +21,7 @@ class PlotOptions:
     """Draw a run's learning curve, and its KL at every update against the limit; or compare runs.
 
     Of several runs one metric is drawn; those that differ by their seed alone become a mean in a
-    band, from the least of them to the most.
+    band, from the least of them to the most. Runs without a value of it are left out.
     """
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -64,13 +64,14 @@ def main(arguments: Sequence[str]) -> int:
         0.
 
     Raises:
-        UsageError: if none of the words is a folder.
+        UsageError: if none of the words is a folder, or no run has a value of the metric.
     """
     options = parse(PlotOptions, arguments, "plot")
     if not options.folders:
         raise UsageError(f"{options.run[0]} is a file: expected folders of runs")
     runs = [Run.open(folder) for folder in options.folders]
     if options.compares:
+        runs = with_values(runs, options.metric)
         figure = comparison_figure(runs, options.metric, options.over, options.smooth)
     else:
         figure = run_figure(runs[0])

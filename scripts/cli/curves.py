@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +15,7 @@ from trpo.agents.metrics import METRICS
 from trpo.agents.runs import Run
 from trpo.agents.runs.typed_json import flat, to_json
 from trpo.scripts.cli.command import UsageError
+from trpo.scripts.cli.output import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,10 +54,7 @@ def read_curve(run: Run, metric: str, over: Axis, smooth: int) -> Curve:
     Raises:
         UsageError: if there is no such metric, or the run has no value of it.
     """
-    if metric not in METRICS:
-        near = difflib.get_close_matches(metric, METRICS, n=3, cutoff=0.4)
-        guess = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UsageError(f"unknown metric {metric!r}{guess}")
+    _check_metric(metric)
     columns = run.metrics()
     y = columns[metric]
     x = columns["steps"] if over == "steps" else np.nancumsum(columns["time/seconds"])
@@ -62,6 +62,40 @@ def read_curve(run: Run, metric: str, over: Axis, smooth: int) -> Curve:
     if not known.any():
         raise UsageError(f"run {run.folder} has no {metric} yet")
     return Curve(x[known], running_mean(y[known], smooth))
+
+
+def with_values(runs: Sequence[Run], metric: str) -> list[Run]:
+    """Return the runs that have a value of a metric; the others are named on standard error.
+
+    Args:
+        runs: some of which may have ended before their first value.
+        metric: of `trpo.agents.metrics.METRICS`.
+
+    Returns:
+        One or more.
+
+    Raises:
+        UsageError: if there is no such metric, or no run has a value of it.
+    """
+    _check_metric(metric)
+    known = [
+        run
+        for run in runs
+        if any(not math.isnan(row.metrics.get(metric, math.nan)) for row in run.records())
+    ]
+    left_out = ", ".join(printable(run.folder) for run in runs if run not in known)
+    if not known:
+        raise UsageError(f"run {left_out} has no {metric} yet")
+    if left_out:
+        print(f"left out, without {metric}: {left_out}", file=sys.stderr)
+    return known
+
+
+def _check_metric(metric: str) -> None:
+    if metric not in METRICS:
+        near = difflib.get_close_matches(metric, METRICS, n=3, cutoff=0.4)
+        guess = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"unknown metric {metric!r}{guess}")
 
 
 def running_mean(values: np.ndarray, size: int) -> np.ndarray:

@@ -118,7 +118,7 @@ class TrainOptions:
     episode in an environment of its own, at most 1000 steps of it, for RUN/videos and TensorBoard.
     Training is the same with it as without."""
     quiet: bool = False
-    """Show nothing but the run's folder, at the end."""
+    """Show nothing but the run's folder, at the end; of several seeds, a line each."""
     track: tuple[Tracker, ...] = ()
     """Trackers to log every update to, wandb and mlflow (extras of those names). Environment
     variables configure them: WANDB_MODE=offline, MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""

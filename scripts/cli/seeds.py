@@ -42,7 +42,9 @@ def train_seeds(options: TrainOptions, train: Train) -> int:
     with Interrupt() as interrupt:
         codes = _run(runs, train, max(cpu_count() // threads, 1), interrupt)
     trained = [run.folder for run in runs if codes.get(run.name) == 0]
-    if trained:
+    if options.quiet:
+        print(*map(printable, trained), sep="\n")
+    elif trained:
         _report([Run.open(folder) for folder in trained], named)
     return interrupt.exit_code or max(codes.values(), default=0)
 
@@ -86,7 +88,8 @@ def _run(
             code = running.pop(name).exitcode or 0
             codes[name] = code if code >= 0 else 128 - code
             said = "finished" if code == 0 else f"ended with exit code {codes[name]}"
-            print(f"{printable(name)}: {said}", flush=True)
+            if not runs[0].quiet:
+                print(f"{printable(name)}: {said}", flush=True)
     return codes
 
 

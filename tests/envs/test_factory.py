@@ -67,6 +67,19 @@ def test_unknown_module():
         make("no_such_module:Env-v0")
 
 
+def test_a_module_in_this_folder_that_python_does_not_look_in(tmp_path, monkeypatch):
+    (tmp_path / "unlooked_for.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    with pytest.raises(EnvError, match=r"cannot import module 'unlooked_for'; it is in this folde"):
+        make("unlooked_for:Env-v0")
+
+
+def test_an_unknown_id_of_a_module_suggests_near_ones_with_it():
+    with pytest.raises(EnvError, match=r"did you mean tests\.environments:TestText-v0"):
+        make("tests.environments:TestTxet-v0")
+
+
 def test_a_module_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "mistyped.py").write_text("\nx = (\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

@@ -103,6 +103,17 @@ def test_several_runs_are_drawn(runs, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
+def test_runs_without_a_value_are_left_out(runs, tmp_path, capsys):
+    folders = [str(runs / "CartPole-v1" / name) for name in ("a0", "b0")]
+    out = tmp_path / "curves.png"
+    words = ["--metric", "evaluation/return", "--out", str(out)]
+    assert __main__.main(["plot", *folders, *words]) == 0
+    assert out.exists()
+    assert capsys.readouterr().err == f"left out, without evaluation/return: {folders[0]}\n"
+    assert __main__.main(["plot", folders[0], *words]) == 2
+    assert "a0 has no evaluation/return yet" in capsys.readouterr().err
+
+
 def test_files_beside_runs_are_not_plotted(runs, tmp_path, capsys):
     folders = [str(folder) for folder in sorted((runs / "CartPole-v1").iterdir())]
     figures = []

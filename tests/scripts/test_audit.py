@@ -63,7 +63,7 @@ def test_another_algorithm_is_held_against_a_limit_that_is_given(runs, capsys):
         ("update/mean_kl", "nan", "KL"),
         ("update/mean_kl", "inf", "KL"),
         ("update/surrogate_after", "-1e9", "surrogate not worse"),
-        ("update/accepted", "0.0", "failed steps put back"),
+        ("update/accepted", "0.0", "no refused step kept"),
         ("update", "7", "numbered without a gap"),
     ],
 )

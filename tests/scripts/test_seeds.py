@@ -26,6 +26,13 @@ def test_seeds_are_the_runs_of_single_commands_reported_together(tmp_path, capsy
     assert not differences(folder / "x-seed4", folder / "single")
 
 
+def test_quiet_seeds_are_their_folders_alone(tmp_path, capsys):
+    words = ["train", "CartPole-v1", *SMALL.split(), "--total-steps", "512", "--seeds", "2"]
+    assert __main__.main([*words, "--name", "x", "--runs", str(tmp_path), "--quiet"]) == 0
+    folders = [str(tmp_path / "CartPole-v1" / f"x-seed{seed}") for seed in (0, 1)]
+    assert capsys.readouterr().out.splitlines() == folders
+
+
 def test_an_interrupt_saves_them_all_and_the_same_command_goes_on(tmp_path):
     words = ["train", "CartPole-v1", *SMALL.split(), "--total-steps=100000000", "--seeds=2"]
     words = [word for word in words if word not in SMALL.split()[:2]]
