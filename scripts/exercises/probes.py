@@ -365,5 +365,7 @@ def told(error: BaseException, file: str) -> str:
         return "calls exit()"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     where = f" (line {lines[-1]})" if lines else ""
+    if isinstance(error, NotImplementedError):
+        return f"is not written yet{where}"
     message = " ".join(str(error).split())
     return f"raises {type(error).__name__}{where}: {message[:200]}"
