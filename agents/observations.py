@@ -17,6 +17,7 @@ from trpo.validation import ConfigError
 
 Observation: TypeAlias = "Tensor | dict[str, Observation] | tuple[Observation, ...]"
 BEGINS, OBSERVATION = "begins a sequence", "observation"  # parts of sequences in a row
+LARGEST_SPACE = 10_000_000  # numbers; a first layer of 64 units has 2.5 GB of weights then
 LEAVES = (
     gym.spaces.Box,
     gym.spaces.Discrete,
@@ -107,7 +108,8 @@ def check_space(kind: str, space: gym.Space) -> None:
         space: of one environment.
 
     Raises:
-        ConfigError: if a leaf is none of the four kinds, or has no numbers in it, or there is none.
+        ConfigError: if a leaf is none of the four kinds, or has no numbers in it, or there is none;
+            or if there are too many for any memory.
     """
     for leaf in leaves(space):
         if not isinstance(leaf, LEAVES):
@@ -115,9 +117,13 @@ def check_space(kind: str, space: gym.Space) -> None:
                 "expected Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them"
             )
             raise ConfigError(f"{kind} space {leaf} is not supported: {expected}")
-    if min(map(gym.spaces.flatdim, leaves(space)), default=0) == 0:
+    sizes = [gym.spaces.flatdim(leaf) for leaf in leaves(space)]
+    if min(sizes, default=0) == 0:
         expected = "expected at least one number in each of its parts"
         raise ConfigError(f"{kind} space {space} is empty: {expected}")
+    if sum(sizes) > LARGEST_SPACE:
+        expected = f"expected at most {LARGEST_SPACE:,} numbers, one a choice"
+        raise ConfigError(f"{kind} space {space} is too large: {expected}")
 
 
 def allocate(space: gym.Space, *leading: int) -> Observation:

@@ -81,6 +81,7 @@ def test_images_are_scaled_and_kept_in_shape():
         (gym.spaces.Text(5), r"observation space Text.* is not supported: expected Box"),
         (gym.spaces.Dict({"a": gym.spaces.Graph(SPACES["bytes"], None)}), "is not supported"),
         (gym.spaces.Box(-1, 1, (0,)), "is empty: expected at least one number"),
+        (gym.spaces.Discrete(10**9), "is too large: expected at most 10,000,000 numbers"),
     ],
 )
 def test_spaces_that_cannot_be_read_are_named(space, message):
