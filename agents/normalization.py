@@ -55,7 +55,7 @@ class RunningMoments(nn.Module):
         """Merge a batch; one that would leave them not finite changes nothing.
 
         Args:
-            samples: (B, K), B ≥ 1.
+            samples: (B, K); none change nothing.
             reducer: brings every process's samples together.
 
         Returns:

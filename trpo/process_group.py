@@ -94,7 +94,7 @@ class ProcessReducer(ThreadReducer):
         Chan, Golub & LeVeque 1983: every process's mean and variance, weighed by its samples.
 
         Args:
-            samples: (B, …), this process's, B ≥ 1.
+            samples: (B, …), this process's; B may be 0, but not in all of them.
 
         Returns:
             B over all processes, and two tensors of a sample's shape.

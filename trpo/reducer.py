@@ -111,8 +111,10 @@ class Reducer:
             samples: (B, …), this process's.
 
         Returns:
-            B, and two tensors of a sample's shape.
+            B, and two tensors of a sample's shape; of no samples, zeros.
         """
+        if len(samples) == 0:
+            return 0, samples.sum(0), samples.sum(0)
         return len(samples), samples.mean(0), samples.var(0, correction=0)
 
     def gather(self, tensor: Tensor) -> Tensor:

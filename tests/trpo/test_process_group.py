@@ -29,6 +29,7 @@ def reduced() -> dict[str, Any]:
         "count": reducer.combine(Totals(2**31 + 1)).count,
         "maxima": reducer.combine(largest),
         "moments": reducer.moments(part),
+        "moments of some": reducer.moments(part if reducer.rank else part[:0]),
         "constant": reducer.moments(torch.full_like(part, 0.5)),
         "means": reducer.pool_means([part.mean(0), part[:, 0].mean()], len(part)),
         "gathered": reducer.gather(part[0]),
@@ -61,10 +62,11 @@ def test_what_processes_reduce_is_what_one_has_of_all_samples(tmp_path: Path):
     assert torch.equal(first["maxima"].maxima[0], SAMPLES.amax(0))
     assert first["count"] == SIZE * (2**31 + 1)
 
-    count, mean, variance = SERIAL.moments(SAMPLES)
-    assert first["moments"][0] == count
-    assert torch.allclose(first["moments"][1], mean, rtol=1e-13)
-    assert torch.allclose(first["moments"][2], variance, rtol=1e-13)
+    for name, samples in (("moments", SAMPLES), ("moments of some", torch.cat(PARTS[1:]))):
+        count, mean, variance = SERIAL.moments(samples)
+        assert first[name][0] == count
+        assert torch.allclose(first[name][1], mean, rtol=1e-13)
+        assert torch.allclose(first[name][2], variance, rtol=1e-13)
     assert not first["constant"][2].any()  # exactly: what does not vary is not divided by
     assert torch.allclose(first["means"][1], SAMPLES[:, 0].mean(), rtol=1e-13)
 
