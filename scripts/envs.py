@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 import tyro
-from rich.console import Console
 from rich.table import Column, Table
 
 from trpo.envs.catalogue import Entry, catalogue
 from trpo.envs.errors import EnvError, unknown_id
 from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.tables import table_console
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def in_brief(space: gym.Space) -> str:
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    name, *others = columns
-    table = Table(Column(name, no_wrap=True, overflow="fold"), *others, box=None, pad_edge=False)
-    table.header_style = "bold"
+    name, family, *others = columns
+    whole = [Column(column, no_wrap=True, overflow="fold") for column in (name, family)]
+    table = Table(*whole, *others, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table, highlight=False, markup=False)
+    table_console().print(table, highlight=False, markup=False)

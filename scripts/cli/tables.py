@@ -106,5 +106,9 @@ def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
     table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row.values())
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width).print(table, highlight=False)
+    table_console().print(table, highlight=False)
+
+
+def table_console() -> Console:
+    """Return a console as wide as the terminal; through a pipe, wide enough not to break lines."""
+    return Console(width=None if sys.stdout.isatty() else 160)
