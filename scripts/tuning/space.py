@@ -40,8 +40,8 @@ class Range:
         return f"{trial.suggest_float(name, self.low, self.high, log=True):.4g}"
 
     def parameter(self, word: str) -> float:
-        """Return a value as trials keep it."""
-        return float(word)
+        """Return a value as trials keep it: of what has no finite logarithm, the nearest end."""
+        return min(max(float(word), self.low), self.high)
 
 
 @dataclass(frozen=True)

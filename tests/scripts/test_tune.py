@@ -17,6 +17,7 @@ import pytest
 from trpo.agents.runs import Run
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.processes import start_process
 
 optuna = pytest.importorskip("optuna")
@@ -44,6 +45,18 @@ def test_every_value_searched_is_one_that_training_takes(algorithm):
             if value is not None
         ]
         parse_train_options(["Hopper-v5", "--algorithm", algorithm, *chain(*given)])
+
+
+@pytest.mark.parametrize(
+    "words", [*([env] for env in PRESETS), ["CartPole-v1", "--damping", "0"]], ids=" ".join
+)
+def test_the_search_starts_within_its_ranges(words):
+    space, start = search_space(parse_train_options(words))
+    for name, values in space.items():
+        if isinstance(values, Range):
+            value = values.parameter(start[name])
+            assert values.low <= value <= values.high
+            assert value == float(start[name]) or float(start[name]) in (0, math.inf)
 
 
 def test_what_training_refuses_is_told_before_anything_is_written(tmp_path, capsys):
