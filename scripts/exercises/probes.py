@@ -138,14 +138,20 @@ def _fisher_product(make: Callable[[], FixturePolicy], damping: float, calls: in
 
 
 class _Watched(Normal):
-    """A Normal that notes which side of KL moves."""
+    """A Normal that notes which side of KL moves with θ."""
+
+    of_a_copy = False  # whose own parameters, not θ, it depends on
 
 
 _moving_sides: list[tuple[bool, bool]] = []
 
 
+def _moves(side: Normal) -> bool:
+    return side.loc.requires_grad and not (isinstance(side, _Watched) and side.of_a_copy)
+
+
 def _noted(p: Normal, q: Normal) -> Tensor:
-    _moving_sides.append((p.loc.requires_grad, q.loc.requires_grad))
+    _moving_sides.append((_moves(p), _moves(q)))
     return kl_divergence(Normal(p.loc, p.scale), Normal(q.loc, q.scale))
 
 
@@ -154,16 +160,22 @@ for _sides in ((_Watched, _Watched), (_Watched, Normal), (Normal, _Watched)):
 
 
 class _WatchedPolicy(GaussianPolicy):
+    def __init__(self) -> None:
+        super().__init__(torch.Generator().manual_seed(0))
+        self.original = id(self)  # which a copy takes over
+
     def forward(self, observations: Tensor) -> Normal:
         pi = super().forward(observations)
         assert isinstance(pi, Normal)
-        return _Watched(pi.loc, pi.scale, validate_args=False)
+        watched = _Watched(pi.loc, pi.scale, validate_args=False)
+        watched.of_a_copy = id(self) != self.original
+        return watched
 
 
 def _direction(fisher_vector_product: Implementation) -> list[float]:
     """Return 1 for KL(constant ‖ moving), -1 for its reverse, 0 where both move."""
     _moving_sides.clear()
-    policy = _WatchedPolicy(torch.Generator().manual_seed(0))
+    policy = _WatchedPolicy()
     fisher_vector_product(policy, batch_of(policy), parameter_vector(policy), 0.0)
     return [float(q) - float(p) for p, q in _moving_sides[:1]] or [1.0]  # [1] if it took none
 
@@ -259,6 +271,7 @@ CASES: Mapping[str, Mapping[str, Callable[[Implementation], list[float]]]] = {
         "an episode terminates": _advantages(_episodes(12, [[3, 0], [5, 1]], [])),
         "an episode is truncated": _advantages(_episodes(13, [], [[2, 0], [6, 1]])),
         "both": _advantages(MIXED),
+        "both in one step": _advantages(_episodes(15, [[3, 0]], [[3, 0], [5, 1]])),
         "the lab sheet's": _advantages(SHEET),
         "reset steps": _advantages(MIXED, resets=True),
     },
@@ -294,6 +307,7 @@ CASES: Mapping[str, Mapping[str, Callable[[Implementation], list[float]]]] = {
         "KL is too large": _search(_random_step(0.35), lambda t: t - 1, 0.06),
         "KL, not its reverse": _search(_widening_step, lambda t: t, 0.15),
         "L is no better": _search(_random_step(0.02), lambda t: -((t - 0.3) ** 2), 0.05),
+        "L stays the same": _search(_random_step(0.02), lambda t: 0 * t, 0.05),
         "L is NaN": _search(_random_step(0.02), lambda t: t if t < 0.7 else float("nan"), 0.05),
         "KL is NaN": _search(_vanishing_step, lambda t: t, 0.05, ratio=1e-4),
         "the last try is good": _search(_random_step(0.35), lambda t: t, 0.06, backtracks=3),

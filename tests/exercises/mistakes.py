@@ -7,6 +7,11 @@ RETURN_ADVANTAGES = "return advantages"
 GAE = [
     ("truncation-as-termination", FOLLOWING, "values[t + 1] * ~done[t]"),
     ("termination-as-truncation", FOLLOWING, "values[t + 1]"),
+    (
+        "truncation-before-termination",
+        FOLLOWING,
+        "values[t + 1] * ~(terminated[t] & ~truncated[t])",
+    ),
     ("runs-past-the-end", " * ~done[t] * running", " * running"),
     ("runs-past-truncation", " * ~done[t] * running", " * ~terminated[t] * running"),
     ("runs-past-termination", " * ~done[t] * running", " * ~truncated[t] * running"),
@@ -258,6 +263,7 @@ LINE_SEARCH = [
     ("kl-unchecked", ACCEPT, "surrogate() > before"),
     ("surrogate-unchecked", ACCEPT, "kl <= max_kl"),
     ("nothing-checked", ACCEPT, "True"),
+    ("equal-taken", "surrogate() > before", "surrogate() >= before"),
     ("kl-reversed", "kl_divergence(old, new)", "kl_divergence(new, old)"),
     ("kl-averaged-over-actions", KL_IN_SEARCH, "kl_divergence(old, new).mean()"),
     ("kl-summed-over-states", KL_IN_SEARCH, "kl_divergence(old, new).sum()"),

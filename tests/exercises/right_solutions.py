@@ -119,6 +119,14 @@ def fisher_vector_product_as_backward_twice(policy, batch, v, damping):
     return flat([p.grad for p in policy.parameters()]) + damping * v
 
 
+def fisher_vector_product_as_a_copy_moves(policy, batch, v, damping):
+    old, pi = copy.deepcopy(policy)(batch.observations), policy(batch.observations)
+    kl = kl_divergence(old, pi).sum(-1).mean()
+    parameters = list(policy.parameters())
+    g = flat(torch.autograd.grad(kl, parameters, create_graph=True))
+    return flat(torch.autograd.grad(g @ v, parameters)) + damping * v
+
+
 def _of_theta(policy, batch):
     names = [name for name, _ in policy.named_parameters()]
     values = tuple(p.detach() for p in policy.parameters())

@@ -62,6 +62,11 @@ GAE = {
         "your terminated steps add γV(s_{t+1}): nothing follows a terminal state, its value is 0",
         (partial(_gae, ends=lambda terminated, truncated: torch.zeros_like(terminated)),),
     ),
+    "truncation-before-termination": Mistake(
+        "your steps that are both terminated and truncated add γV(s_{t+1}): nothing follows a "
+        "terminal state, whether or not time was up, too",
+        (partial(_gae, ends=lambda terminated, truncated: terminated & ~truncated),),
+    ),
     "runs-past-the-end": Mistake(
         "your sum runs past an episode's end: both kinds of end cut it, else one episode's "
         "advantages hold another's δ",

@@ -124,6 +124,10 @@ LINE_SEARCH = {
         "L(θ_old) is measured when θ has moved, so nothing ever improves on it",
         (partial(_line_search, late_before=True),),
     ),
+    "equal-taken": Mistake(
+        "a step is taken that leaves L as it was: it has to be above L(θ_old)",
+        (partial(_line_search, improves=lambda value, before: value >= before),),
+    ),
     "surrogate-minimised": Mistake(
         "you ask for a lower L: it is maximised",
         (partial(_line_search, improves=lambda value, before: value < before),),
