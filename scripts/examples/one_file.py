@@ -110,7 +110,7 @@ def trpo_step(policy: nn.Module, states: Tensor, actions: Tensor, advantages: Te
 
     x = conjugate_gradient(product, g)
 
-    # 3. As far along x as the quadratic model of KL, ½ tᵀFt, allows: √(2δ / xᵀ(F + βI)x) x.
+    # 3. As far along x as the quadratic model of KL, ½ tᵀ(F + βI)t, allows: √(2δ / xᵀ(F + βI)x) x.
     full_step = torch.sqrt(2 * MAX_KL / (x @ product(x))) * x
 
     # 4. The model is only a model: shrink the step until KL and L, as measured, agree.
@@ -150,7 +150,6 @@ def train(env_id: str, total_steps: int, seed: int = 0) -> float:
         columns = list(zip(*batch, strict=True))
         states, actions, next_states = (torch.stack(columns[i]) for i in (0, 1, 3))
         rewards, terminated, truncated = (torch.tensor(columns[i]) for i in (2, 4, 5))
-        truncated[-1] |= ~terminated[-1]  # the batch's end cuts the sum, and V goes on, too
 
         with torch.no_grad():
             values, next_values = value(states).squeeze(1), value(next_states).squeeze(1)

@@ -62,8 +62,8 @@ def test_one_update(seeds):
     runs = sum(map(len, seeds.values()))
     every = [seed for some in seeds.values() for seed in some]
     of, hopper = len(seeds[HOPPER]), middle.pop(HOPPER)
-    told = f"neither in {sum(middle.values())} of {runs - of} on three of them, but in {hopper} of"
-    assert f"{told} {of} on Hopper-v5" in page
+    told = f"neither in {sum(middle.values())} of {runs - of} runs on three of them"
+    assert f"{told}, but in {hopper} of {of} on Hopper-v5" in page
     large = [(seed, row) for seed in every for row in seed.rows if row["kl"] >= LARGE]
     rules = [row["rule"] for _, row in large]
     ppo, npg, sgd, adam = map(rules.count, ("ppo", "npg", "vpg-sgd", "vpg-adam"))
@@ -76,13 +76,16 @@ def test_one_update(seeds):
     told = f"the gradient's {sgd} and Adam's {adam} are on Hopper-v5 alone, and after {back} of"
     assert told in page
     assert back == sum(row["share_recovered"] >= 1 for _, row in large)
+    assert f"after {back} of the {len(large)}, all on Hopper-v5" in page
+    assert f"after {back} of the {len(large)} it did" in text(HOME / "README.md")
     step = seeds[HOPPER][2].rows[1]
     assert step["rule"] == "trpo"
     told = f"of {step['kl']:.3f} nats left {100 * step['share_left']:.0f} % of the gain, and all of"
     assert told in page
     assert step["share_recovered"] >= 1
     each = {len(some) for some in seeds.values()}
-    assert f"in {below} of {runs} runs ({min(each)} of {max(each)} on each of four tasks" in page
+    told = f"in {below} of {runs} runs, in the mean over a run's updates of that size"
+    assert f"{told} ({min(each)} of {max(each)} on each of four tasks" in page
     low, high = (100 * end for end in wilson_interval(min(each), max(each)))
     assert f"Wilson's 95 % interval {low:.0f} to {high:.0f} %" in page
     assert f"exact sign test, p = {p.pop()} each)" in page
@@ -112,7 +115,7 @@ def test_the_two_states():
     page = text(PAGE)
     plain, trpo = caught(1, "plain gradient", 1000), caught(1, "TRPO", 0)
     assert f"never left in {sum(plain)} of {len(plain)} starts" in page
-    assert f"never caught in {sum(trpo)} of {len(trpo)} runs at any δ ≤ 0.6" in page
+    assert f"TRPO is caught in {sum(trpo)} of {len(trpo)} runs at any δ ≤ 0.6" in page
     rescued = [1 - each for each in caught(1, "TRPO after the plain gradient", 0)]
     assert f"leaves in {sum(rescued)} of {len(rescued)}." in page
     first = caught(0, "plain gradient", 1000)
