@@ -134,10 +134,8 @@ def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> 
             for seed in SEEDS
         ]
 
-    def length(name: str) -> list[float]:  # the way to a loss of 0.3, for each nat gained
-        return [
-            first(runs[name, s], 0.3)["length"] / (runs[name, s][0]["loss"] - 0.3) for s in SEEDS
-        ]
+    def length(name: str) -> list[float]:  # of the way to a loss of 0.3, from the same network
+        return [first(runs[name, s], 0.3)["length"] for s in SEEDS]
 
     guesses = ("momentum", "RMSProp", "Adam")
     better = {
