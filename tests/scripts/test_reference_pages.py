@@ -5,17 +5,24 @@ import math
 import re
 from statistics import fmean, median, median_high
 
+import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
 from tests.helpers import HOME
 from tests.results_table import beside_peers, peers_table, table
-from trpo.scripts.benchmarks.learning_report import fell
+from trpo.scripts.benchmarks.learning_report import fell, interval
 from trpo.scripts.cli.tables import read_rows
 
 REFERENCE = HOME / "runs" / "reference"
 LEARNERS = " ".join((HOME / "agents" / "README.md").read_text(encoding="utf-8").split())
 RESULTS = " ".join((REFERENCE / "README.md").read_text(encoding="utf-8").split())
+UNTUNED = {
+    "InvertedPendulum-v5",
+    "InvertedDoublePendulum-v5",
+    "Reacher-v5",
+    "Pusher-v5",
+}  # by the Zoo
 ENVS = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
 LEVERS = {  # a line of the learners' page: the trials' name for it
     "full δ, V without limit": [""],
@@ -156,8 +163,8 @@ def test_what_a_checkpoint_costs():
     default = returns("trials/before.csv", "HalfCheetah-v5", "")
     assert f"{told(never)[:-1]}, {len(never)} seeds) if environments never start" in LEARNERS
     assert f"{told(default)[:-1]}, {len(default)} other seeds) by the default" in LEARNERS
-    for interval in (5, 100_000):
-        pole = returns("checkpoint/results.csv", "CartPole-v1", f"--checkpoint-interval {interval}")
+    for updates in (5, 100_000):
+        pole = returns("checkpoint/results.csv", "CartPole-v1", f"--checkpoint-interval {updates}")
         assert pole == [500] * 5
 
 
@@ -255,7 +262,14 @@ def test_beside_sb3():
         seeds = re.search(rf"{row['environment']}'s seeds? ([\d, and]+)", named[1])
         assert seeds
         assert row["seed"] in seeds[1]
+    untuned = sum(row["environment"] in UNTUNED for row in fallen)
+    assert f"{untuned} of them are on tasks that the Zoo has no settings for" in RESULTS
+    assert f"in which the median is with {1 - 2 * 0.5**3:.0%}".replace("%", " %") in RESULTS
     timed = [row for row in peers if row["environment"] == "HalfCheetah-v5"]
+    first = np.array([
+        float(row["deterministic_return"]) for row in timed if row["learner"] == "trpo"
+    ])
+    assert f"that had {first.mean():,.1f}{interval(first)} here" in RESULTS
     seconds = [
         [float(row["seconds"]) for row in timed if row["learner"] == learner]
         for learner in ("trpo", "sb3-contrib")
