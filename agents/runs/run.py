@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from trpo.agents.runs.lock import Lock
 from trpo.agents.runs.metrics_table import TABLE, columns_of, read_records
 from trpo.agents.runs.recording import Recording
 from trpo.agents.runs.trackers import TRACKING
+from trpo.agents.runs.videos import VIDEOS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,9 +42,14 @@ class Run:
     Args:
         folder: where it is.
         config: what config.json says.
+
+    Raises:
+        RunError: if its checkpoints/ or videos/ is a link, which may lead anywhere.
     """
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
+        if os.path.islink(folder / VIDEOS):  # which takes any text for a path
+            raise RunError(f"{folder / VIDEOS} is a link: expected a folder")
         self.folder = folder
         self.config = config
         self.lock = Lock(folder)
@@ -109,7 +116,7 @@ class Run:
 
         Raises:
             RunError: if the folder is no run's, its config.json cannot be read, or its checkpoints
-                are elsewhere.
+                or videos are elsewhere.
         """
         return cls(folder, read_config(folder))
 
@@ -192,4 +199,5 @@ class Run:
         """Remove what killed processes left of files that they were writing; needs the lock."""
         for name in (CONFIG, TABLE, TRACKING):
             remove_drafts(self.folder, name)
+        remove_drafts(self.folder / VIDEOS, "step-*")
         self.checkpoints.remove_drafts()

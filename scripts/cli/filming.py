@@ -11,6 +11,7 @@ from trpo.agents.evaluation import evaluate
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness, shared_generators_kept
 from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
+from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.videos import file_of
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import UsageError, warn
@@ -58,8 +59,13 @@ class Filming:
         file = self._folder / file_of(record.steps)
         seed = self._randomness.integer(Component.EVALUATION, record.update)
         try:
-            play_filmed(self._options, agent, file, seed)
-            animate(file)
+            with tempfile.TemporaryDirectory() as folder:
+                draft = Path(folder) / file.name
+                play_filmed(self._options, agent, draft, seed)
+                animation = animate(draft)
+                file.parent.mkdir(exist_ok=True)
+                replace_file(file, draft.read_bytes())
+                replace_file(file.with_suffix(".gif"), animation.read_bytes())
         except Exception as error:  # whatever an environment raises
             self._every = 0
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -105,11 +111,14 @@ def check_filming(options: TrainOptions) -> None:
             raise UsageError(f"{options.env} cannot be filmed: it {error}") from error
 
 
-def animate(video: Path) -> None:
+def animate(video: Path) -> Path:
     """Write a small GIF beside a video, to be shown where videos are not.
 
     Args:
         video: *.mp4.
+
+    Returns:
+        The GIF's file.
     """
     from moviepy import VideoFileClip
     from PIL import Image
@@ -121,10 +130,12 @@ def animate(video: Path) -> None:
         size = (width, max(1, round(clip.h * width / clip.w)))
         frames = [Image.fromarray(frame).resize(size) for frame in clip.iter_frames(fps=rate)]
     first, *rest = frames
+    animation = video.with_suffix(".gif")
     first.save(
-        video.with_suffix(".gif"),
+        animation,
         save_all=True,
         append_images=rest,
         duration=max(20, math.ceil(1000 / rate)),  # milliseconds; browsers take less for 100
         loop=0,
     )
+    return animation

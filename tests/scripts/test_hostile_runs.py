@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,12 @@ import torch
 
 import tests.environments
 from tests.processes import SMALL, UPDATES, updates_of
-from trpo.agents.runs import provenance
+from trpo.agents.agent import Agent
+from trpo.agents.runs import Run, provenance
 from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__
+from trpo.scripts.cli.filming import Filming
+from trpo.scripts.cli.options import options_of
 
 HOME = Path(__file__).resolve().parents[2]
 SECRET = "what was there before"
@@ -92,6 +96,31 @@ def test_checkpoints_elsewhere_are_refused(run, tmp_path, capsys):
         code, err = told(words, capsys)
         assert (code, err) == (2, f"trpo: {run}/checkpoints is a link: expected a folder\n")
     assert sorted(elsewhere.iterdir()) == before
+
+
+def test_videos_elsewhere_are_refused(run, tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (run / "videos").symlink_to(tmp_path / "elsewhere")
+    config = (run / "config.json").read_bytes()
+    code, err = told(f"resume {run} --total-steps 4000", capsys)
+    assert (code, err) == (2, f"trpo: {run}/videos is a link: expected a folder\n")
+    assert (run / "config.json").read_bytes() == config
+
+
+def test_a_video_takes_the_place_of_a_link(run, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text(SECRET, encoding="utf-8")
+    files = [run / "videos" / f"step-0000002772{suffix}" for suffix in (".mp4", ".gif")]
+    files[0].parent.mkdir()
+    for file in files:
+        file.symlink_to(victim)
+    opened = Run.open(run)
+    filming = Filming(run, options_of(opened, trust=False), 0)
+    record = replace(opened.records()[-1], steps=2772)
+    assert filming.film(Agent.load(run), record) == files[0]
+    assert victim.read_text(encoding="utf-8") == SECRET
+    assert not any(file.is_symlink() for file in files)
+    assert files[1].read_bytes().startswith(b"GIF8")
 
 
 # Modules

@@ -105,6 +105,15 @@ def test_a_folder_that_holds_a_run_is_not_created_again(whole):
             Run.create(whole.folder, whole.config, exist_ok)
 
 
+def test_what_a_killed_process_left_of_a_video_is_removed(whole, tmp_path):
+    run = Run.create(tmp_path / "run", whole.config)
+    (run.folder / "videos").mkdir()
+    half = run.folder / "videos" / ".step-0000002048.mp4.0123456789abcdef.tmp"
+    half.touch()
+    run.remove_drafts()
+    assert not half.exists()
+
+
 def test_only_a_run_is_opened(tmp_path):
     with pytest.raises(RunError, match="is not a run: expected a folder with config"):
         Run.open(tmp_path)
