@@ -80,6 +80,8 @@ class TensorBoard:
 
     def _add_animation(self, steps: int, file: Path) -> None:
         content = read_file(file)
+        if len(content) < 10 or not content.startswith(b"GIF8"):
+            return  # earlier versions, killed, left half of one
         width, height = struct.unpack_from("<HH", content, 6)  # as a GIF begins
         image = Summary.Image(
             height=height, width=width, colorspace=3, encoded_image_string=content

@@ -10,11 +10,13 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers import make_trainer
 from tests.processes import differences
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.spaces import space_to_json
+from trpo.agents.runs.tensorboard import TensorBoard
 from trpo.agents.runs.typed_json import from_json
 from trpo.agents.trainer import Trainer
 from trpo.envs.factory import EnvironmentConfig
@@ -112,6 +114,15 @@ def test_what_a_killed_process_left_of_a_video_is_removed(whole, tmp_path):
     half.touch()
     run.remove_drafts()
     assert not half.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", b"what is no GIF"])
+def test_half_an_animation_is_left_out_of_tensorboard(content, whole, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "step-0000000001.gif").write_bytes(content)
+    TensorBoard(tmp_path, whole.config, whole.records()).close("stopped")
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert board.Tags()["images"] == []
 
 
 def test_only_a_run_is_opened(tmp_path):
