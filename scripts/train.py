@@ -26,7 +26,8 @@ from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.ranks import BEGIN, FINISHED, Ranks, told_by_the_first
 from trpo.scripts.cli.seeds import train_seeds
 from trpo.scripts.cli.training import continue_run, finished, make_trainer, train_into
-from trpo.scripts.exercises.student import exercise_of, keep_exercise, use_exercise
+from trpo.scripts.exercises.play import FILE
+from trpo.scripts.exercises.student import exercise_of, use_exercise
 from trpo.validation import ConfigError
 
 
@@ -90,7 +91,12 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Rank
         options: all that defines the run.
         interrupt: ends training after the update in which it comes.
         ranks: the processes that train it, this one the first of them.
+
+    Raises:
+        UsageError: if the folder holds an exercise.py, and the run is to be without.
     """
+    if not options.exercise and (folder / FILE).exists():
+        raise UsageError(f"{folder / FILE} is there: add --exercise, or choose another --name")
     check_filming(options)
     ranks.send(BEGIN)
     trainer = make_trainer(options, ranks)  # first: a bad environment leaves no folder behind
@@ -102,9 +108,9 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Rank
         take_agent(trainer, options.from_run)
     config = options.config(trainer.agent.observation_space, trainer.agent.action_space)
     begun = trainer if options.from_run else None
-    run = Run.create(folder, config, exist_ok=options.resume, start=begun)
-    if options.exercise:
-        keep_exercise(options.exercise, folder)
+    exercise = exercise_of(options.exercise)
+    files = {FILE: exercise} if exercise is not None else {}
+    run = Run.create(folder, config, options.resume, begun, files)
     train_into(run, trainer, interrupt, options, ranks)
 
 

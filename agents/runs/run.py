@@ -74,6 +74,7 @@ class Run:
         config: RunConfig,
         exist_ok: bool = False,
         start: Trainer | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Run:
         """Make a new run's folder.
 
@@ -82,6 +83,7 @@ class Run:
             config: all that defines the run.
             exist_ok: whether the folder may be there, if it holds no run.
             start: the state that it begins from, where that does not follow from `config`.
+            files: by name, what else it cannot go on without.
 
         Returns:
             The run.
@@ -101,7 +103,10 @@ class Run:
                 raise RunError(f"run {folder} exists")
             if start:
                 run.checkpoints.save(start)
-            write_config(folder, config)
+            for name, content in (files or {}).items():
+                remove_drafts(folder, name)
+                replace_file(folder / name, content)
+            write_config(folder, config)  # last: it makes the folder a run
         return run
 
     @classmethod

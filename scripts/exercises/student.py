@@ -1,7 +1,6 @@
 """Training with a student's functions; what came of it is measured by the project."""
 
 import copy
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -82,16 +81,6 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
         path,
         limit,
     )
-
-
-def keep_exercise(folder: Path, run: Path) -> None:
-    """Copy exercise.py into a run's folder, where `trpo resume` finds the functions.
-
-    Args:
-        folder: of the student.
-        run: the run's.
-    """
-    shutil.copyfile(folder / FILE, run / FILE)
 
 
 def exercise_of(folder: Path | None) -> bytes | None:

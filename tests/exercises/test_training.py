@@ -68,6 +68,20 @@ def test_a_run_goes_on_with_the_exercise_that_it_was_started_with(tmp_path, caps
     assert "was started with another exercise.py" in capsys.readouterr().err
 
 
+def test_a_run_killed_as_it_is_made_begins_with_its_exercise(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "CartPole-v1" / "mine"
+    with monkeypatch.context() as killed:
+        killed.setattr("trpo.agents.runs.run.write_config", lambda folder, config: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path, SOLUTION, "--resume")
+    assert (run / "exercise.py").read_text(encoding="utf-8") == SOLUTION
+    words = f"train CartPole-v1 --name mine --resume --runs {tmp_path}"
+    assert __main__.main(words.split()) == 2
+    said = f"trpo: {run}/exercise.py is there: add --exercise, or choose another --name\n"
+    assert capsys.readouterr().err == said
+    assert train(tmp_path, SOLUTION, "--resume") == 0
+
+
 def train_hurriedly(tmp_path, text, err):
     """Train in this process, with little patience, and exit with its code."""
     student.TIME_LIMIT = 3.0
