@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # which an agent that loads itself from a checkpoint has no n
 
 CHECKPOINTS = "checkpoints"
 BEST = "best.safetensors"
-
+NAME = re.compile(r"update-[0-9]+\.safetensors")
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -148,7 +149,8 @@ class CheckpointFolder:
                 path.unlink()
 
     def _updates(self) -> list[Path]:
-        return sorted(self.path.glob("update-[0-9]*.safetensors"), key=_update)
+        found = self.path.glob("update-*.safetensors")
+        return sorted((path for path in found if NAME.fullmatch(path.name)), key=_update)
 
     def _best_return(self) -> float:
         try:

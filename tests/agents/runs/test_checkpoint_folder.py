@@ -81,6 +81,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path
     folder.save(make_trainer())  # over a damaged best one
 
 
+@pytest.mark.parametrize("name", ["update-000006-copy", "update-6x"])
+def test_files_of_other_names_are_left_alone(name, tmp_path: Path):
+    (tmp_path / f"{name}.safetensors").touch()
+    folder = trained(tmp_path, 2)
+    assert folder.newest(pytest.fail).state["update"] == 2
+    assert names(folder) == ["best", "update-000002", name]
+
+
 def test_an_empty_folder_holds_none(tmp_path: Path):
     assert CheckpointFolder(tmp_path).newest(pytest.fail) is None
 
