@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from trpo.agents.runs.errors import RunError
+from trpo.agents.runs.errors import BusyRunError
 
 
 class Lock:
@@ -52,5 +52,8 @@ class Lock:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise RunError(f"run {self._folder} is being trained by another process") from error
+            if isinstance(error, BlockingIOError | PermissionError):
+                busy = f"run {self._folder} is being trained by another process"
+                raise BusyRunError(busy) from error
+            raise OSError(error.errno, error.strerror, str(self._folder / "lock")) from error
         return descriptor

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar, cast, get_args, get_origin, get_type_hint
 
 import tyro
 
-from trpo.agents.runs.errors import RunError
+from trpo.agents.runs.errors import BusyRunError, RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.process_group import LostProcessError
@@ -131,12 +131,12 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         with warnings_told():
             exit_code = command(arguments)
         sys.stdout.flush()
+    except (TrainingError, LostProcessError, BusyRunError) as error:
+        say_error(error)
+        return 1
     except (UsageError, ConfigError, EnvError, RunError) as error:
         say_error(error)
         return 2
-    except (TrainingError, LostProcessError) as error:
-        say_error(error)
-        return 1
     except OSError as error:
         if error.filename is None:  # no file of ours, which all are named
             return unwritable(error)
