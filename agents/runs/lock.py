@@ -1,11 +1,17 @@
 """One process a run folder: a lock that the system gives back however its owner dies."""
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 
 from trpo.agents.runs.errors import BusyRunError
+
+# This process's, by folder: to open the file of one that it holds, and close it, gives it back.
+_held: dict[str, "Lock"] = {}
+os.register_at_fork(after_in_child=_held.clear)  # a child has none
 
 
 class Lock:
@@ -21,7 +27,7 @@ class Lock:
 
     def __enter__(self) -> "Lock":
         if self._depth == 0:
-            self._descriptor = self._lock()
+            self._take()
         self._depth += 1
         return self
 
@@ -34,20 +40,34 @@ class Lock:
         self._depth -= 1
         if self._depth == 0:
             os.close(self._descriptor)
+            _held.pop(self._place, None)  # it is not there in a child that was forked
 
     def is_held(self) -> bool:
-        """Return whether another process trains the run now."""
-        try:
-            with (self._folder / "lock").open("rb") as file:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
+        """Return whether a process trains the run now, this one or another."""
+        if os.path.realpath(self._folder) in _held:
             return True
+        try:
+            with open(self._folder / "lock", "rb", opener=_open) as file:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        except OSError:  # nothing that a process would hold: no file, or a link or a pipe
+            return False
         return False
 
+    def _take(self) -> None:
+        self._place = os.path.realpath(self._folder)
+        if _held.setdefault(self._place, self) is not self:
+            raise BusyRunError(f"run {self._folder} is being trained by this process already")
+        try:
+            self._descriptor = self._lock()
+        except BaseException:
+            del _held[self._place]
+            raise
+
     def _lock(self) -> int:
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        path = self._folder / "lock"
+        descriptor = _open(str(path), os.O_RDWR | os.O_CREAT)
         try:  # not flock: processes of the environments' would inherit that
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -55,5 +75,14 @@ class Lock:
             if isinstance(error, BlockingIOError | PermissionError):
                 busy = f"run {self._folder} is being trained by another process"
                 raise BusyRunError(busy) from error
-            raise OSError(error.errno, error.strerror, str(self._folder / "lock")) from error
+            raise OSError(error.errno, error.strerror, str(path)) from error
         return descriptor
+
+
+def _open(path: str, flags: int) -> int:
+    # O_NONBLOCK: a pipe that nobody writes to would be waited for
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", path)
+    return descriptor

@@ -1,7 +1,11 @@
 """A run folder is written by library code: created, trained into, left early, continued, read."""
 
+import errno
 import json
 import math
+import multiprocessing
+import os
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.helpers import make_trainer
 from tests.processes import differences
 from trpo.agents.runs import Run, RunConfig, RunError
+from trpo.agents.runs.errors import BusyRunError
+from trpo.agents.runs.lock import Lock
 from trpo.agents.runs.spaces import space_to_json
 from trpo.agents.runs.tensorboard import TensorBoard
 from trpo.agents.runs.typed_json import from_json
@@ -98,6 +104,50 @@ def test_an_exception_leaves_the_last_checkpoint_as_it_was(tmp_path):
         train(run, trainer, until=fail)
     assert run.checkpoints.newest(pytest.fail).state["update"] == 2
     with run.lock:  # which was given back
+        pass
+
+
+def asked_elsewhere(folder: Path) -> bool:
+    """Return whether another process takes the run for one that is being trained."""
+    process = multiprocessing.get_context("fork").Process(
+        target=lambda: sys.exit(Lock(folder).is_held())
+    )
+    process.start()
+    process.join()
+    return process.exitcode == 1
+
+
+def test_a_lock_that_this_process_holds_is_known_and_outlives_being_asked_for(tmp_path):
+    lock, other = Lock(tmp_path), Lock(tmp_path / ".")
+    with lock, lock:
+        assert lock.is_held()
+        assert other.is_held()
+        with pytest.raises(BusyRunError, match="is being trained by this process already"), other:
+            pass
+        assert asked_elsewhere(tmp_path)
+    assert not lock.is_held()
+    assert not asked_elsewhere(tmp_path)
+    with other:
+        assert asked_elsewhere(tmp_path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.parent / "x")])
+def test_a_lock_that_is_no_file_is_not_held_and_not_taken(make, tmp_path):
+    (tmp_path / "x").touch()
+    make(tmp_path / "lock")
+    lock = Lock(tmp_path)
+    assert not lock.is_held()
+    with pytest.raises(OSError, match="lock"), lock:
+        pass
+    assert not lock.is_held()
+
+
+def test_a_file_system_without_locks_is_told_as_that(tmp_path, monkeypatch):
+    def without(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", without)
+    with pytest.raises(OSError, match=r"No locks available: .*/lock'"), Lock(tmp_path):
         pass
 
 
