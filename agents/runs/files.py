@@ -104,8 +104,15 @@ class AppendedFile:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def sync(self) -> None:
-        """Wait until all of it is on disk."""
-        os.fsync(self._file.fileno())
+        """Wait until all of it is on disk.
+
+        Raises:
+            OSError: if it cannot be written, with the path as its file.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -1,5 +1,6 @@
 """A full disk, or a limited file size: one line that names the file; the checkpoint stays."""
 
+import errno
 import os
 import re
 import resource
@@ -7,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.processes import FORKS, SMALL, differences
 from trpo.agents.runs.checkpoint_folder import CheckpointFolder
+from trpo.agents.runs.files import AppendedFile
 from trpo.scripts import __main__
 
 
@@ -59,6 +62,19 @@ def test_training_stops_in_one_line_and_goes_on_when_there_is_room(network, size
 
     assert __main__.main(["resume", str(full)]) == 0
     assert not differences(whole, full)
+
+
+def test_a_disk_that_is_found_full_late_is_blamed_on_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    said = r"No space left on device: .*/metrics\.csv'"
+    with (
+        closing(AppendedFile(tmp_path / "metrics.csv")) as file,
+        pytest.raises(OSError, match=said),
+    ):
+        file.sync()
 
 
 @pytest.fixture(scope="module")
