@@ -41,6 +41,8 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: if it cannot be written, with `path` as its file; what was there before still is.
     """
+    if not path.name:
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # a name nobody foresees
     try:
         with open(draft, "xb", opener=_open_new) as file:

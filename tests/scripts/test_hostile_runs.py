@@ -123,6 +123,14 @@ def test_a_video_takes_the_place_of_a_link(run, tmp_path):
     assert files[1].read_bytes().startswith(b"GIF8")
 
 
+@pytest.mark.parametrize("out", [".", "/", ".."])
+def test_a_file_to_write_has_a_name(out, run, capsys):
+    for command in ("report", "export --to torchscript"):
+        code, err = told(f"{command} {run} --out {out}", capsys)
+        assert code == 2
+        assert err.startswith(f"trpo: cannot write {out}: ")
+
+
 # Modules
 
 
