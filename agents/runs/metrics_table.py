@@ -60,14 +60,21 @@ def _record(path: Path, number: int, header: list[str], row: list[str]) -> Updat
         update, steps, status, *values = row
         named = zip(header[len(KEYS) :], values, strict=True)
         metrics = {name: _number(value) for name, value in named if value and name in METRICS}
-        return UpdateRecord(int(update), int(steps), Status[status], metrics)
+        return UpdateRecord(_integer(update), _integer(steps), Status[status], metrics)
     except (ValueError, KeyError) as error:
         raise RunError(f"{path} is damaged: line {number} is no update") from error
 
 
 def _number(text: str) -> float:
     # an integer stays one: written again, it has the same digits
-    return int(text) if text.isdecimal() else float(text)
+    return _integer(text) if text.isdecimal() else float(text)
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if abs(number) >= 2**63:  # more than any count is, and than a float may hold
+        raise ValueError(f"{text} is out of range: expected an integer of 64 bits")
+    return number
 
 
 def columns_of(records: Sequence[UpdateRecord]) -> dict[str, np.ndarray]:

@@ -358,6 +358,8 @@ TABLES = {
     "zeros": b"update,steps,status\n\0\0\0\n",
     "no text": b"update,steps,status\n\xff\xfe,1,ACCEPTED\n",
     "a bad number": b"update,steps,status,trust_region/mean_kl\n1,2,ACCEPTED,abc\n",
+    "a number of 400 digits": b"update,steps,status,update/mean_kl\n1,2,ACCEPTED,1%0400d\n" % 0,
+    "steps of 400 digits": b"update,steps,status\n1,1%0400d,ACCEPTED\n" % 0,
     "a bad status": b"update,steps,status\n1,2,PERFECT\n",
     "too few fields": b"update,steps,status,trust_region/mean_kl\n1,2\n",
     "too many fields": b"update,steps,status\n1,2,ACCEPTED,3,4\n",
