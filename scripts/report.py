@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import tyro
 
@@ -131,7 +132,7 @@ def _evaluation(run: Run) -> Iterator[str]:
     """Yield the section on evaluation.json, if `trpo evaluate` has left one."""
     try:
         result = json.loads(read_file(run.folder / EVALUATION))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if isinstance(result, dict):
         shown = {k.replace("_", " "): _word(v) for k, v in result.items() if k != "returns"}
@@ -140,9 +141,10 @@ def _evaluation(run: Run) -> Iterator[str]:
 
 def _video(run: Run) -> Iterator[str]:
     """Yield the section with the run's latest video, if it has one that a page can hold."""
-    videos = sorted(run.folder.rglob("*.mp4"), key=lambda path: path.lstat().st_mtime)
-    for path in videos[-1:]:
-        if path.lstat().st_size <= LARGEST_VIDEO:
+    found = [(path.lstat(), path) for path in run.folder.rglob("*.mp4")]
+    videos = sorted((at.st_mtime, at.st_size, path) for at, path in found if S_ISREG(at.st_mode))
+    for _, size, path in videos[-1:]:
+        if size <= LARGEST_VIDEO:
             video = _data("video/mp4", read_file(path))
             yield f'<h2>{html.escape(path.stem)}</h2><video controls loop src="{video}"></video>'
 

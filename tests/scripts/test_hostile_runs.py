@@ -123,6 +123,17 @@ def test_a_video_takes_the_place_of_a_link(run, tmp_path):
     assert files[1].read_bytes().startswith(b"GIF8")
 
 
+def test_a_page_is_made_without_what_is_no_evaluation_and_no_video(run, tmp_path, capsys):
+    (run / "evaluation.json").write_text("[" * 100_000, encoding="utf-8")
+    (tmp_path / "elsewhere").write_bytes(b"film")
+    (run / "newest.mp4").symlink_to(tmp_path / "elsewhere")
+    (run / "folder.mp4").mkdir()
+    assert told(f"report {run}", capsys) == (0, "")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Evaluation" not in page
+    assert "<video" not in page
+
+
 @pytest.mark.parametrize("out", [".", "/", ".."])
 def test_a_file_to_write_has_a_name(out, run, capsys):
     for command in ("report", "export --to torchscript"):
