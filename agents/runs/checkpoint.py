@@ -114,20 +114,26 @@ def decode(content: bytes, path: Path) -> Checkpoint:
     ):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
-        state = json.loads(metadata["state"])
-        if metadata["format"] == "2" and isinstance(state, dict):
-            state = _from_2(state)
+        state = _state(metadata)
         tensors = load(content)
         if metadata["format"] in {"2", "3"}:
             tensors = {LOG_STD.get(name, name): tensor for name, tensor in tensors.items()}
         checkpoint = Checkpoint(tensors, state)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    _check_finite(path, checkpoint.tensors)
+    try:
+        _check_finite(path, checkpoint.tensors)
+    except NotImplementedError as error:  # of some types, PyTorch has only the bytes
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     return checkpoint
 
 
-def _from_2(state: dict[str, Any]) -> dict[str, Any]:
+def _state(metadata: dict[str, Any]) -> dict[str, Any]:
+    state = json.loads(metadata["state"])
+    if not isinstance(state, dict):
+        raise TypeError("its state is no JSON object")
+    if metadata["format"] != "2":
+        return state
     return {"at_resume_point" if key == "at_boundary" else key: x for key, x in state.items()}
 
 

@@ -161,6 +161,22 @@ def test_what_is_not_finite_is_neither_written_nor_read(value, tmp_path: Path, m
         load_checkpoint(path)
 
 
+def test_a_state_that_is_no_object_is_refused(tmp_path: Path):
+    path = tmp_path / "update-000001.safetensors"
+    save_checkpoint(path, TENSORS, [STATE])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint: its state is no JSON ob"):
+        load_checkpoint(path)
+
+
+def test_a_tensor_of_a_type_without_arithmetic_is_refused(tmp_path: Path, monkeypatch):
+    path = tmp_path / "update-000001.safetensors"
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr(checkpoint, "_check_finite", lambda path, tensors: None)
+        save_checkpoint(path, {"a": torch.zeros(3).to(torch.float8_e4m3fn)}, STATE)
+    with pytest.raises(CheckpointError, match=r"not a readable checkpoint: .*not implemented"):
+        load_checkpoint(path)
+
+
 def test_a_link_and_a_pipe_are_not_read(tmp_path: Path):
     save_checkpoint(tmp_path / "elsewhere", TENSORS, STATE)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
