@@ -10,7 +10,7 @@ from trpo.agents.config import TrainerConfig
 from trpo.agents.runs import Run, RunError
 from trpo.agents.runs.checkpoint import encode
 from trpo.agents.runs.provenance import versions
-from trpo.agents.runs.trackers import Tracker, tracked
+from trpo.agents.runs.trackers import Tracker
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.display import Display
@@ -75,7 +75,7 @@ def continue_run(
         UsageError: if the run is finished.
         RunError: if its environment has other spaces than it had.
     """
-    check_trackers((*tracked(run.folder), *track))
+    check_trackers(track)  # of the run's own, one that is not installed is warned of
     if said := finished(run, loop):
         ends = "--total-steps" + (" or --stop-return" if loop.stop_return < math.inf else "")
         raise UsageError(f"{said}; to go on, give a larger {ends}")

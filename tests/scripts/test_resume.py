@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -199,6 +200,22 @@ def test_a_second_signal_ends_at_once(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=5)
     assert process.returncode == 130
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_tracker_that_is_not_installed_any_more_ends_no_run(copy, monkeypatch, capsys):
+    (copy / "tracking.json").write_text('{"wandb": "abc"}', encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.delitem(sys.modules, "trpo.agents.runs.wandb_run", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    words = ["resume", str(copy), "--total-steps", "4000"]
+    assert __main__.main([*words, "--track", "mlflow"]) == 2
+    assert "tracker mlflow is not installed" in capsys.readouterr().err
+    assert __main__.main(words) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("trpo: warning: wandb: ModuleNotFoundError: ")
+    assert line.endswith("; training goes on without it")
+    assert (copy / "tracking.json").read_text(encoding="utf-8") == '{"wandb": "abc"}'
 
 
 def test_a_second_process_on_the_same_run_is_refused(copy, capsys, request):
