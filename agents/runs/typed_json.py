@@ -1,4 +1,7 @@
-"""JSON read into dataclasses: every field there and of its type, and no field that is unknown."""
+"""JSON read into dataclasses: every field of its type, none missing, and none unknown.
+
+But one whose default is `None` may be missing, and an unknown one is overlooked where it is null.
+"""
 
 import json
 from collections.abc import Mapping
