@@ -19,6 +19,7 @@ from trpo.agents.runs.files import replace_file
 from trpo.envs.errors import INSTALL
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.display import print_facts
+from trpo.scripts.cli.playing import trained
 
 Format = Literal["onnx", "torchscript"]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         install = INSTALL.format(extra="export")
         raise UsageError(f"--to {options.to} needs packages that are not installed: run {install}")
     run = Run.open(options.run)
-    agent = Agent.of_checkpoint(run.checkpoints.best()) if options.best else Agent.load(options.run)
+    agent = Agent.of_checkpoint(trained(run, options.best))
     out = options.out or options.run / f"policy{SUFFIX[options.to]}"
     content = to_onnx(agent) if options.to == "onnx" else to_torchscript(agent)
     try:
