@@ -95,6 +95,8 @@ class Interrupt:
             if number != signal.SIGINT:
                 os._exit(128 + number)
             return
-        if self.signal:
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+        elif multiprocessing.parent_process() is None:
             exit_at_once(128 + number)
-        self.signal = signal.Signals(number)
+        # else it was sent to all processes, and again by the parent, which decides

@@ -11,7 +11,12 @@ from trpo.scripts.cli.output import prepare_streams
 FORKS = multiprocessing.get_context("forkserver")
 """Processes that have torch imported already, and nothing else done."""
 LATE = "torch.fx.experimental.symbolic_shapes"  # a second, at the first product with a Jacobian
-FORKS.set_forkserver_preload(["trpo.scripts.train", "envpool", LATE])
+FORKS.set_forkserver_preload([
+    "trpo.scripts.cli.fork_server",
+    "trpo.scripts.train",
+    "envpool",
+    LATE,
+])
 
 
 def start_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shlex
 import signal
 import sys
 import time
@@ -46,6 +47,9 @@ def train_seeds(options: TrainOptions, train: Train) -> int:
         print(*map(printable, trained), sep="\n")
     elif trained:
         _report([Run.open(folder) for folder in trained], named)
+    if interrupt.signal and not options.quiet:
+        remedy = f"the same command with --name {shlex.quote(named.name)} --resume"
+        print(f"interrupted, and saved; to go on: {printable(remedy)}")
     return interrupt.exit_code or max(codes.values(), default=0)
 
 

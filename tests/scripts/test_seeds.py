@@ -1,5 +1,6 @@
 """`trpo train ENV --seeds N` makes the runs that N commands would, and reports them together."""
 
+import os
 import signal
 
 import pytest
@@ -33,7 +34,8 @@ def test_quiet_seeds_are_their_folders_alone(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == folders
 
 
-def test_an_interrupt_saves_them_all_and_the_same_command_goes_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_saves_them_all_and_how_to_go_on_is_told(number, tmp_path):
     words = ["train", "CartPole-v1", *SMALL.split(), "--total-steps=100000000", "--seeds=2"]
     words = [word for word in words if word not in SMALL.split()[:2]]
     words += ["--runs", str(tmp_path), "--name", "x", "--resume"]
@@ -41,9 +43,11 @@ def test_an_interrupt_saves_them_all_and_the_same_command_goes_on(tmp_path):
     folder = tmp_path / "CartPole-v1"
     for name in ("x-seed0", "x-seed1"):
         wait_for_rows(process, folder / name, 3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert "to go on: the same command with --name x --resume" in out
+    assert "exit code 255" not in out  # what a worker seems to end with whose server is gone
     for name in ("x-seed0", "x-seed1"):
         run = Run.open(folder / name)
         newest = run.checkpoints.newest(pytest.fail)
