@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from trpo.agents.runs import Run
 from trpo.scripts.cli.command import run_command
+from trpo.scripts.cli.curves import with_values
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.figures import comparison_figure, save_figure
 from trpo.scripts.cli.interrupt import Interrupt
@@ -24,6 +25,8 @@ from trpo.scripts.cli.output import printable
 from trpo.scripts.cli.processes import start_process
 from trpo.scripts.cli.tables import print_rows
 
+RETURNS = {"evaluation/return": "last evaluation", "episode/return_100": "last 100 episodes"}
+"""What seeds are judged by: the first that they have."""
 Train: TypeAlias = Callable[[TrainOptions], tuple[Path, int]]
 
 
@@ -104,28 +107,30 @@ def _train_one(options: TrainOptions, train: Train) -> None:
 
 
 def _report(runs: Sequence[Run], options: TrainOptions) -> None:
-    rows, finals = [], []
-    for run in runs:
-        records = run.records()
-        last = {name: value for record in records for name, value in record.metrics.items()}
-        final = last.get("evaluation/return", last.get("episode/return_100"))
-        finals += [] if final is None else [final]
-        rows.append({
+    tables = [run.records() for run in runs]
+    lasts = [
+        {name: value for record in table for name, value in record.metrics.items()}
+        for table in tables
+    ]
+    # a run that is shorter than --eval-every has no evaluation
+    metric = next((name for name in RETURNS if any(name in last for last in lasts)), None)
+    finals = [last[metric] for last in lasts if metric in last]
+    print_rows([
+        {
             "seed": str(run.config.learner.trainer.seed),
-            "steps": f"{records[-1].steps:,}",
-            "return": "no episode has ended yet" if final is None else readable(final)[0],
-            "largest KL": nats(max(record.metrics["update/mean_kl"] for record in records)),
+            "steps": f"{table[-1].steps:,}",
+            "return": readable(last[metric])[0] if metric in last else "no episode has ended yet",
+            "largest KL": nats(max(record.metrics["update/mean_kl"] for record in table)),
             "run": printable(run.folder),
-        })
-    print_rows(rows)
-    if not finals:
+        }
+        for run, table, last in zip(runs, tables, lasts, strict=True)
+    ])
+    if metric is None:
         return
     figure = options.folder.with_name(f"{options.name}.png")
-    metric = "evaluation/return" if options.learner.trainer.eval_every else "episode/return_100"
-    save_figure(comparison_figure(runs, metric), figure)
+    save_figure(comparison_figure(with_values(runs, metric), metric), figure)
     mean, least, most = readable(sum(finals) / len(finals), min(finals), max(finals))
-    which = "last evaluation" if options.learner.trainer.eval_every else "last 100 episodes"
     print_facts({
-        f"return, {which}": f"{mean}, from {least} to {most}, {len(finals)} seeds",
+        f"return, {RETURNS[metric]}": f"{mean}, from {least} to {most}, {len(finals)} seeds",
         "figure": str(figure),
     })

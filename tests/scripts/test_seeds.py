@@ -27,6 +27,14 @@ def test_seeds_are_the_runs_of_single_commands_reported_together(tmp_path, capsy
     assert not differences(folder / "x-seed4", folder / "single")
 
 
+def test_seeds_without_an_evaluation_are_reported_by_their_training_episodes(tmp_path, capsys):
+    words = ["train", "CartPole-v1", *SMALL.split(), "--total-steps", "1024", "--seeds", "2"]
+    words += ["--eval-every", "100000", "--name", "x", "--runs", str(tmp_path)]
+    assert __main__.main(words) == 0
+    assert "return, last 100 episodes" in capsys.readouterr().out
+    assert (tmp_path / "CartPole-v1" / "x.png").exists()
+
+
 def test_quiet_seeds_are_their_folders_alone(tmp_path, capsys):
     words = ["train", "CartPole-v1", *SMALL.split(), "--total-steps", "512", "--seeds", "2"]
     assert __main__.main([*words, "--name", "x", "--runs", str(tmp_path), "--quiet"]) == 0
