@@ -47,7 +47,8 @@ def train_seeds(options: TrainOptions, train: Train) -> int:
         codes = _run(runs, train, max(cpu_count() // threads, 1), interrupt)
     trained = [run.folder for run in runs if codes.get(run.name) == 0]
     if options.quiet:
-        print(*map(printable, trained), sep="\n")
+        for folder in trained:
+            print(printable(folder))
     elif trained:
         _report([Run.open(folder) for folder in trained], named)
     if interrupt.signal and not options.quiet:

@@ -64,5 +64,7 @@ def test_a_signal_to_all_processes_saves_them_all_and_how_to_go_on_is_told(numbe
 
 def test_input_that_no_seed_can_use_ends_the_others(tmp_path, capsys):
     words = ["train", "CartPole-v9", "--seeds", "5", "--runs", str(tmp_path)]
+    assert __main__.main([*words, "--quiet"]) == 2
+    assert not capsys.readouterr().out
     assert __main__.main(words) == 2
     assert 1 <= capsys.readouterr().out.count("ended with exit code 2") < 5
