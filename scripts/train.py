@@ -19,6 +19,7 @@ from trpo.agents.runs.typed_json import first_difference, from_json, to_json
 from trpo.agents.tensor_names import without_prefix
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli import torchrun
+from trpo.scripts.cli.claim import claim_name
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.filming import check_filming
 from trpo.scripts.cli.interrupt import Interrupt
@@ -66,14 +67,12 @@ def train(options: TrainOptions) -> tuple[Path, int]:
     Raises:
         UsageError: if there is a run of that name.
     """
-    name = f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    options = replace(options, name=options.name or name)
     folder = options.folder
     with Interrupt() as interrupt, Ranks(options.group_timeout) as ranks:
         if ranks.rank > 0:
             follow(options, interrupt, ranks)
-        elif not Run.exists(folder):
-            start(folder, options, interrupt, ranks)
+        elif not (options.name and Run.exists(folder)):
+            folder = start(options, interrupt, ranks)
         elif options.resume:
             go_on(Run.open(folder), options, interrupt, ranks)
         else:
@@ -83,20 +82,23 @@ def train(options: TrainOptions) -> tuple[Path, int]:
     return folder, interrupt.exit_code
 
 
-def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:
+def start(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> Path:
     """Train into a new run folder.
 
     Args:
-        folder: the run's.
         options: all that defines the run.
         interrupt: ends training after the update in which it comes.
         ranks: the processes that train it, this one the first of them.
 
+    Returns:
+        The folder.
+
     Raises:
         UsageError: if the folder holds an exercise.py, and the run is to be without.
     """
-    if not options.exercise and (folder / FILE).exists():
-        raise UsageError(f"{folder / FILE} is there: add --exercise, or choose another --name")
+    left = options.folder / FILE
+    if options.name and not options.exercise and left.exists():
+        raise UsageError(f"{left} is there: add --exercise, or choose another --name")
     check_filming(options)
     ranks.send(BEGIN)
     trainer = make_trainer(options, ranks)  # first: a bad environment leaves no folder behind
@@ -108,10 +110,14 @@ def start(folder: Path, options: TrainOptions, interrupt: Interrupt, ranks: Rank
         take_agent(trainer, options.from_run)
     config = options.config(trainer.agent.observation_space, trainer.agent.action_space)
     begun = trainer if options.from_run else None
+    if not options.name:
+        stamp = f"seed{options.learner.trainer.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        options = replace(options, name=claim_name(options, stamp))
     exercise = exercise_of(options.exercise)
     files = {FILE: exercise} if exercise is not None else {}
-    run = Run.create(folder, config, options.resume, begun, files)
+    run = Run.create(options.folder, config, options.resume, begun, files)
     train_into(run, trainer, interrupt, options, ranks)
+    return run.folder
 
 
 def take_agent(trainer: Trainer, path: Path) -> None:

@@ -97,7 +97,8 @@ class TrainOptions:
     env: tyro.conf.Positional[str]
     """Environment id: EnvPool's or Gymnasium's, or module:Env-v0."""
     name: str = ""
-    """Name of the run, whose folder is RUNS/ENV/NAME; by default seed and time of day."""
+    """Name of the run, whose folder is RUNS/ENV/NAME; by default seed and time of day, and -2 where
+    another run has that."""
     resume: bool = False
     """Go on with the run of this --name if there is one, else start it: for schedulers that start a
     failed job again."""

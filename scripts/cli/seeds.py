@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from trpo.agents.runs import Run
+from trpo.scripts.cli.claim import claim_name
 from trpo.scripts.cli.command import run_command
 from trpo.scripts.cli.curves import with_values
 from trpo.scripts.cli.display import print_facts
@@ -41,10 +42,16 @@ def train_seeds(options: TrainOptions, train: Train) -> int:
         0; 1 or 2 if one failed; 130 or 143 when interrupted.
     """
     threads = options.threads or 1
-    named = replace(options, threads=threads, name=options.name or time.strftime("%Y%m%d-%H%M%S"))
+    first = f"-seed{options.learner.trainer.seed}"
+    name = options.name or claim_name(options, time.strftime("%Y%m%d-%H%M%S"), first)
+    named = replace(options, threads=threads, name=name)
     runs = [_seeded(named, number) for number in range(options.seeds)]
     with Interrupt() as interrupt:
         codes = _run(runs, train, max(cpu_count() // threads, 1), interrupt)
+    if not options.name:
+        with contextlib.suppress(OSError):
+            runs[0].folder.rmdir()  # where it was claimed, but not begun
+            runs[0].folder.parent.rmdir()
     trained = [run.folder for run in runs if codes.get(run.name) == 0]
     if options.quiet:
         for folder in trained:

@@ -384,6 +384,17 @@ def test_an_existing_run_is_not_overwritten(run, capsys):
     assert (run / "metrics.csv").read_bytes() == before
 
 
+def test_runs_without_a_name_that_begin_in_the_same_second_have_one_each(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("time.strftime", lambda *_: "now")
+    words = ["train", "CartPole-v1", *SMALL, "--total-steps=256", f"--runs={tmp_path}", "--quiet"]
+    for _ in range(3):
+        assert __main__.main(words) == 0
+    made = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert made == ["seed0-now", "seed0-now-2", "seed0-now-3"]
+
+
 def test_a_run_is_opened_where_there_is_not_its_device(run, tmp_path, capsys):
     other = tmp_path / "runs" / "of-cuda"
     shutil.copytree(run, other)

@@ -62,9 +62,21 @@ def test_a_signal_to_all_processes_saves_them_all_and_how_to_go_on_is_told(numbe
         assert newest.state["update"] == len(run.records())  # saved as it ended
 
 
+def test_seeds_without_a_name_that_begin_in_the_same_second_have_one_each(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("time.strftime", lambda *_: "now")
+    words = ["train", "CartPole-v1", *SMALL.split(), "--total-steps=256", "--seeds=2", "--quiet"]
+    for _ in range(2):
+        assert __main__.main([*words, "--runs", str(tmp_path)]) == 0
+    made = [line.rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
+    assert made == ["now-seed0", "now-seed1", "now-2-seed0", "now-2-seed1"]
+
+
 def test_input_that_no_seed_can_use_ends_the_others(tmp_path, capsys):
     words = ["train", "CartPole-v9", "--seeds", "5", "--runs", str(tmp_path)]
     assert __main__.main([*words, "--quiet"]) == 2
     assert not capsys.readouterr().out
+    assert not any(tmp_path.iterdir())
     assert __main__.main(words) == 2
     assert 1 <= capsys.readouterr().out.count("ended with exit code 2") < 5
