@@ -5,14 +5,14 @@ import math
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
-from trpo.agents.trainer import Trainer
+from trpo.agents.trainer import Trainer, TrainingError
 from trpo.envs.errors import INSTALL
 from trpo.scripts.cli.command import UsageError, parse, warn
 from trpo.scripts.cli.display import print_facts
@@ -27,6 +27,7 @@ from trpo.validation import require
 
 if TYPE_CHECKING:
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
     from trpo.scripts.tuning.trials import Job
 
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         UsageError: if Optuna is not installed.
+        TrainingError: if the first trials have all failed.
     """
     options = parse(TuneOptions, with_options_joined(arguments), "tune")
     if importlib.util.find_spec("optuna") is None:
@@ -100,6 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         out,
     )
     study = job.open()
+    job = replace(job, earlier=len(study.trials))
     if not study.trials:
         space, start = search_space(base)
         first = {name: space[name].parameter(word) for name, word in start.items()}
@@ -111,11 +114,13 @@ def main(arguments: Sequence[str]) -> int:
     if interrupt.signal:
         print("interrupted; the same command goes on")
         return interrupt.exit_code
+    if job.hopeless(study):
+        raise TrainingError("the first trials have all failed; the same command goes on")
     return conclude(study, words, out)
 
 
 def watch(job: "Job", study: "Study", workers: int, interrupt: Interrupt) -> None:
-    """Let workers try trials, and tell of each as it ends.
+    """Let workers try trials, and tell of each as it ends or fails.
 
     Args:
         job: what they share.
@@ -123,9 +128,9 @@ def watch(job: "Job", study: "Study", workers: int, interrupt: Interrupt) -> Non
         workers: how many.
         interrupt: ends all of them.
     """
-    from trpo.scripts.tuning.trials import ENDED, work
+    from trpo.scripts.tuning.trials import ENDED, is_over, work
 
-    told = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state in ENDED}
+    told = {trial.number for trial in study.get_trials(deepcopy=False) if is_over(trial)}
     running = [start_process(work, job, number) for number in range(workers)]
     while running:
         wait([process.sentinel for process in running], timeout=1.0)
@@ -138,13 +143,30 @@ def watch(job: "Job", study: "Study", workers: int, interrupt: Interrupt) -> Non
             running.remove(process)
             if process.exitcode and not interrupt.signal:
                 warn(f"a worker ended with exit code {process.exitcode}: its trial is not lost")
-        for trial in study.get_trials(deepcopy=False, states=ENDED):
-            if trial.number not in told:
+        trials = study.get_trials(deepcopy=False)
+        for trial in trials:
+            if is_over(trial) and trial.number not in told:
                 told.add(trial.number)
-                curve = list(trial.intermediate_values.values())
-                early = "" if trial.state.name == "COMPLETE" else ", stopped early"
-                said = f"trial {trial.number}: evaluation {readable(curve[-1])[0]}{early}"
-                print(f"[{len(told)}/{job.trials}] {said}", flush=True)
+                ended = sum(each.state in ENDED for each in trials if each.number in told)
+                tell(trial, f"[{ended}/{job.trials}]")
+
+
+def tell(trial: "FrozenTrial", progress: str) -> None:
+    """Tell how a trial ended, or what it failed of.
+
+    Args:
+        trial: ended, or failed.
+        progress: how many have ended.
+    """
+    from trpo.scripts.tuning.trials import ERROR
+
+    if error := trial.user_attrs.get(ERROR):
+        warn(f"trial {trial.number} failed: {error}")
+        return
+    curve = list(trial.intermediate_values.values())
+    early = "" if trial.state.name == "COMPLETE" else ", stopped early"
+    said = f"trial {trial.number}: evaluation {readable(curve[-1])[0]}{early}"
+    print(f"{progress} {said}", flush=True)
 
 
 def conclude(study: "Study", words: tuple[str, ...], out: Path) -> int:

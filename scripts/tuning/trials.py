@@ -14,7 +14,7 @@ import optuna
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.study import MaxTrialsCallback, Study
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from trpo.agents.runs import Run
@@ -29,6 +29,7 @@ from trpo.scripts.tuning.space import search_space
 EVALUATIONS = 10  # of a trial's training, evenly over its steps
 STARTUP = 5  # trials, and then evaluations of one, before a trial may be stopped
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+ERROR = "error"  # what a trial's training failed of; a trial that was broken off has none
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Job:
         deadline: time of day after which none is begun.
         grace: seconds without a sign of life after which a worker's trial is taken over.
         out: folder of the trials' runs.
+        earlier: trials that there were before.
     """
 
     words: tuple[str, ...]
@@ -52,6 +54,7 @@ class Job:
     deadline: float
     grace: int
     out: Path
+    earlier: int = 0
 
     def open(self, seed: int = 0) -> Study:
         """Return the study, new or as it was left.
@@ -96,6 +99,24 @@ class Job:
         """
         return len(study.get_trials(deepcopy=False, states=ENDED))
 
+    def hopeless(self, study: Study) -> bool:
+        """Return whether the first trials have all failed, as those to come would.
+
+        Args:
+            study: this one.
+        """
+        trials = study.get_trials(deepcopy=False)[self.earlier :]
+        first = [t for t in trials if t.state is not TrialState.FAIL or ERROR in t.user_attrs]
+        return len(first) >= STARTUP and all(ERROR in t.user_attrs for t in first[:STARTUP])
+
+    def over(self, study: Study) -> bool:
+        """Return whether no further trial is to be begun, whatever the time.
+
+        Args:
+            study: this one.
+        """
+        return self.ended(study) >= self.trials or self.hopeless(study)
+
     def options(self, words: Sequence[str], origin: int) -> TrainOptions:
         """Return the options of a trial's training.
 
@@ -112,6 +133,15 @@ class Job:
         place += [f"--eval-every={max(steps // EVALUATIONS, 1)}", f"--runs={self.out / 'runs'}"]
         place += [f"--seed={base.learner.trainer.seed + origin}"]
         return parse(TrainOptions, [base.env, *words, *place], "tune", base)
+
+
+def is_over(trial: FrozenTrial) -> bool:
+    """Return whether a trial has ended, or failed of its training; not one that was broken off.
+
+    Args:
+        trial: any.
+    """
+    return trial.state in ENDED or ERROR in trial.user_attrs
 
 
 class BrokenOffError(Exception):
@@ -141,13 +171,18 @@ def work(job: Job, number: int) -> None:
 
 def _work(job: Job, number: int) -> int:
     study = job.open(seed=number + 1000 * len(job.open().trials))
+
+    def stop_when_over(study: Study, _: FrozenTrial) -> None:
+        if job.over(study):
+            study.stop()
+
     with Interrupt() as interrupt:
-        while job.ended(study) < job.trials and time.time() < job.deadline:
+        while not job.over(study) and time.time() < job.deadline:
             try:
                 study.optimize(
-                    lambda trial: score(job, study, trial, interrupt),
+                    lambda trial: _scored(job, study, trial, interrupt),
                     timeout=job.deadline - time.time(),
-                    callbacks=[MaxTrialsCallback(job.trials, ENDED)],
+                    callbacks=[stop_when_over],
                     catch=(TrainingError,),
                 )
             except BrokenOffError:
@@ -157,6 +192,14 @@ def _work(job: Job, number: int) -> int:
                 if "Cannot tell" not in str(error):
                     raise
     return 0
+
+
+def _scored(job: Job, study: Study, trial: Trial, interrupt: Interrupt) -> float:
+    try:
+        return score(job, study, trial, interrupt)
+    except TrainingError as error:
+        trial.set_user_attr(ERROR, " ".join(str(error).split()))
+        raise
 
 
 def score(job: Job, study: Study, trial: Trial, interrupt: Interrupt) -> float:

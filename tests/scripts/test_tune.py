@@ -87,6 +87,16 @@ def test_tuning_ends_with_a_preset_and_goes_on_for_more(tmp_path, capsys):
     assert float(best["score"]) == pytest.approx(sum(half) / len(half), rel=1e-5)
 
 
+def test_an_environment_that_fails_in_every_trial_ends_the_search(tmp_path, capsys):
+    words = ["tune", "tests.environments:TestRaises-v0", "--workers=1", f"--out={tmp_path}"]
+    assert __main__.main([*words, "--options=--total-steps=50000 --value.hidden 8"]) == 1
+    *failed, last = capsys.readouterr().err.splitlines()
+    assert len(failed) == 5
+    for number, line in enumerate(failed):
+        assert line.startswith(f"trpo: warning: trial {number} failed: ")
+    assert last == "trpo: the first trials have all failed; the same command goes on"
+
+
 def job(storage: str, out: Path) -> Job:
     words = ("CartPole-v1", "--total-steps=12000", "--checkpoint-interval=1")
     return Job(words, storage, "test", trials=3, deadline=math.inf, grace=6, out=out)
