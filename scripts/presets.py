@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.presets import PRESETS
+from trpo.scripts.cli.tables import table_console
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,5 @@ def main(arguments: Sequence[str]) -> int:
     )
     for env_id, options in PRESETS.items():
         table.add_row(env_id, options)
-    Console().print(table)
+    table_console().print(table)
     return 0

@@ -106,7 +106,7 @@ def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
     table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row.values())
-    table_console().print(table, highlight=False)
+    table_console().print(table, highlight=False, markup=False)
 
 
 def table_console() -> Console:

@@ -63,6 +63,14 @@ def test_runs_are_listed_with_their_state(runs, tmp_path, capsys):
     assert "holds no run whose name holds 'nothing'" in capsys.readouterr().err
 
 
+def test_runs_are_listed_by_their_names_whatever_these_hold(runs, tmp_path, capsys):
+    for name in ("lr[big]", "lr[bold]", "lr["):
+        shutil.copytree(runs / "CartPole-v1" / "a0", tmp_path / name)
+    assert __main__.main(["runs", "--runs", str(tmp_path)]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted(listed) == ["lr[", "lr[big]", "lr[bold]"]
+
+
 def test_runs_that_differ_by_seed_alone_are_one_method(runs):
     opened = [Run.open(folder) for folder in sorted((runs / "CartPole-v1").iterdir())]
     groups = by_method(opened)

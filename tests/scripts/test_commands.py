@@ -266,6 +266,11 @@ def test_presets_are_where_training_starts(env_id, capsys):
     assert env_id in capsys.readouterr().out
 
 
+def test_presets_through_a_pipe_have_a_line_each(capsys):
+    assert __main__.main(["presets"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(PRESETS)
+
+
 BAD_INPUT = {
     "unknown command": (
         ["trian"],
