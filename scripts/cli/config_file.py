@@ -40,6 +40,8 @@ def read_options(path: Path) -> tuple[str, list[str]]:
 def _words(content: Mapping[object, object], group: str) -> Iterator[str]:
     for key, value in content.items():
         name = f"{group}{key}".replace("_", "-")
+        if name in {"config", "like"}:
+            raise UsageError(f"{name} = {value} is for the command line: expected other options")
         match value:
             case dict() if name == "env-kwargs":
                 yield f"--{name}"
