@@ -349,8 +349,8 @@ def _sources_among(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _options_like(folder: Path, env_id: str) -> TrainOptions:
-    """Return a run's options, for its own environment or another."""
+    """Return a run's options, for its own environment or another, and for this machine."""
     run = Run.open(folder)
     remedy = f"name it: trpo train {run.config.env} --like {folder}"
     options = options_of(run, bool(env_id), remedy)
-    return replace(options, env=env_id or options.env)
+    return replace(options, env=env_id or options.env, threads=0)

@@ -91,6 +91,7 @@ def test_a_file_that_cannot_be_used_is_named(content, said, tmp_path, capsys, mo
 def test_a_runs_options_are_a_start(run):
     like = parse_train_options(["--like", str(run.folder), "--seed", "3"])
     assert (like.env, like.learner.trainer.seed, like.name) == ("CartPole-v1", 3, "")
+    assert like.threads == 0  # whatever this machine has
     assert like.learner.max_kl == 0.03
     assert like.learner.policy == run.config.learner.policy
     assert parse_train_options(["Acrobot-v1", "--like", str(run.folder)]).env == "Acrobot-v1"
