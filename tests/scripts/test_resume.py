@@ -270,6 +270,14 @@ def test_train_resume_with_another_end_says_how_to_have_it(copy, capsys):
     assert __main__.main(command.split()[1:]) == 0
 
 
+def test_train_resume_with_another_return_to_stop_at_says_how_to_have_it(tmp_path, capsys):
+    words = [*TRAIN, "--eval-every", "1000", "--runs", str(tmp_path), "--name", "x"]
+    assert __main__.main(words) == 0
+    assert __main__.main([*words, "--resume", "--stop-return", "400"]) == 2
+    command = f"trpo resume {tmp_path}/CartPole-v1/x --stop-return 400.0"
+    assert f"change that by {command}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
