@@ -1,6 +1,7 @@
 """`trpo tune ENV`: searches for better settings with Optuna, in several processes, resumably."""
 
 import importlib.util
+import json
 import math
 import shlex
 import time
@@ -200,7 +201,7 @@ def conclude(study: "Study", words: tuple[str, ...], out: Path) -> int:
         | ({"importances": str(out / "importance.png")} if drawn else {})
         | {
             "try it": f"trpo train {env_id} {preset} --seeds 5",
-            "preset": f'"{env_id}": "{preset}",',
+            "preset": f'"{env_id}": {json.dumps(preset)},',
         }
     )
     return 0

@@ -1,5 +1,6 @@
 """What tuning found: the best settings as a preset's line, a table, what mattered."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -71,16 +72,16 @@ def preset_of(trial: FrozenTrial, words: Sequence[str]) -> str:
         words: options that these were added to.
 
     Returns:
-        One string, as in scripts/cli/presets.py.
+        One string, as in scripts/cli/presets.py, and as a shell takes it.
     """
     options: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             options.pop(name, None)  # said again, it is the last one, whose values follow
-            options[name] = [value] if equals else []
+            options[name] = [shlex.quote(value)] if equals else []
         else:
-            options[list(options)[-1]].append(word)
+            options[list(options)[-1]].append(shlex.quote(word))
     options |= {f"--{name}": [_word(value)] for name, value in trial.params.items()}
     return " ".join(" ".join([name, *values]) for name, values in options.items())
 

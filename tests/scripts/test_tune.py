@@ -21,6 +21,7 @@ from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.processes import start_process
 
 optuna = pytest.importorskip("optuna")
+from optuna.distributions import CategoricalDistribution  # noqa: E402
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from trpo.scripts.tuning.findings import preset_of, ranked, rows_of  # noqa: E402
@@ -198,3 +199,11 @@ def test_an_option_said_twice_counts_as_it_was_said_last():
     trial = create_trial(state=TrialState.COMPLETE, value=1.0)
     words = ["--total-steps", "9000", "--anneal-to", "0.1", "--seed", "7", "--total-steps", "3000"]
     assert preset_of(trial, words) == "--anneal-to 0.1 --seed 7 --total-steps 3000"
+
+
+def test_a_preset_is_words_of_a_shell():
+    hidden = CategoricalDistribution(("64 64", "256 256"))
+    trial = create_trial(value=1.0, params={"hidden": "64 64"}, distributions={"hidden": hidden})
+    words = ["--env-kwargs", 'map_name="8x8"', "--runs=my runs"]
+    preset = preset_of(trial, words)
+    assert preset == """--env-kwargs 'map_name="8x8"' --runs 'my runs' --hidden 64 64"""
