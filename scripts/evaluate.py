@@ -55,6 +55,8 @@ class EvaluateOptions:
         require(self, "seed", self.seed >= 0, "an integer ≥ 0")
         require(self, "max_steps", self.max_steps >= 1, "an integer ≥ 1")
         require(self, "video_episodes", 1 <= self.video_episodes <= 100, "an integer in [1, 100]")
+        kept = self.video is not None or self.video_episodes == 1
+        require(self, "video_episodes", kept, "a folder for more than one, by --video")
 
     @property
     def video_files(self) -> list[Path]:

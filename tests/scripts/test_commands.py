@@ -337,6 +337,10 @@ BAD_INPUT = {
     ),
     "not a run to plot": (["plot", "/nowhere"], "/nowhere is not a run"),
     "no episodes": (["evaluate", "/nowhere", "--episodes", "0"], "episodes = 0 is out of range"),
+    "videos without a folder": (
+        ["evaluate", "/nowhere", "--video-episodes", "3"],
+        "video_episodes = 3 is out of range: expected a folder for more than one, by --video",
+    ),
     "unknown benchmark": (["benchmark", "sped"], "unknown benchmark 'sped'"),
     "name": (
         ["train", "CartPole-v1", "--name", "a/b"],
