@@ -120,12 +120,20 @@ class Display:
         with self._never_fatal():
             self._show(record)
 
-    def _show(self, record: UpdateRecord) -> None:
+    def remember(self, record: UpdateRecord) -> None:
+        """Keep what an update says of the last evaluation and episodes, until a later one does.
+
+        Args:
+            record: the update, or one before those that are shown.
+        """
         if "evaluation/return" in record.metrics:
             self._evaluation = readable(record.metrics["evaluation/return"])[0]
         if "episode/length" in record.metrics:
             self._last_episodes = record.update
             self._length = readable(record.metrics["episode/length"])[0]
+
+    def _show(self, record: UpdateRecord) -> None:
+        self.remember(record)
         if self._live:
             self._progress.update(self._task, completed=min(record.steps, self.total_steps))
             self._live.update(self._panel(record), refresh=True)

@@ -40,6 +40,8 @@ def train_into(
     display = Display(run.config.env, trainer, options.quiet)
     filming = Filming(run.folder, options, trainer.steps)
     with closing(trainer), run.recording(trainer, options.track) as updates, display:
+        for record in run.records()[: trainer.update]:
+            display.remember(record)
         display.tell(updates.tracked)
         for record in updates:
             display.show(record)

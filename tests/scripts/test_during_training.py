@@ -32,6 +32,16 @@ def test_quiet_prints_the_runs_folder_alone(tmp_path, capsys):
     assert capsys.readouterr().out == f"{folder}\n"
 
 
+def test_a_run_that_goes_on_shows_its_last_evaluation(tmp_path, capsys):
+    assert train(tmp_path, "--name", "x", "--total-steps", "1000", "--eval-every", "900") == 0
+    said = "return, last evaluation"
+    (before,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith(said)]
+    folder = tmp_path / "CartPole-v1" / "x"
+    assert __main__.main(["resume", str(folder), "--total-steps", "1500"]) == 0
+    (after,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith(said)]
+    assert after.split() == before.split()
+
+
 def test_a_run_that_reached_its_return_is_finished_until_more_is_asked_of_it(tmp_path, capsys):
     words = ["--name", "x", "--total-steps", "3000", "--eval-every", "1", "--stop-return", "9"]
     assert train(tmp_path, *words) == 0
