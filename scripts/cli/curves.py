@@ -149,18 +149,25 @@ def _settings(run: Run) -> dict[str, str]:
 def draw_curves(axes: Axes, groups: Mapping[str, Sequence[Curve]]) -> None:
     """Draw each group: a run as a line; several as their mean, in a band from least to most.
 
+    Runs that have no steps in common are a line each.
+
     Args:
         axes: to draw on.
         groups: label to curves.
     """
     for label, curves in groups.items():
-        if len(curves) == 1:
-            axes.plot(curves[0].x, curves[0].y, linewidth=1.2, label=label)
+        start, end = max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves)
+        if len(curves) == 1 or start >= end:  # a band is only where all have values
+            _draw_lines(axes, label, curves)
             continue
-        x = np.linspace(
-            max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves), POINTS
-        )
+        x = np.linspace(start, end, POINTS)
         ys = np.array([np.interp(x, curve.x, curve.y) for curve in curves])  # (seeds, POINTS)
         (line,) = axes.plot(x, ys.mean(0), label=f"{label}: mean of {len(curves)}, and range")
         axes.fill_between(x, ys.min(0), ys.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_lines(axes: Axes, label: str, curves: Sequence[Curve]) -> None:
+    (first,) = axes.plot(curves[0].x, curves[0].y, linewidth=1.2, label=label)
+    for curve in curves[1:]:
+        axes.plot(curve.x, curve.y, linewidth=1.2, color=first.get_color())

@@ -117,7 +117,9 @@ def save_figure(figure: Figure, out: Path) -> None:
     """
     try:
         replace_file(out, image_of(figure, out.suffix.removeprefix(".") or "png"))
-    except (OSError, ValueError) as error:  # where a stranger's run may have put a link
+    except OSError as error:  # where a stranger's run may have put a link
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    except ValueError as error:
         raise UsageError(f"cannot write {out}: {error}") from error
 
 

@@ -5,12 +5,13 @@ import multiprocessing
 import shutil
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from trpo.agents.runs import Run
 from trpo.scripts import __main__
-from trpo.scripts.cli.curves import by_method, read_curve, running_mean
+from trpo.scripts.cli.curves import Curve, by_method, draw_curves, read_curve, running_mean
 
 SMALL = ["--total-steps=1000", "--batch-size=256", "--num-envs=8", "--hidden=8", "--threads=1"]
 
@@ -93,6 +94,15 @@ def test_curves_are_the_tables_numbers(runs):
     assert running_mean(np.array([1.0, 2, 3, 6]), 3) == pytest.approx([1, 1.5, 2, 11 / 3])
 
 
+def test_runs_without_steps_in_common_are_a_line_each():
+    figure, axes = plt.subplots()
+    x = np.array([1.0, 2.0, 3.0])
+    draw_curves(axes, {"a": [Curve(x, x), Curve(x + 10, x)]})
+    assert [line.get_xdata().tolist() for line in axes.lines] == [x.tolist(), (x + 10).tolist()]
+    assert axes.get_legend_handles_labels()[1] == ["a"]
+    plt.close(figure)
+
+
 def test_several_runs_are_drawn(runs, tmp_path, capsys):
     folders = [str(folder) for folder in sorted((runs / "CartPole-v1").iterdir())]
     out = tmp_path / "curves.svg"
@@ -109,6 +119,10 @@ def test_several_runs_are_drawn(runs, tmp_path, capsys):
     ):
         assert __main__.main(["plot", *folders, *words, "--out", str(out)]) == 2
         assert said in capsys.readouterr().err
+    assert __main__.main(["plot", *folders, "--out", "/nowhere/x.png"]) == 2
+    assert capsys.readouterr().err == (
+        "trpo: cannot write /nowhere/x.png: No such file or directory\n"
+    )
 
 
 def test_runs_without_a_value_are_left_out(runs, tmp_path, capsys):
