@@ -465,3 +465,10 @@ def test_what_is_wrong_for_all_ranks_is_told_by_the_first(capsys, monkeypatch):
     assert capsys.readouterr().err == (
         "trpo: --resume needs --name: which run to go on with, or to start\n"
     )
+
+
+def test_empty_variables_of_torchrun_are_none(run, monkeypatch, capsys):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
+        monkeypatch.setenv(name, "")
+    assert __main__.main(["runs", "--runs", str(run.parent)]) == 0
+    assert "small" in capsys.readouterr().out
