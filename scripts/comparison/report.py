@@ -16,6 +16,8 @@ from trpo.scripts.comparison.collapse import (
 from trpo.scripts.comparison.methods import METHODS
 from trpo.scripts.comparison.table import Results, Run
 
+SHORTENED = 0.9  # of a full step, in √KL: a backtrack leaves 0.8 of it
+
 
 def write_report(results: Results, env: str) -> str:
     """Tell what became of a grid.
@@ -159,12 +161,16 @@ def _line_search(results: Results) -> list[str]:
     rows = []
     for delta in results.step_sizes("trpo"):
         mine = [pair for pair in pairs if pair[0].step_size == delta]
-        over = [npg.kl[at] / delta for trpo, npg, at in mine if at < len(trpo.kl)]
-        acted = [ratio for ratio in over if ratio > 1]
+        parted = [(trpo.kl[at], npg.kl[at]) for trpo, npg, at in mine if at < len(trpo.kl)]
+        acted = [
+            full / delta
+            for shortened, full in parted
+            if full > delta and np.sqrt(shortened / full) < SHORTENED
+        ]
         rows.append({
             "δ": f"{delta:g}",
             "parted by the line search": f"{len(acted)} of {len(mine)}",
-            "by rounding": f"{len(over) - len(acted)}",
+            "by rounding": f"{len(parted) - len(acted)}",
             "KL ÷ δ of the step it refused, median and largest": (
                 f"{np.median(acted):.3f}, {max(acted):.3f}" if acted else ""
             ),
@@ -177,10 +183,11 @@ def _line_search(results: Results) -> list[str]:
         "## Where the line search acted, and what happens without it",
         "`npg` takes TRPO's direction, scaled to the same δ, and checks nothing: until TRPO's line "
         "search acts the two are one run, to rounding. They part where KL first differs by more "
-        "than 1 %: by the line search if `npg`'s is above δ there, else by what rounding has grown "
-        f"to. They never part in {never} of {len(pairs)} runs: the natural gradient's outcome "
-        "there is no evidence beside TRPO's, but the same run. Where the line search acted, the "
-        "first step that it shortened is the one that `npg` took in full:",
+        "than 1 %: by the line search if `npg`'s is above δ there and TRPO's step shorter by more "
+        "than a tenth, in √KL, else by what rounding has grown to. They never part in "
+        f"{never} of {len(pairs)} runs: the natural gradient's outcome there is no evidence "
+        "beside TRPO's, but the same run. Where the line search acted, the first step that it "
+        "shortened is the one that `npg` took in full:",
         _table(rows),
     ]
 
