@@ -1,13 +1,14 @@
 """A torch optimizer's state: as named tensors for a checkpoint, and as what to go back to."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from trpo.agents.batch import Batch
 from trpo.parameters import assign, flatten
 from trpo.reducer import Reducer
 from trpo.validation import ConfigError
@@ -98,15 +99,28 @@ class Snapshot:
             raise
 
 
-def pool_gradients(parameters: Iterable[Tensor], count: int, reducer: Reducer) -> None:
-    """Make each gradient, the mean over this process's minibatch, the mean over every process's.
+def pool_gradients(
+    parameters: Iterable[Tensor],
+    loss: Callable[[Batch], Tensor],
+    batch: Batch,
+    chosen: Tensor,
+    reducer: Reducer,
+) -> None:
+    """Give each parameter the gradient of a minibatch's mean loss, over every process's share.
 
     Args:
-        parameters: those without a gradient get one of zeros.
-        count: samples in this process's minibatch; may be 0.
+        parameters: those that the loss does not reach get zeros.
+        loss: mean over the samples of a batch.
+        batch: this process's.
+        chosen: (C,) int, the minibatch's samples, of the whole batch.
         reducer: brings the processes together.
     """
     parameters = list(parameters)
+    _, rows = batch.own(chosen)
+    for parameter in parameters:
+        parameter.grad = None
+    if len(rows):  # of a small minibatch a process may have none
+        loss(batch.rows(rows)).backward()
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    for parameter, mean in zip(parameters, reducer.pool_means(gradients, count), strict=True):
+    for parameter, mean in zip(parameters, reducer.pool_means(gradients, len(rows)), strict=True):
         parameter.grad = mean

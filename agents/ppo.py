@@ -92,11 +92,7 @@ class Ppo(UpdateRule):
             for chosen in torch.randperm(batch.total, generator=generator).split(
                 self.config.minibatch_size
             ):
-                _, rows = batch.own(chosen)
-                self.optimizer.zero_grad()
-                if len(rows):  # of a small minibatch a process may have none
-                    self._loss(batch.rows(rows)).backward()
-                pool_gradients(self.policy.parameters(), len(rows), self.reducer)
+                pool_gradients(self.policy.parameters(), self._loss, batch, chosen, self.reducer)
                 clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
                 self.optimizer.step()
 

@@ -186,11 +186,7 @@ class AdamFit:
             for chosen in torch.randperm(batch.total, generator=generator).split(
                 self.config.minibatch_size
             ):
-                _, rows = batch.own(chosen)
-                self.optimizer.zero_grad()
-                if len(rows):  # of a small minibatch a process may have none
-                    self._loss(batch.rows(rows)).backward()
-                pool_gradients(self.learned.parameters(), len(rows), self.reducer)
+                pool_gradients(self.learned.parameters(), self._loss, batch, chosen, self.reducer)
                 self.optimizer.step()
 
     def _loss(self, minibatch: Batch) -> Tensor:

@@ -3,6 +3,5 @@
 `README.md` in this folder names the function behind every equation; `DERIVATION.md` begins before
 it, from the definition of return. The learners, the environments and the command line are
 subpackages, `trpo.agents`, `trpo.envs` and `trpo.scripts`, whose folders stand beside this one.
-Nothing is imported here, so that
-`trpo --help` does not wait for torch.
+Nothing is imported here, so that `trpo --help` does not wait for torch.
 """
