@@ -83,6 +83,7 @@ OWN: dict[str, dict[type, Space]] = {
             "damping": Range(0.01, 1.0),
             "memory": Choice(("0", "16")),
             "anneal_to": Choice(("0.1", "1")),
+            "entropy_bonus": Choice(("0", "0.001", "0.003", "0.01")),
         }
     },
     "npg": {NpgConfig: {"target_kl": Range(0.001, 0.1), "damping": Range(0.01, 1.0)}},
