@@ -123,8 +123,12 @@ class Environments:
 
     def _start(self, seed: int) -> None:
         try:
-            self.env = self._make(seed)
-            self.collector = Collector(self.env, seed)
+            self.env = env = self._make(seed)
+            try:
+                self.collector = Collector(env, seed)
+            except BaseException:
+                close(env)
+                raise
         except BrokenEnvironmentError as failure:
             self._restart(failure)
 
@@ -133,6 +137,14 @@ class Environments:
             env = self.make(seed)
         except ChildProcessError as lost:
             raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
+        try:
+            self._check(env)
+        except BaseException:
+            close(env)
+            raise
+        return env
+
+    def _check(self, env: VectorEnvironment) -> None:
         self.env_id = env.spec.id if env.spec else "the environment"
         spaces = env.single_observation_space, env.single_action_space
         for kind, space in zip(("observation", "action"), spaces, strict=True):
@@ -141,7 +153,6 @@ class Environments:
             changed = f"came with other spaces than before: {spaces}, not {self.spaces}"
             raise BrokenEnvironmentError(changed)
         self.spaces = spaces
-        return env
 
     def _restart(self, failure: BrokenEnvironmentError) -> None:
         self._start(self._seed_after(failure))

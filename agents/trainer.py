@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -84,8 +84,17 @@ class Trainer:
         self.environments = Environments(
             make_env, self.randomness, config.trainer.max_restarts, self.reducer
         )
-        self._start_environments()
+        with ExitStack() as unless_made:  # nobody else can close them
+            unless_made.callback(self.reducer.close)
+            self._start_environments()
+            unless_made.callback(self.environments.close)
+            self._make_learner(config, make_encoder, device)
+            unless_made.pop_all()
 
+    def _make_learner(
+        self, config: LearnerConfig, make_encoder: MakeEncoder | None, device: torch.device
+    ) -> None:
+        """Make what learns, for the environments that there are."""
         env, batch_size = self.environments.env, config.trainer.batch_size
         num_envs = env.num_envs * self.reducer.size  # of all processes
         check_batch_size(batch_size, num_envs)

@@ -11,10 +11,14 @@ import torch
 
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import make_trainer, parameters, run, untimed
+from trpo.agents.config import LearnerConfig, TrainerConfig
+from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.report import Status, StepReport
+from trpo.validation import ConfigError
 
 
 def is_sound(trainer: Trainer) -> bool:
@@ -71,6 +75,27 @@ def test_an_environment_that_cannot_be_reset_is_named(engine):
         TrainingError, match=r"^TestBrokenReset-v0 raised RuntimeError: no licence, in update 1$"
     ):
         make_trainer("TestBrokenReset-v0", engine)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "config"),
+    [
+        ("Pendulum-v1", LearnerConfig(trainer=TrainerConfig(batch_size=2047))),
+        ("Pendulum-v1", LearnerConfig(pictures=PictureConfig(encoder="nature"))),
+        ("TestText-v0", LearnerConfig()),
+        ("TestBrokenReset-v0", LearnerConfig()),
+    ],
+)
+def test_a_trainer_that_is_refused_leaves_no_environment_open(env_id, config):
+    made = []
+
+    def make_env(seed):
+        made.append(make_vector_env(env_id, EnvironmentConfig("gymnasium", num_envs=2), seed))
+        return made[-1]
+
+    with pytest.raises((ConfigError, TrainingError)):
+        Trainer(make_env, config)
+    assert [env.unwrapped.closed for env in made] == [True]
 
 
 def test_an_environment_that_changes_its_spaces_when_it_is_made_anew_is_named():
