@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         guess = f"; did you mean {near[0]}?" if near else ""
         say_error(f"unknown command {command!r}: expected {', '.join(COMMANDS)}{guess}")
         return 2
+    if said := torchrun.wrong():
+        say_error(said)
+        return 2
     if torchrun.size() > 1 and command != "train":
         if torchrun.rank() == 0:
             say_error(f"trpo {command} runs in one process, not under torchrun: {HOW_TO_GO_ON}")

@@ -10,7 +10,7 @@ import tyro
 
 from trpo.agents.runs import Run
 from trpo.scripts.cli.command import UsageError, parse
-from trpo.scripts.cli.curves import Axis, with_values
+from trpo.scripts.cli.curves import Axis, read_curves
 from trpo.scripts.cli.figures import RETURN, comparison_figure, run_figure, save_figure
 from trpo.scripts.cli.output import printable
 from trpo.validation import require
@@ -71,8 +71,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"{options.run[0]} is a file: expected folders of runs")
     runs = [Run.open(folder) for folder in options.folders]
     if options.compares:
-        runs = with_values(runs, options.metric)
-        figure = comparison_figure(runs, options.metric, options.over, options.smooth)
+        asked = (options.metric, options.over, options.smooth)
+        curves = read_curves(runs, *asked)
+        runs, figure = list(curves), comparison_figure(curves, *asked)
     else:
         figure = run_figure(runs[0])
     out = options.out or (runs[0].folder / "figure.png" if len(runs) == 1 else Path("curves.png"))

@@ -86,7 +86,7 @@ def read_config(folder: Path) -> RunConfig:
     path = folder / CONFIG
     try:
         return from_json(RunConfig, migrate(json.loads(read_file(path))))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(
             f"{folder} is not a run: expected a folder with {CONFIG}, as trpo train leaves it"
         ) from error

@@ -54,6 +54,8 @@ def _words(content: Mapping[object, object], group: str) -> Iterator[str]:
                 within, dot, last = name.rpartition(".")
                 yield f"--{name}" if value else f"--{within}{dot}no-{last}"
             case None:
-                raise UsageError(f"{name} has no value")
+                raise UsageError(
+                    f"{name} has no value: expected one, or no such line, for the default"
+                )
             case _:
                 yield f"--{name}={value}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from trpo.agents.metrics import METRICS
 from trpo.agents.runs import Run
+from trpo.agents.runs.metrics_table import columns_of
 from trpo.agents.runs.typed_json import flat, to_json
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.output import printable
@@ -39,56 +39,37 @@ class Curve:
     y: np.ndarray
 
 
-def read_curve(run: Run, metric: str, over: Axis, smooth: int) -> Curve:
-    """Read a run's curve.
+def read_curves(runs: Sequence[Run], metric: str, over: Axis, smooth: int) -> dict[Run, Curve]:
+    """Read the curves of runs that have a value of a metric; others are named on standard error.
 
     Args:
-        run: any with updates.
+        runs: some of which may have ended before their first value.
         metric: of `trpo.agents.metrics.METRICS`.
         over: what it is drawn over; seconds are those of updates, without pauses between processes.
         smooth: updates that each point is the mean of; those up to it.
 
     Returns:
-        The curve, without updates that have no value.
-
-    Raises:
-        UsageError: if there is no such metric, or the run has no value of it.
-    """
-    _check_metric(metric)
-    columns = run.metrics()
-    y = columns[metric]
-    x = columns["steps"] if over == "steps" else np.nancumsum(columns["time/seconds"])
-    known = np.isfinite(y)
-    if not known.any():
-        raise UsageError(f"run {run.folder} has no {metric} yet")
-    return Curve(x[known], running_mean(y[known], smooth))
-
-
-def with_values(runs: Sequence[Run], metric: str) -> list[Run]:
-    """Return the runs that have a value of a metric; the others are named on standard error.
-
-    Args:
-        runs: some of which may have ended before their first value.
-        metric: of `trpo.agents.metrics.METRICS`.
-
-    Returns:
-        One or more.
+        One curve or more, by run, without updates that have no value.
 
     Raises:
         UsageError: if there is no such metric, or no run has a value of it.
     """
     _check_metric(metric)
-    known = [
-        run
-        for run in runs
-        if any(not math.isnan(row.metrics.get(metric, math.nan)) for row in run.records())
-    ]
+    curves = {run: _curve(columns_of(run.records()), metric, over, smooth) for run in runs}
+    known = {run: curve for run, curve in curves.items() if curve.x.size}
     left_out = ", ".join(printable(run.folder) for run in runs if run not in known)
     if not known:
         raise UsageError(f"run {left_out} has no {metric} yet")
     if left_out:
         print(f"left out, without {metric}: {left_out}", file=sys.stderr)
     return known
+
+
+def _curve(columns: Mapping[str, np.ndarray], metric: str, over: Axis, smooth: int) -> Curve:
+    y = columns[metric]
+    x = columns["steps"] if over == "steps" else np.nancumsum(columns["time/seconds"])
+    known = np.isfinite(y)
+    return Curve(x[known], running_mean(y[known], smooth))
 
 
 def _check_metric(metric: str) -> None:

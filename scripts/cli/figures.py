@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trpo.agents.runs import Run
 from trpo.agents.runs.files import replace_file
 from trpo.scripts.cli.command import UsageError
-from trpo.scripts.cli.curves import Axis, by_method, draw_curves, read_curve
+from trpo.scripts.cli.curves import Axis, Curve, by_method, draw_curves
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,29 +65,24 @@ def _draw_kl(axes: Axes, run: Run, columns: dict[str, np.ndarray]) -> None:
 
 
 def comparison_figure(
-    runs: Sequence[Run], metric: str = RETURN, over: Axis = "steps", smooth: int = 1
+    curves: Mapping[Run, Curve], metric: str = RETURN, over: Axis = "steps", smooth: int = 1
 ) -> Figure:
     """Draw a metric of several runs, those that differ by seed alone as a mean in a band.
 
     Args:
-        runs: each with updates.
-        metric: of `trpo.agents.metrics.METRICS`.
+        curves: one or more, by run.
+        metric: that they are of.
         over: what it is drawn over.
         smooth: updates that each point is the mean of.
 
     Returns:
         The figure, to be saved.
-
-    Raises:
-        UsageError: if there is no such metric, or a run has no value of it.
     """
     import matplotlib.pyplot as plt
 
-    groups = {
-        name: [read_curve(run, metric, over, smooth) for run in members]
-        for name, members in by_method(runs).items()
-    }
-    envs = ", ".join(dict.fromkeys(run.config.env for run in runs))
+    methods = by_method(list(curves))
+    groups = {name: [curves[run] for run in members] for name, members in methods.items()}
+    envs = ", ".join(dict.fromkeys(run.config.env for run in curves))
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     draw_curves(axes, groups)
     smoothed = f", mean of {smooth} updates" if smooth > 1 else ""

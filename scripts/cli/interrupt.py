@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import NoReturn
 
 from trpo.reducer import Reducer, Totals
+from trpo.scripts.cli.output import say_error
 
 
 def exit_at_once(exit_code: int) -> NoReturn:
@@ -98,5 +99,7 @@ class Interrupt:
         if self.signal is None:
             self.signal = signal.Signals(number)
         elif multiprocessing.parent_process() is None:
+            with contextlib.suppress(RuntimeError):  # where it came in the middle of a print
+                say_error("interrupted again: ended at once, without saving")
             exit_at_once(128 + number)
         # else it was sent to all processes, and again by the parent, which decides

@@ -93,7 +93,7 @@ def say_error(text: object) -> None:
         text: one line.
     """
     with contextlib.suppress(OSError):
-        whose = f"rank {rank()}: " if rank() else ""  # of several processes; the first leads
+        whose = f"rank {rank()}: " if rank() > 0 else ""  # of several processes; the first leads
         print(f"trpo: {whose}{printable(text)}", file=sys.stderr, flush=True)
 
 

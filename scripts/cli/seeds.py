@@ -16,7 +16,7 @@ from typing import TypeAlias
 from trpo.agents.runs import Run
 from trpo.scripts.cli.claim import claim_name
 from trpo.scripts.cli.command import run_command
-from trpo.scripts.cli.curves import with_values
+from trpo.scripts.cli.curves import read_curves
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.figures import comparison_figure, save_figure
 from trpo.scripts.cli.interrupt import Interrupt
@@ -136,7 +136,7 @@ def _report(runs: Sequence[Run], options: TrainOptions) -> None:
     if metric is None:
         return
     figure = options.folder.with_name(f"{options.name}.png")
-    save_figure(comparison_figure(with_values(runs, metric), metric), figure)
+    save_figure(comparison_figure(read_curves(runs, metric, "steps", 1), metric), figure)
     mean, least, most = readable(sum(finals) / len(finals), min(finals), max(finals))
     print_facts({
         f"return, {RETURNS[metric]}": f"{mean}, from {least} to {most}, {len(finals)} seeds",

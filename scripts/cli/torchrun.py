@@ -2,31 +2,49 @@
 
 import os
 
+LEAST = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "GROUP_RANK": 0}
+"""Its variables, and the least that each may be, which is also what stands where there is none."""
+
+
+def wrong() -> str:
+    """Return what is wrong with its variables, in a line; nothing if they are as it has them."""
+    for name, least in LEAST.items():
+        if _number(name) < least:
+            value = f"environment variable {name} = {os.environ[name]!r}"
+            return f"{value} is out of range: expected an integer ≥ {least}, or none"
+    if rank() >= size():
+        value = f"environment variable RANK = {rank()}"
+        return f"{value} is out of range: expected less than WORLD_SIZE = {size()}, or none"
+    return ""
+
 
 def rank() -> int:
     """Return this process's number among all hosts' processes."""
-    return _number("RANK", 0)
+    return _number("RANK")
 
 
 def size() -> int:
     """Return the number of all hosts' processes."""
-    return _number("WORLD_SIZE", 1)
+    return _number("WORLD_SIZE")
 
 
 def local_rank() -> int:
     """Return this process's number on its host."""
-    return _number("LOCAL_RANK", 0)
+    return _number("LOCAL_RANK")
 
 
 def local_size() -> int:
     """Return the number of this host's processes."""
-    return _number("LOCAL_WORLD_SIZE", 1)
+    return _number("LOCAL_WORLD_SIZE")
 
 
 def host() -> int:
     """Return this host's number."""
-    return _number("GROUP_RANK", 0)
+    return _number("GROUP_RANK")
 
 
-def _number(name: str, otherwise: int) -> int:
-    return int(os.environ.get(name) or otherwise)  # empty is how some shells unset it
+def _number(name: str) -> int:
+    try:
+        return int(os.environ.get(name) or LEAST[name])  # empty is how some shells unset it
+    except ValueError:
+        return -1  # which is `wrong`

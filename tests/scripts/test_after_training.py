@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from trpo.agents.runs import Run
+from trpo.agents.runs.files import read_file
 from trpo.scripts import __main__
-from trpo.scripts.cli.curves import Curve, by_method, draw_curves, read_curve, running_mean
+from trpo.scripts.cli.curves import Curve, by_method, draw_curves, read_curves, running_mean
 
 SMALL = ["--total-steps=1000", "--batch-size=256", "--num-envs=8", "--hidden=8", "--threads=1"]
 
@@ -84,10 +85,10 @@ def test_runs_that_differ_by_seed_alone_are_one_method(runs):
 def test_curves_are_the_tables_numbers(runs):
     run = Run.open(runs / "CartPole-v1" / "b0")
     records = run.records()
-    curve = read_curve(run, "update/mean_kl", "steps", 1)
+    curve = read_curves([run], "update/mean_kl", "steps", 1)[run]
     assert curve.x.tolist() == [record.steps for record in records]
     assert curve.y == pytest.approx([record.metrics["update/mean_kl"] for record in records])
-    seconds = read_curve(run, "evaluation/return", "seconds", 1).x
+    seconds = read_curves([run], "evaluation/return", "seconds", 1)[run].x
     timed = np.cumsum([record.metrics["time/seconds"] for record in records])
     evaluated = ["evaluation/return" in record.metrics for record in records]
     assert seconds == pytest.approx(timed[evaluated])
@@ -101,6 +102,20 @@ def test_runs_without_steps_in_common_are_a_line_each():
     assert [line.get_xdata().tolist() for line in axes.lines] == [x.tolist(), (x + 10).tolist()]
     assert axes.get_legend_handles_labels()[1] == ["a"]
     plt.close(figure)
+
+
+def test_a_table_is_read_once(runs, tmp_path, monkeypatch):
+    """A run that is being trained may have other rows a moment later."""
+    read: list[Path] = []
+
+    def watched(path: Path) -> bytes:
+        read.append(path)
+        return read_file(path)
+
+    monkeypatch.setattr("trpo.agents.runs.metrics_table.read_file", watched)
+    folders = [runs / "CartPole-v1" / name for name in ("a0", "b0")]
+    assert __main__.main(["plot", *map(str, folders), f"--out={tmp_path / 'curves.png'}"]) == 0
+    assert read == [folder / "metrics.csv" for folder in folders]
 
 
 def test_several_runs_are_drawn(runs, tmp_path, capsys):

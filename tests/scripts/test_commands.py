@@ -335,6 +335,10 @@ BAD_INPUT = {
         ["evaluate", "/nowhere"],
         "/nowhere is not a run: expected a folder with config.json",
     ),
+    "a file, not a run": (
+        ["evaluate", __file__],
+        r"test_commands.py is not a run: expected a folder with config.json, as trpo train leaves",
+    ),
     "not a run to plot": (["plot", "/nowhere"], "/nowhere is not a run"),
     "no episodes": (["evaluate", "/nowhere", "--episodes", "0"], "episodes = 0 is out of range"),
     "videos without a folder": (
@@ -465,6 +469,22 @@ def test_what_is_wrong_for_all_ranks_is_told_by_the_first(capsys, monkeypatch):
     assert capsys.readouterr().err == (
         "trpo: --resume needs --name: which run to go on with, or to start\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("WORLD_SIZE", "abc", "'abc' is out of range: expected an integer ≥ 1, or none"),
+        ("LOCAL_WORLD_SIZE", "0", "'0' is out of range: expected an integer ≥ 1, or none"),
+        ("RANK", "-1", "'-1' is out of range: expected an integer ≥ 0, or none"),
+        ("RANK", "1", "1 is out of range: expected less than WORLD_SIZE = 1, or none"),
+    ],
+)
+def test_variables_that_torchrun_would_not_set_are_told(name, value, expected, monkeypatch, capsys):
+    monkeypatch.setenv(name, value)
+    assert __main__.main(["train", "CartPole-v1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"environment variable {name} = {expected}")
 
 
 def test_empty_variables_of_torchrun_are_none(run, monkeypatch, capsys):

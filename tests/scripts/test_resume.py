@@ -198,8 +198,9 @@ def test_a_second_signal_ends_at_once(tmp_path):
     time.sleep(0.2)
     assert process.poll() is None  # at work on its update
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=5)
+    _, err = process.communicate(timeout=5)
     assert process.returncode == 130
+    assert err == "trpo: interrupted again: ended at once, without saving\n"
 
 
 @pytest.mark.filterwarnings("default::UserWarning")

@@ -70,7 +70,8 @@ def test_arguments_of_the_environment_are_a_mapping_or_words(content, tmp_path):
     [
         ("max_kll: 1", "mine.yaml: Unrecognized options"),
         ("max_kl: -1", "mine.yaml: max_kl = -1.0 is out of range"),
-        ("max_kl:", "mine.yaml: max-kl has no value"),
+        ("max_kl:", "mine.yaml: max-kl has no value: expected one, or no such"),
+        ("hidden: null", "mine.yaml: hidden has no value: expected one, or no such line, for the"),
         ("like: runs/x", "mine.yaml: like = runs/x is for the command line: expected other"),
         ("config: x.yaml", "mine.yaml: config = x.yaml is for the command line: expected other"),
         ("[1, 2", "mine.yaml is no YAML"),
