@@ -15,6 +15,7 @@ from typing import Any
 
 import tyro
 
+from trpo.agents.metrics import UpdateRecord
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.envs.catalogue import Entry, catalogue
 from trpo.envs.errors import EnvError
@@ -149,6 +150,15 @@ def train(entry: Entry) -> dict[str, Any]:
         return {"outcome": str(error)}
     except Exception as error:  # a fault of ours, and told as one
         return {"outcome": f"not foreseen: {error!r}"}
+    return told(records)
+
+
+def told(records: Sequence[UpdateRecord]) -> dict[str, Any]:
+    """Return what is to be told of updates.
+
+    Args:
+        records: one or more.
+    """
     largest = max(record.metrics["update/mean_kl"] for record in records)
     within = all(
         record.metrics["update/mean_kl"] <= record.metrics["trust_region/max_kl"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from trpo.agents.runs import Run
+from trpo.agents.trainer import TrainingError
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
@@ -80,10 +81,15 @@ def learn(words: Sequence[str], episodes: int) -> Outcome:
 
     Returns:
         What came of it.
+
+    Raises:
+        TrainingError: if a signal ended it before its time.
     """
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        folder, _ = train(parse_train_options(list(words)))
+        folder, exit_code = train(parse_train_options(list(words)))
+    if exit_code:
+        raise TrainingError(f"run {folder} was ended by signal {exit_code - 128}")
     return outcome_of(folder, episodes, time.perf_counter() - start)
 
 

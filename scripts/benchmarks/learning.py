@@ -1,8 +1,9 @@
 """`trpo benchmark learning`: trains, evaluates, and keeps every result as a row."""
 
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ PANEL = (
     "LunarLanderContinuous-v3",
     "BipedalWalker-v3",
 )
+RESULTS, CURVES = "results.csv", "curves.csv"
 POINTS = 50  # of a learning curve
 Learner = Literal["trpo", "sb3-contrib"]
 
@@ -130,35 +132,24 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(LearningOptions, with_options_joined(arguments), "benchmark learning")
     cells = cells_of(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    results, curves = options.out / "results.csv", options.out / "curves.csv"
-    done = {Cell.of_row(row) for row in read_rows(results)}
+    done = {Cell.of_row(row) for row in read_rows(options.out / RESULTS)}
     left = [cell for cell in cells if cell not in done]
     write_provenance(options.out / "provenance.json")
-    failures = 0
     with ProcessPoolExecutor(options.workers, FORKS, end_with_parent) as pool:
         runs = {pool.submit(run, cell, options): cell for cell in left}
-        for number, future in enumerate(as_completed(runs), 1):
-            cell = runs[future]
-            name = f"[{number}/{len(left)}] {cell.env} {cell.learner} seed {cell.seed}"
-            try:
-                outcome = future.result()
-            except UsageError:  # as it is for every run: the peer is not installed
-                pool.shutdown(cancel_futures=True)
-                raise
-            except Exception as error:  # one run's failure leaves the others
-                failures += 1
-                print(f"{name} failed: {error!r}", flush=True)
-                continue
-            add_rows(results, [cell.columns() | outcome.row()])
-            add_rows(curves, curve(cell, outcome))
-            print(
-                f"{name}: {outcome.deterministic.mean():,.1f} in {outcome.seconds[-1]:.0f} s",
-                flush=True,
-            )
-    if rows := read_rows(results):
+        try:
+            failures = keep_all(runs, options.out)
+        except UsageError:  # as it is for every run: the peer is not installed
+            pool.shutdown(cancel_futures=True)
+            raise
+        except KeyboardInterrupt:  # the pool would begin one more run, and wait for it
+            for process in active_children():
+                process.kill()
+            raise
+    if rows := read_rows(options.out / RESULTS):
         print_rows(summarize(rows))
         for axis in ("steps", "seconds"):
-            draw(read_rows(curves), axis, options.out / f"{axis}.png")
+            draw(read_rows(options.out / CURVES), axis, options.out / f"{axis}.png")
     return 1 if failures else 0
 
 
@@ -198,6 +189,50 @@ def run(cell: Cell, options: LearningOptions) -> Outcome:
     torch.set_num_threads(1)
     steps = parse_train_options(words).learner.trainer.total_steps
     return learn_sb3(cell.env, cell.seed, steps, options.episodes)
+
+
+def keep_all(runs: Mapping[Future[Outcome], Cell], out: Path) -> int:
+    """Add runs to the tables as they end, and tell of each.
+
+    Args:
+        runs: what comes of them, to which they are.
+        out: the tables' folder.
+
+    Returns:
+        How many failed.
+
+    Raises:
+        UsageError: if the peer is not installed.
+    """
+    failures = 0
+    for number, future in enumerate(as_completed(runs), 1):
+        cell = runs[future]
+        name = f"[{number}/{len(runs)}] {cell.env} {cell.learner} seed {cell.seed}"
+        try:
+            outcome = future.result()
+        except UsageError:
+            raise
+        except Exception as error:  # one run's failure leaves the others
+            failures += 1
+            print(f"{name} failed: {error!r}", flush=True)
+            continue
+        keep(cell, outcome, out)
+        mean, seconds = outcome.deterministic.mean(), outcome.seconds[-1]
+        print(f"{name}: {mean:,.1f} in {seconds:.0f} s", flush=True)
+    return failures
+
+
+def keep(cell: Cell, outcome: Outcome, out: Path) -> None:
+    """Add a run to the tables: its curve first, as what has a result is not run again.
+
+    Args:
+        cell: the run.
+        outcome: of it.
+        out: the tables' folder.
+    """
+    if cell not in map(Cell.of_row, read_rows(out / CURVES)):  # by a command that was killed here
+        add_rows(out / CURVES, curve(cell, outcome))
+    add_rows(out / RESULTS, [cell.columns() | outcome.row()])
 
 
 def curve(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
 """The census: two updates in processes of their own, whatever becomes of them; taken up again."""
 
 import re
+from multiprocessing import active_children
 
 import pytest
 
+from trpo.agents.metrics import UpdateRecord
 from trpo.envs.catalogue import Entry
+from trpo.report import Status
 from trpo.scripts.__main__ import main
-from trpo.scripts.benchmarks.census import TRAINED, examine, in_turns
+from trpo.scripts.benchmarks.census import TRAINED, examine, in_turns, summarize, told
 from trpo.scripts.cli.tables import read_rows
 
 BAD = {
@@ -36,9 +39,47 @@ def test_what_does_not_train_has_a_reason(name):
     assert re.search(BAD[name], row["outcome"])
 
 
-def test_what_gives_no_answer_is_left():
+def test_what_gives_no_answer_is_ended():
+    before = active_children()
     row = examine(Entry("CartPole-v1", "gymnasium", "classic_control"), timeout=0.01)
     assert row["outcome"] == "no answer in 0.01 s"
+    assert active_children() == before
+
+
+@pytest.mark.parametrize(("kl", "outcome"), [(0.015, TRAINED), (0.021, "KL above its limit")])
+def test_updates_are_told_by_their_largest_kl_and_whether_they_were_accepted(kl, outcome):
+    records = [
+        UpdateRecord(
+            number,
+            64,
+            status,
+            {
+                "update/mean_kl": value,
+                "trust_region/max_kl": 0.02,
+                "update/accepted": float(status is Status.ACCEPTED),
+            },
+        )
+        for number, status, value in ((1, Status.ACCEPTED, kl), (2, Status.ZERO_GRADIENT, 0.0))
+    ]
+    assert told(records) == {"outcome": outcome, "largest_kl": kl, "accepted": 1}
+
+
+def test_a_family_is_summed_up_with_its_first_reason():
+    rows = [
+        {"engine": engine, "family": family, "outcome": outcome}
+        for engine, family, outcome in (
+            ("envpool", "b", TRAINED),
+            ("envpool", "a", "no answer in 1 s"),
+            ("gymnasium", "a", TRAINED),
+            ("envpool", "a", TRAINED),
+            ("envpool", "a", "raised"),
+        )
+    ]
+    assert [list(row.values()) for row in summarize(rows)] == [
+        ["envpool", "a", "1 of 3", "no answer in 1 s"],
+        ["envpool", "b", "1 of 1", ""],
+        ["gymnasium", "a", "1 of 1", ""],
+    ]
 
 
 def test_families_take_turns():

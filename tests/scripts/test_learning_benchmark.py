@@ -1,7 +1,11 @@
 """The learning benchmark: each number is what its name says, and finished cells are kept."""
 
 import json
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -10,11 +14,14 @@ import torch
 from torch.distributions import Independent, Normal
 
 from tests.helpers import HOME
+from tests.processes import launch
 from trpo.agents.runs import Run
+from trpo.agents.trainer import TrainingError
 from trpo.divergence import kl_divergence
 from trpo.scripts import __main__
 from trpo.scripts.benchmarks import learning
-from trpo.scripts.benchmarks.learners import learn_sb3, zoo_settings
+from trpo.scripts.benchmarks.learners import Outcome, learn, learn_sb3, zoo_settings
+from trpo.scripts.benchmarks.learning import Cell, curve, keep
 from trpo.scripts.benchmarks.learning_report import distinctions, fell, interval, summarize
 from trpo.scripts.cli import options_record
 from trpo.scripts.cli.tables import add_rows, read_rows, write_provenance
@@ -56,6 +63,7 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys, monkeypatch
     metrics = Run.open(run).metrics()
     returns = metrics["episode/return_100"]
     assert float(row["fall"]) == pytest.approx(np.nanmax(returns) - returns[-1], abs=1e-3)
+    assert int(row["updates_put_back"]) == (metrics["update/accepted"] != 1).sum()
     late = metrics["episode/return"][metrics["steps"] > metrics["steps"][-1] / 2]
     assert float(row["worst_after_half"]) == pytest.approx(np.nanmin(late), rel=1e-5)
     _, *points = read_rows(tmp_path / "curves.csv")
@@ -66,6 +74,89 @@ def test_a_row_is_what_training_and_evaluation_say(tmp_path, capsys, monkeypatch
     assert len(list((tmp_path / "runs" / "CartPole-v1").iterdir())) == 1
     assert "CartPole-v1" in capsys.readouterr().out
     assert (tmp_path / "steps.png").stat().st_size > 0
+
+
+def test_runs_by_other_options_are_others_and_one_that_fails_is_no_result(tmp_path, capsys):
+    env = "tests.environments:TestRaises-v0"
+    row = read_rows(PANEL / "results.csv")[0] | {"environment": env, "seed": "0", "options": ""}
+    add_rows(tmp_path / "results.csv", [row])
+    add_rows(tmp_path / "curves.csv", read_rows(PANEL / "curves.csv")[:1])
+    words = ["benchmark", "learning", env, "--seeds", "0", "--workers", "1", f"--out={tmp_path}"]
+    assert __main__.main(words) == 0
+    assert __main__.main([*words, "--options=--gamma 0.9"]) == 1
+    assert f"[1/1] {env} trpo seed 0 failed: TrainingError" in capsys.readouterr().out
+    assert read_rows(tmp_path / "results.csv") == [row]
+    assert set(options_record.read_options(tmp_path)) == {env, f"{env} --gamma 0.9"}
+
+
+def test_a_run_that_a_signal_ended_is_no_result(tmp_path):
+    def interrupt():
+        while not list(tmp_path.rglob("metrics.csv")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt).start()
+    words = ["CartPole-v1", "--threads=1", "--total-steps=100000000", f"--runs={tmp_path}"]
+    with pytest.raises(TrainingError, match=r"was ended by signal 2$"):
+        learn(words, 1)
+
+
+def test_ctrl_c_ends_the_command_not_a_run_alone(tmp_path):
+    words = ["benchmark", "learning", "CartPole-v1", "--workers=1", f"--out={tmp_path}"]
+    process = launch([*words, "--options=--batch-size 256 --num-envs 8 --hidden 8"])
+    while process.poll() is None and not list(tmp_path.rglob("metrics.csv")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: its workers, too
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "trpo: interrupted\n")
+    assert len(list(tmp_path.rglob("metrics.csv"))) == 1
+    assert not (tmp_path / "results.csv").exists()
+
+
+def outcome_of(updates: int) -> Outcome:
+    """An outcome whose every number is another."""
+    first = np.arange(updates, dtype=float)
+    return Outcome(
+        steps=100 * (first + 1),
+        seconds=(first + 1) / 2,
+        returns=np.r_[np.nan, 20, 10, 90, np.full(updates - 5, 50), 70],
+        update_returns=np.r_[1, 2, 3, np.full(updates - 4, 60), np.nan],
+        deterministic=np.array([1.0, 3.0]),
+        stochastic=np.array([10.0, 40.0]),
+        kl=np.r_[0.03, 0.02, np.full(updates - 2, 0.01)],
+        max_kl=np.r_[0.02, np.full(updates - 1, 0.02)],
+        put_back=4,
+    )
+
+
+def test_a_row_is_what_its_columns_say():
+    assert outcome_of(8).row() == {
+        "steps": 800,
+        "deterministic_return": 2,
+        "deterministic_std": 1,
+        "stochastic_return": 25,
+        "first_return_100": 20,
+        "best_return_100": 90,
+        "training_return_100": 70,
+        "fall": 20,
+        "worst_after_half": 60,
+        "updates": 8,
+        "updates_within_limit": 7,
+        "largest_kl": 0.03,
+        "max_kl": 0.02,
+        "updates_put_back": 4,
+        "seconds": 4.0,
+    }
+
+
+def test_a_curve_goes_from_the_first_update_to_the_last_and_is_there_once(tmp_path):
+    cell, outcome = Cell("CartPole-v1", "trpo", 3, ""), outcome_of(120)
+    add_rows(tmp_path / "curves.csv", curve(cell, outcome))  # by a command that was killed here
+    keep(cell, outcome, tmp_path)
+    steps = [int(point["steps"]) for point in read_rows(tmp_path / "curves.csv")]
+    assert (len(steps), steps[0], steps[-1]) == (50, 100, 12_000)
+    assert set(np.diff(steps)) == {200, 300}
+    assert [Cell.of_row(row) for row in read_rows(tmp_path / "results.csv")] == [cell]
 
 
 def test_what_commands_add_to_one_folder_is_added_in_turn(tmp_path, monkeypatch):
@@ -162,3 +253,39 @@ def test_the_summary_keeps_learners_apart():
     peer = row | {"learner": "sb3-contrib", "max_kl": "", "updates_within_limit": ""}
     ours, theirs = summarize([row, peer])
     assert (ours["updates within δ"], theirs["updates within δ"]) == ("3 of 3", "not measured")
+
+
+def test_the_summary_is_over_the_seeds():
+    rows = [
+        {
+            "environment": "CartPole-v1",
+            "learner": "trpo",
+            "options": "--gamma 0.9",
+            "steps": "1000",
+            "deterministic_return": final,
+            "first_return_100": "0",
+            "best_return_100": "100",
+            "fall": fall,
+            "updates": "3",
+            "updates_within_limit": within,
+            "max_kl": "0.02",
+        }
+        for final, fall, within in zip(
+            ("100", "0", "20", "30", "1"), ("5", "21", "40", "0", "20"), "23333", strict=True
+        )
+    ]
+    (shown,) = summarize(rows)
+    assert shown["mean"].startswith("30.2 [")
+    shown.pop("mean")
+    assert shown == {
+        "environment": "CartPole-v1",
+        "learner": "trpo --gamma 0.9",
+        "steps": "1,000",
+        "seeds": "5",
+        "median": "20.0",
+        "interquartile mean": "17.0",
+        "range": "0.0 to 100.0",
+        "largest fall": "40.0",
+        "fell": "2 of 5",
+        "updates within δ": "14 of 15",
+    }
