@@ -93,6 +93,7 @@ def test_the_limit_holds_by_measurement_where_the_quadratic_model_is_wrong(limit
     )
     assert report.status is Status.ACCEPTED
     assert report.backtracks >= 1
+    assert report.step_fraction == 0.5**report.backtracks
     assert (values(model) - before).square().mean().item() <= limit
 
 

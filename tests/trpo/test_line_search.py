@@ -65,7 +65,14 @@ def test_shrinks_until_the_surrogate_improves():
     ids=str,
 )
 def test_refuses(never):
-    assert search(lambda t: never, max_backtracks=3) == SearchResult(3, 0.0, None)
+    tried = []
+
+    def measure(t):
+        tried.append(t)
+        return never
+
+    assert search(measure, max_backtracks=3) == SearchResult(3, 0.0, None)
+    assert tried == [1.0, 0.5, 0.25, 0.125]
 
 
 def test_an_infinite_kl_is_refused_even_without_a_limit():

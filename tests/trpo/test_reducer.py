@@ -160,6 +160,18 @@ def test_side_by_side_raises_the_others_error(threads):
         threads(2).side_by_side(lambda: 1, lambda: 1 // 0)
 
 
+def test_an_error_beside_another_function_is_raised_when_that_has_ended(threads):
+    ended = []
+
+    def other() -> None:
+        threading.Event().wait(0.05)
+        ended.append(True)
+
+    with pytest.raises(ZeroDivisionError):
+        threads(2).side_by_side(lambda: 1 // 0, other)
+    assert ended
+
+
 def test_closing_ends_the_threads_of_the_halves_too():
     before = threading.active_count()
     reducer = ThreadReducer(4)
@@ -181,6 +193,8 @@ def test_batches_are_cut_evenly_and_for_the_threads(threads):
     assert sizes(1000, SERIAL) == [683, 683, 682]
     assert sizes(10_000, threads(2)) == [1024, 1024]
     assert sizes(10_000, threads(16)) == 4 * [512]
+    # of a process without a sample, an empty one: it takes part in what all reduce
+    assert [len(part) for part in batch.rows(slice(0)).microbatches(1000, SERIAL)] == [0]
     pieces = batch.microbatches(300, SERIAL)
     assert torch.equal(torch.cat([piece.actions for piece in pieces]), batch.actions)
     assert batch.every(1, 300, SERIAL) is None
