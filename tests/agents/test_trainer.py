@@ -120,6 +120,27 @@ def test_reported_returns_are_raw():
     assert record.metrics["episode/return"] < -500
 
 
+def test_rewards_are_learned_from_by_the_deviation_of_their_returns_so_far():
+    """Those of episodes that go on from one rollout to the next."""
+    trainer = make_trainer("Pendulum-v1")
+    estimate, learned_from, raw = trainer.estimate_advantages, [], []
+
+    def watched(rewards, *others):
+        learned_from.append(rewards)
+        raw.append(trainer.rollout.rewards.clone())
+        return estimate(rewards, *others)
+
+    trainer.estimate_advantages = watched
+    run(trainer, 2)
+    returns = [torch.zeros(8)]
+    for reward in torch.cat(raw):
+        returns.append(reward + 0.99 * returns[-1])
+    for rollout in range(2):
+        so_far = torch.stack(returns[1 : 1 + 32 * (rollout + 1)])
+        scaled = raw[rollout] / so_far.std(correction=0)
+        torch.testing.assert_close(learned_from[rollout], scaled, rtol=1e-4, atol=1e-6)
+
+
 def test_statistics_are_frozen_while_a_batch_is_collected_and_used():
     trainer = make_trainer("Pendulum-v1")
     run(trainer, 1)
