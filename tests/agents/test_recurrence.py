@@ -11,7 +11,7 @@ import torch
 import tests.environments  # noqa: F401  registers the gates, and the cue
 from tests.helpers import flat_parameters, make_trainer, parameters, run, untimed
 from trpo.agents.agent import Agent, AgentConfig
-from trpo.agents.batching import make_batch
+from trpo.agents.batching import make_batch, values_of
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
@@ -109,19 +109,23 @@ def test_batches_are_unrolled_as_step_by_step(recurrent, trunk):
         outputs = agent.policy.network(batch.observations)
     at = batch.times, batch.environments
     assert torch.allclose(outputs, rollout.outputs[at], atol=1e-5)
-    expected = torch.zeros(rollout.rewards.shape)
+    steps = len(rollout.rewards)
+    expected = torch.zeros(steps + 1, 8)
     for n in range(8):
         memory = rollout.memories[name][n : n + 1]
-        for t in range(len(expected)):
+        for t in range(steps + 1):
+            if t == steps:
+                assert torch.allclose(memory, rollout.remembered[name][n : n + 1], atol=1e-5)
             observation = rollout.observations[t, n : n + 1]
             step = {"observation": observation, "begins a sequence": torch.ones(1).bool()}
             with torch.no_grad():
                 V, memory = agent.value_function.network.step(step | {name: memory})
             expected[t, n] = V
-            if not rollout.valid[t, n]:  # a reset: the next observation is another episode's
+            if t < steps and not rollout.valid[t, n]:  # the next observation is another episode's
                 memory = torch.zeros_like(memory)
-        assert torch.allclose(memory, rollout.remembered[name][n : n + 1], atol=1e-5)
     assert torch.allclose(values, expected[at], atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(values_of(rollout, agent, 10_000), expected, atol=1e-5)
     trainer.close()
 
 
