@@ -14,6 +14,7 @@ from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.config import LearnerConfig, TrainerConfig
 from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
+from trpo.agents.rollout import BrokenEnvironmentError
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.agents.trpo import Trpo, TrpoConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
@@ -200,6 +201,13 @@ def test_a_batch_of_resets_alone_is_named():
         match=r"gave a batch of 0 steps, all others were resets: batch_size is too small",
     ):
         run(trainer, 1)
+
+
+def test_a_batch_of_one_step_is_named():
+    rollout = make_trainer().rollout
+    rollout.valid[0, 0] = True
+    with pytest.raises(BrokenEnvironmentError, match="gave a batch of 1 steps"):
+        rollout.check()
 
 
 @pytest.mark.parametrize("log_std", [-20.0, -8.0])

@@ -10,10 +10,11 @@ from gymnasium.vector import VectorEnv
 import tests.environments
 from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.normalization import RunningMoments
-from trpo.agents.rollout import BrokenEnvironmentError, Collector
+from trpo.agents.rollout import BrokenEnvironmentError, Collector, Episode, Rollout
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.envs.grouped import GroupedVectorEnv
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,33 @@ def test_a_reset_of_too_many_environments_is_named():
         BrokenEnvironmentError, match="raised ValueError: 4 observations: expected 3"
     ):
         Collector(TooMany(env), seed=0)
+
+
+class Rewarding(GroupedVectorEnv):
+    """Gives what a test says as rewards, at resets, too."""
+
+    def __init__(self, rewards: np.ndarray) -> None:
+        super().__init__(make_vector_env("CartPole-v1", EnvironmentConfig(num_envs=3), seed=0))
+        self.rewards = rewards
+
+    def receive(self, number):
+        observations, _, *rest = super().receive(number)
+        return observations, self.rewards, *rest
+
+
+def collected(rewards: np.ndarray) -> tuple[Rollout, list[Episode]]:
+    env, policy = Rewarding(rewards), make_trainer("CartPole-v1").agent.policy
+    rollout = Rollout(100, env, policy)
+    return rollout, Collector(env, seed=0).collect(policy, rollout, torch.Generator())
+
+
+def test_what_an_environment_gives_for_a_reset_is_no_reward():
+    rollout, episodes = collected(np.full(3, 5.0))
+    assert torch.equal(rollout.rewards, 5.0 * rollout.valid)
+    assert all(episode.undiscounted_return == 5 * episode.length for episode in episodes)
+    assert episodes
+
+
+def test_rewards_of_fewer_environments_are_named():
+    with pytest.raises(BrokenEnvironmentError, match=r"rewards of shape \(1,\): expected \(3,\)"):
+        collected(np.ones(1))

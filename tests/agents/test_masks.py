@@ -11,7 +11,7 @@ from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
 from trpo.agents.evaluation import evaluate
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig, make_policy
-from trpo.agents.rollout import BrokenEnvironmentError
+from trpo.agents.rollout import BrokenEnvironmentError, check_masks
 from trpo.agents.trainer import TrainingError
 from trpo.agents.trpo import States, TrpoConfig
 from trpo.envs.errors import EnvError
@@ -114,6 +114,14 @@ def test_a_mask_that_allows_nothing_is_told_with_environment_and_step():
     message = message.removeprefix("TestShut-v0 ")
     with pytest.raises(BrokenEnvironmentError, match=message):
         evaluate(trainer.environments.env, trainer.agent, 0, None)
+
+
+def test_each_part_of_an_action_needs_a_choice_but_at_a_reset():
+    masks = np.array([[0, 1, 0, 0, 1], [0, 0, 0, 1, 1], [1, 1, 1, 0, 0]])  # of 3 choices, and 2
+    check_masks(masks, [3, 2], np.array([True, False, False]), first=4, t=7)
+    for wrong in (1, 2):
+        with pytest.raises(BrokenEnvironmentError, match=f"in environment {4 + wrong} at step 7"):
+            check_masks(masks, [3, 2], np.arange(3) == wrong, first=4, t=7)
 
 
 @pytest.mark.parametrize(
