@@ -9,9 +9,12 @@ import torch
 from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem
 from trpo.agents.encoders import flat_features
 from trpo.agents.metrics import METRICS
-from trpo.agents.value_fit import make_fit
+from trpo.agents.value_fit import FitReport, log_likelihood, make_fit
 from trpo.agents.value_function import ValueConfig, ValueFunction
+from trpo.model import surrogate_gradient
+from trpo.parameters import flatten
 from trpo.reference import dense_fisher
+from trpo.report import Status, StepReport
 from trpo.validation import ConfigError
 
 
@@ -49,6 +52,38 @@ def test_its_fisher_matrix_is_gauss_newtons():
     ]
     J = torch.stack(rows)
     assert torch.allclose(dense_fisher(value.model(), [batch]), J.T @ J / len(batch), atol=1e-12)
+
+
+def test_gauss_newtons_matrix_may_be_of_every_nth_sample():
+    """The gradient is of all of them."""
+    config = ValueConfig(
+        hidden=(4,), newton_steps=1, damping=0.1, max_change=1e9, cg_iterations=60, fisher_stride=3
+    )
+    value, batch = setup(config, size=20)
+    _, g = surrogate_gradient(value.model(), log_likelihood, [batch])
+    F = dense_fisher(value.model(), [batch.rows(slice(None, None, 3))])
+    x = torch.linalg.solve(F + 0.1 * torch.eye(len(F)).double(), g)
+    before = flatten(list(value.parameters())).detach()
+    report = make_fit(value, config, microbatch_size=5)(batch, torch.Generator())
+    moved = flatten(list(value.parameters())).detach() - before
+    torch.testing.assert_close(moved, report.step_fraction * x, rtol=1e-4, atol=1e-6)
+
+
+def test_adam_goes_by_shuffled_minibatches_of_the_squared_error():
+    config = ValueConfig(hidden=(4,), fit="adam", learning_rate=1e-2, epochs=3, minibatch_size=64)
+    (value, batch), (twin, _) = setup(config), setup(config)
+    make_fit(value, config, 10_000)(batch, torch.Generator().manual_seed(0))
+    adam, shuffles = torch.optim.Adam(twin.parameters(), 1e-2), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        order = torch.randperm(200, generator=shuffles)
+        for start in range(0, 200, 64):
+            rows = order[start : start + 64]
+            adam.zero_grad()
+            (twin(batch.observations[rows]) - batch.returns[rows]).square().mean().backward()
+            adam.step()
+    torch.testing.assert_close(
+        flatten(list(value.parameters())), flatten(list(twin.parameters())), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("fit", ["gauss-newton", "adam"])
@@ -93,6 +128,33 @@ def test_gauss_newton_reports_what_its_steps_measured():
     assert 0 < report.gain_ratio <= 1
     assert set(report.metrics()) == {"value/accepted", "value/gain_ratio", "value/step_fraction"}
     assert set(report.metrics()) <= set(METRICS)
+
+
+def test_a_report_of_several_steps_is_of_their_means_and_the_last_kept():
+    failed = StepReport(Status.LINE_SEARCH_FAILED, -1.0, 1.0)
+    one, other = (
+        StepReport(Status.ACCEPTED, -1.0, 1.0, gain_ratio=gain_ratio, step_fraction=fraction)
+        for gain_ratio, fraction in ((0.9, 1.0), (0.4, 0.25))
+    )
+    assert FitReport.of_steps([one, other, failed, failed]) == FitReport(0.5, 0.4, 0.3125)
+    assert FitReport.of_steps([failed]) == FitReport(0.0, None, 0.0)
+
+
+def test_what_v_explains_is_measured_before_the_fit_and_after():
+    value, batch = setup(ValueConfig(hidden=(8,)))
+    returns = batch.observations.sum(1).sin() + 2
+    before = value.predict(batch.observations, 33)
+    make_fit(value, ValueConfig(), 10_000)(replace(batch, returns=returns), torch.Generator())
+    after = value(batch.observations).detach()
+    unexplained = [((returns - v).var() / returns.var()).item() for v in (before, after)]
+    assert value.metrics(batch.observations, returns, before, 33) == pytest.approx({
+        "value/mean_return": returns.mean().item(),
+        "value/mean_squared_change": (after - before).square().mean().item(),
+        "value/explained_variance": 1 - unexplained[0],
+        "value/explained_variance_after": 1 - unexplained[1],
+    })
+    constant = value.metrics(batch.observations, torch.ones(200).double(), before, 33)
+    assert set(constant) == {"value/mean_return", "value/mean_squared_change"}
 
 
 @pytest.mark.parametrize("poison", [torch.nan, 1e308])
