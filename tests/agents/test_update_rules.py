@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from tests.helpers import HOME, flat_parameters
+from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
 from trpo.agents.npg import Npg, NpgConfig
@@ -39,8 +39,11 @@ def surrogate(policy, batch):
 
 
 def test_the_registry_has_every_name():
-    assert set(get_args(Algorithm)) == set(ALGORITHMS)
-    assert all((HOME / "agents" / f"{name}.py").exists() for name in ALGORITHMS)
+    """Each makes the rule that is called so."""
+    policy = make_problem(ACTION_SPACES["box"], ()).policy
+    for name in ALGORITHMS:
+        rule = make_update_rule(policy, LearnerConfig(algorithm=name))
+        assert type(rule).__name__.lower() == name
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
