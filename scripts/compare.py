@@ -15,6 +15,7 @@ import tyro
 from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component
 from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
+from trpo.agents.runs.files import replace_file
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import cpu_count, parse_train_options
@@ -145,7 +146,7 @@ def publish(out: Path, env: str) -> None:
 
     results = Results(out / "updates.csv.gz")
     report = write_report(results, env)
-    (out / "report.md").write_text(report, encoding="utf-8")
+    replace_file(out / "report.md", report.encode("utf-8"))
     draw_all(results, env, out)
     print(report.partition("## Every step size")[0])
     print(out / "report.md")

@@ -58,17 +58,19 @@ def main(arguments: Sequence[str]) -> int:
         0.
 
     Raises:
-        UsageError: if there is no environment of a family.
+        UsageError: if there is no environment of a family, or OUT has something else.
     """
     options = parse(CensusOptions, arguments, "benchmark census")
+    every = catalogue()
+    for family in options.families:
+        if family not in {entry.family for entry in every}:
+            raise UsageError(f"families: unknown family {family!r}: expected some of trpo envs")
     entries = in_turns([
-        entry for entry in catalogue() if not options.families or entry.family in options.families
+        entry for entry in every if not options.families or entry.family in options.families
     ])
-    if not entries:
-        raise UsageError(f"families = {options.families}: expected some that trpo envs lists")
-    options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "results.csv"
-    rows = read_rows(results)
+    rows = read_rows(results, ["engine", "environment", "outcome"])
+    options.out.mkdir(parents=True, exist_ok=True)
     done = {(row["engine"], row["environment"]) for row in rows}
     left = [entry for entry in entries if (entry.engine, entry.env_id) not in done]
     write_provenance(options.out / "provenance.json")

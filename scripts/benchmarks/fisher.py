@@ -17,6 +17,7 @@ from torch import Tensor
 from trpo.agents.batch import Batch
 from trpo.agents.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
+from trpo.agents.runs.files import replace_file
 from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
@@ -24,6 +25,7 @@ from trpo.parameters import flatten
 from trpo.reducer import Reducer, ThreadReducer
 from trpo.reference import dense_fisher, double_backward_product
 from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.figures import image_of
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
@@ -53,12 +55,15 @@ class FisherOptions:
 
     def __post_init__(self) -> None:
         require(self, "repeats", self.repeats >= 1, "an integer ≥ 1")
+        threads = len(self.threads) >= 1 and min(self.threads) >= 1
+        require(self, "threads", threads, "one integer ≥ 1, or more")
+        require(self, "sizes", len(self.sizes) >= 1, "at least one BATCHxWIDTH, as 2048x64")
         for size in self.sizes:
             parts = size.split("x")
             require(
                 self,
                 "sizes",
-                len(parts) == 2 and all(p.isdigit() and int(p) > 0 for p in parts),
+                len(parts) == 2 and all(p.isdecimal() and int(p) > 0 for p in parts),
                 "BATCHxWIDTH, as 2048x64",
             )
 
@@ -243,5 +248,4 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
     )
     axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(out, dpi=130)
-    plt.close(figure)
+    replace_file(out, image_of(figure, "png"))

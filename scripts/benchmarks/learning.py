@@ -43,6 +43,7 @@ PANEL = (
     "BipedalWalker-v3",
 )
 RESULTS, CURVES = "results.csv", "curves.csv"
+CELL = ("environment", "learner", "seed", "options")  # columns that tell a run's rows
 POINTS = 50  # of a learning curve
 Learner = Literal["trpo", "sb3-contrib"]
 
@@ -74,6 +75,8 @@ class LearningOptions:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
         require(self, "workers", self.workers >= 1, "an integer ≥ 1")
         require(self, "envs", len(self.envs) >= 1, "at least one environment")
+        seeds = len(self.seeds) >= 1 and min(self.seeds) >= 0
+        require(self, "seeds", seeds, "one integer ≥ 0, or more")
 
     def words(self, env: str, seed: int) -> list[str]:
         """Return the words after `trpo train` of one run.
@@ -112,12 +115,7 @@ class Cell:
 
     def columns(self) -> dict[str, Any]:
         """Return what tells its rows from others'."""
-        return {
-            "environment": self.env,
-            "learner": self.learner,
-            "seed": self.seed,
-            "options": self.options,
-        }
+        return dict(zip(CELL, (self.env, self.learner, self.seed, self.options), strict=True))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,9 +128,9 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run failed.
     """
     options = parse(LearningOptions, with_options_joined(arguments), "benchmark learning")
+    done = {Cell.of_row(row) for row in read_rows(options.out / RESULTS, CELL)}
     cells = cells_of(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    done = {Cell.of_row(row) for row in read_rows(options.out / RESULTS)}
     left = [cell for cell in cells if cell not in done]
     write_provenance(options.out / "provenance.json")
     with ProcessPoolExecutor(options.workers, FORKS, end_with_parent) as pool:
@@ -165,12 +163,13 @@ def cells_of(options: LearningOptions) -> list[Cell]:
     runs = {f"{env} {options.options}".strip(): options.words(env, 0) for env in options.envs}
     add_options(options.out, runs)
     peers: tuple[Learner, ...] = ("sb3-contrib",) if options.peer == "sb3" else ()
-    return [
+    cells = (
         Cell(env, learner, seed, options.options if learner == "trpo" else "")
         for seed in options.seeds
         for env in options.envs
         for learner in ("trpo", *peers)
-    ]
+    )
+    return list(dict.fromkeys(cells))  # what is asked for twice is run once
 
 
 def run(cell: Cell, options: LearningOptions) -> Outcome:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from trpo.agents.runs.files import replace_file
+from trpo.scripts.cli.figures import image_of
+
 RESAMPLES = 10_000  # of the seeds
 LOST = 0.2  # share of its best gain, from which on a run counts as fallen
 
@@ -128,8 +131,7 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
         axes.set_visible(False)
     figure.supxlabel("environment steps" if axis == "steps" else "seconds, one thread")
     figure.supylabel("return, last 100 episodes")
-    figure.savefig(out, dpi=110)
-    plt.close(figure)
+    replace_file(out, image_of(figure, "png", dpi=110))
 
 
 def distinctions(learners: Sequence[tuple[str, str]]) -> list[str]:

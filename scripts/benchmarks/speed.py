@@ -13,11 +13,13 @@ import numpy as np
 import torch
 import tyro
 
+from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.trainer import Trainer
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.figures import image_of
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
@@ -293,5 +295,4 @@ def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("environment steps per second")
-    figure.savefig(out, dpi=130)
-    plt.close(figure)
+    replace_file(out, image_of(figure, "png"))

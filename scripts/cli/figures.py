@@ -118,12 +118,13 @@ def save_figure(figure: Figure, out: Path) -> None:
         raise UsageError(f"cannot write {out}: {error}") from error
 
 
-def image_of(figure: Figure, kind: str) -> bytes:
+def image_of(figure: Figure, kind: str, dpi: int = 130) -> bytes:
     """Return a figure as the content of a file, and close it.
 
     Args:
         figure: of pyplot.
         kind: of file: png, svg, pdf.
+        dpi: dots an inch.
 
     Returns:
         Bytes.
@@ -132,7 +133,7 @@ def image_of(figure: Figure, kind: str) -> bytes:
 
     image = io.BytesIO()
     try:
-        figure.savefig(image, format=kind, dpi=130)
+        figure.savefig(image, format=kind, dpi=dpi)
     finally:
         plt.close(figure)
     return image.getvalue()

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.provenance import git_commit, versions
+from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options import cpu_count
 
 
@@ -35,19 +36,29 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Read a table.
 
     Args:
         path: a CSV file, or none yet.
+        columns: that it has to have.
 
     Returns:
         Its rows, by column name.
+
+    Raises:
+        UsageError: if it lacks a column.
     """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        table = csv.DictReader(file)
+        if lacking := [name for name in columns if name not in (table.fieldnames or ())]:
+            raise UsageError(
+                f"{path} is of something else, without a column {lacking[0]!r}: "
+                "choose another --out"
+            )
+        return list(table)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,6 +12,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from trpo.agents.runs.files import replace_file
+from trpo.scripts.cli.figures import image_of
 from trpo.scripts.comparison.collapse import (
     bootstrap_interval,
     interquartile_mean,
@@ -45,8 +47,7 @@ def draw_all(results: Results, env: str, out: Path) -> None:
     for name, draw in figures.items():
         figure = draw(results, env)
         if figure is not None:
-            figure.savefig(out / name, dpi=110)
-            plt.close(figure)
+            replace_file(out / name, image_of(figure, "png", dpi=110))
 
 
 def _panels(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:

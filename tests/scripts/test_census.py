@@ -59,9 +59,13 @@ def test_updates_are_told_by_their_largest_kl_and_whether_they_were_accepted(kl,
                 "update/accepted": float(status is Status.ACCEPTED),
             },
         )
-        for number, status, value in ((1, Status.ACCEPTED, kl), (2, Status.ZERO_GRADIENT, 0.0))
+        for number, status, value in (
+            (1, Status.ACCEPTED, kl),
+            (2, Status.ACCEPTED, 0.01),
+            (3, Status.ZERO_GRADIENT, 0.0),
+        )
     ]
-    assert told(records) == {"outcome": outcome, "largest_kl": kl, "accepted": 1}
+    assert told(records) == {"outcome": outcome, "largest_kl": kl, "accepted": 2}
 
 
 def test_a_family_is_summed_up_with_its_first_reason():
@@ -94,5 +98,8 @@ def test_families_take_turns():
 
 
 def test_families_that_are_not_there_are_refused(tmp_path, capsys):
-    assert main(["benchmark", "census", "dragons", "--out", str(tmp_path)]) == 2
-    assert "expected some that trpo envs lists" in capsys.readouterr().err
+    words = ["benchmark", "census", "toy_text", "dragons", "--out", str(tmp_path / "census")]
+    assert main(words) == 2
+    said = "families: unknown family 'dragons': expected some of trpo envs"
+    assert capsys.readouterr().err == f"trpo: {said}\n"
+    assert not list(tmp_path.iterdir())

@@ -64,6 +64,22 @@ def test_training_stops_in_one_line_and_goes_on_when_there_is_room(network, size
     assert not differences(whole, full)
 
 
+def test_a_figure_that_does_not_fit_is_named_and_the_one_before_it_stays(tmp_path):
+    words = "compare CartPole-v1 --methods trpo --step-sizes 1 --seeds 1 --steps 1000"
+    words += f" --options=--batch-size=256 --out {tmp_path}"
+    assert __main__.main(words.split()) == 0
+    before = (tmp_path / "kl.png").read_bytes()
+    err = tmp_path / "err"
+    process = FORKS.Process(target=limited, args=(words, len(before) // 2, err))
+    process.start()
+    process.join()
+    assert (process.exitcode, err.read_text(encoding="utf-8")) == (
+        1,
+        f"trpo: {tmp_path / 'kl.png'}: File too large\n",
+    )
+    assert (tmp_path / "kl.png").read_bytes() == before
+
+
 def test_a_disk_that_is_found_full_late_is_blamed_on_the_file(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")

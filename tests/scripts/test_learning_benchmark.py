@@ -21,7 +21,7 @@ from trpo.divergence import kl_divergence
 from trpo.scripts import __main__
 from trpo.scripts.benchmarks import learning
 from trpo.scripts.benchmarks.learners import Outcome, learn, learn_sb3, zoo_settings
-from trpo.scripts.benchmarks.learning import Cell, curve, keep
+from trpo.scripts.benchmarks.learning import Cell, LearningOptions, cells_of, curve, keep
 from trpo.scripts.benchmarks.learning_report import distinctions, fell, interval, summarize
 from trpo.scripts.cli import options_record
 from trpo.scripts.cli.tables import add_rows, read_rows, write_provenance
@@ -87,6 +87,32 @@ def test_runs_by_other_options_are_others_and_one_that_fails_is_no_result(tmp_pa
     assert f"[1/1] {env} trpo seed 0 failed: TrainingError" in capsys.readouterr().out
     assert read_rows(tmp_path / "results.csv") == [row]
     assert set(options_record.read_options(tmp_path)) == {env, f"{env} --gamma 0.9"}
+
+
+def test_what_is_asked_for_twice_is_run_once(tmp_path):
+    envs = ("CartPole-v1", "Acrobot-v1", "CartPole-v1")
+    options = LearningOptions(envs=envs, seeds=(1, 0, 1), out=tmp_path)
+    cells = [(cell.env, cell.seed) for cell in cells_of(options)]
+    assert cells == [(env, seed) for seed in (1, 0) for env in envs[:2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("learning --seeds -1", "seeds = (-1,) is out of range: expected one integer ≥ 0, or more"),
+        ("learning --seeds", "seeds = () is out of range: expected one integer ≥ 0, or more"),
+        ("fisher --threads 0", "threads = (0,) is out of range: expected one integer ≥ 1, or more"),
+        ("fisher ²x8", "sizes = ('²x8',) is out of range: expected BATCHxWIDTH, as 2048x64"),
+        ("learning", "results.csv is of something else, without a column 'environment': choose an"),
+        ("census", "results.csv is of something else, without a column 'engine': choose another"),
+    ],
+)
+def test_bad_input_is_told_in_a_line_and_changes_nothing(words, said, tmp_path, capsys):
+    add_rows(tmp_path / "results.csv", [{"product": "F·v"}])
+    assert __main__.main(["benchmark", *words.split(), f"--out={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
 
 
 def test_a_run_that_a_signal_ended_is_no_result(tmp_path):
