@@ -5,12 +5,14 @@ import pytest
 import torch
 from gymnasium.vector import VectorEnv
 
+import tests.environments  # noqa: F401 registers environments
 from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.evaluation import evaluate
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
+from trpo.agents.rollout import BrokenEnvironmentError
 from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
@@ -65,3 +67,28 @@ def test_short_episodes_are_not_counted_more_often():
     assert len(episodes) == 32
     assert all(episode.undiscounted_return == episode.length > 0 for episode in episodes)
     assert len({episode.length for episode in episodes}) > 5
+
+
+def test_an_episode_that_is_cut_off_did_not_end():
+    env = make_vector_env("CartPole-v1", EnvironmentConfig("envpool", 32), SEED, threads=1)
+    episodes = evaluate(env, make_agent(env), SEED, torch.Generator().manual_seed(0), max_steps=20)
+    assert {episode.ended for episode in episodes} == {True, False}
+    assert all(episode.length == 20 for episode in episodes if not episode.ended)
+    assert all(episode.length <= 20 for episode in episodes)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "what"),
+    [
+        ("TestNan-v0", "an observation"),
+        ("TestInfinite-v0", "an observation"),
+        ("TestNanReward-v0", "a reward"),
+        ("TestInfiniteReward-v0", "a reward"),
+    ],
+)
+def test_what_is_not_finite_is_named(env_id, what):
+    env = make_vector_env(env_id, EnvironmentConfig("gymnasium", 2), SEED)
+    for _ in range(2):
+        env.reset(seed=SEED)  # they go wrong in their third episode
+    with pytest.raises(BrokenEnvironmentError, match=f"returned {what} that is not finite"):
+        evaluate(env, make_agent(env), SEED, generator=None)
