@@ -164,6 +164,13 @@ def test_beta_samples_are_distributed_as_they_should_be(z, slope):
     assert family.act(output, None)[0].item() == pytest.approx(law.mean(), rel=1e-5)
 
 
+def test_betas_actions_stay_off_the_ends_where_a_density_may_be_0():
+    family, output = Betas(1, 1.7), torch.tensor([[1e9, -1e9], [-1e9, 1e9]])
+    actions = family.act(output, None)
+    assert actions.abs().max() < 1
+    assert family(output).log_prob(actions).isfinite().all()
+
+
 def test_betas_density_entropy_and_kl_are_those_of_the_interval():
     """Each against the integral that it stands for."""
     output = torch.tensor([[0.5, -1.0], [2.0, 1.0]], dtype=torch.float64)
@@ -247,7 +254,7 @@ def test_beta_learns_within_its_limit(engine):
     "box", [{"distribution": "gaussian"}, {"log_std": "state"}, {"distribution": "beta"}], ids=str
 )
 @pytest.mark.parametrize("name", ["box", "joint", "discrete"])
-def test_the_mean_deviation_is_measured_where_there_is_one(name, box):
+def test_the_mean_entropy_is_measured_and_the_deviation_where_there_is_one(name, box):
     generator = torch.Generator().manual_seed(0)
     config = PolicyConfig(hidden=(6,), **box)
     features = flat_features(OBSERVATION_SIZE)
@@ -258,6 +265,8 @@ def test_the_mean_deviation_is_measured_where_there_is_one(name, box):
     states = torch.randn(30, OBSERVATION_SIZE, generator=generator)
     metrics = policy.metrics(policy.outputs(states, 8))
     distribution = policy.distribution(policy.network(states))
+    entropy = distribution.entropy().mean().item()
+    assert metrics["policy/entropy"] == pytest.approx(entropy, rel=1e-5)
     if name == "discrete":
         assert set(metrics) == {"policy/entropy"}
         return
