@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
+from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, flat_parameters, make_problem
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
 from trpo.agents.npg import Npg, NpgConfig
@@ -19,6 +19,7 @@ from trpo.agents.update_rule import importance_weighted_advantage
 from trpo.agents.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
 from trpo.reference import dense_fisher
 from trpo.report import Status
+from trpo.validation import ConfigError
 
 ALGORITHMS = get_args(Algorithm)
 MICROBATCH = 17  # so that the batch of 40 comes in three
@@ -159,9 +160,12 @@ def test_half_way_through_a_run_trpos_step_is_that_of_smaller_limits(problem):
         assert metrics["trust_region/max_kl"] == pytest.approx(0.64 * 0.02)
 
 
-def test_trpo_remembers_the_states_of_updates_before(problem):
+@pytest.mark.parametrize("stride", [1, 3])
+def test_trpo_remembers_the_states_of_updates_before(problem, stride):
     """The second step is that of a dense F over its states and a share of the first's."""
-    config = TrpoConfig(memory=4, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12)
+    config = TrpoConfig(
+        memory=4, fisher_stride=stride, step_size=1e-3, cg_iterations=500, cg_tolerance=1e-12
+    )
     policy, batch = problem.policy, problem.batch
     rule = Trpo(policy, config, MICROBATCH)
     rule(batch, generator())
@@ -178,13 +182,24 @@ def test_trpo_remembers_the_states_of_updates_before(problem):
         .detach(),
     )
     g, theta_old = gradient(surrogate(policy, second), policy), flat_parameters(policy)
-    F = dense_fisher(policy.model(), [States(torch.cat([second.observations, remembered]))])
+    states = torch.cat([second.observations, remembered])[::stride]
+    F = dense_fisher(policy.model(), [States(states)])
     x = torch.linalg.solve(F + config.damping * torch.eye(len(F)).double(), 0.5 * g)
     assert rule(second, generator()).step_fraction == 1
     torch.testing.assert_close(flat_parameters(policy) - theta_old, 1e-3 * x, rtol=1e-5, atol=1e-10)
     for _ in range(5):
         rule(second, generator())
     assert len(rule.remembered) == 4
+
+
+def test_states_of_another_environment_are_refused(problem_of):
+    problem = problem_of(ACTION_SPACES["box"], ())
+    rule = Trpo(problem.policy, TrpoConfig(), MICROBATCH)
+    with pytest.raises(ConfigError, match="update rule has no 'step'"):
+        rule.load_state_tensors({"step": torch.zeros(1)})
+    rule.load_state_tensors({"0.0": torch.zeros(3, OBSERVATION_SIZE + 1, dtype=torch.float64)})
+    with pytest.raises(ConfigError, match="states are not those of this environment"):
+        rule(problem.batch, generator())
 
 
 def test_ppo_is_adam_on_the_clipped_surrogate_sample_by_sample(problem_of, action_space):
@@ -273,6 +288,19 @@ def test_a_step_that_is_put_back_leaves_the_optimizer_as_it_was(
     assert reports[0] == reports[1]
     assert reports[0].status is Status.ACCEPTED
     assert torch.equal(flat_parameters(one.policy), flat_parameters(other.policy))
+
+
+def test_the_state_of_another_optimizer_is_refused(problem_of):
+    """Of another kind, and of another policy's parameters."""
+    small, large = (problem_of(ACTION_SPACES["box"], hidden) for hidden in ((), (6,)))
+    adam = Vpg(small.policy, VpgConfig("adam"), MICROBATCH)
+    adam(small.batch, generator())
+    for other in (
+        Vpg(small.policy, VpgConfig("rmsprop"), MICROBATCH),
+        Vpg(large.policy, VpgConfig("adam"), MICROBATCH),
+    ):
+        with pytest.raises(ConfigError, match="optimizer is not that of the configuration"):
+            other.load_state_tensors(adam.state_tensors())
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
