@@ -3,9 +3,10 @@
 import envpool
 import numpy as np
 import pytest
-from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from trpo.agents.observations import leaves
+from trpo.envs.choices import Choices
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_recording_env, make_vector_env
@@ -85,6 +86,12 @@ def test_a_box_of_integers_is_choices(env_id, space, actions, sent):
     one, other = ours.step(np.array(actions)), theirs.step(np.array(sent, np.int32))
     for mine, its in zip(leaves(one[:4]), leaves(other[:4]), strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+def test_choices_begin_where_their_box_does():
+    choices = Choices(Box(np.array([1, -1]), np.array([3, 1]), dtype=np.int32), Discrete(2))
+    assert choices.space() == MultiDiscrete([3, 3])
+    assert choices(np.array([[0, 0], [2, 1]])).tolist() == [[1, -1], [3, 0]]
 
 
 def test_what_a_task_lacks_is_told_in_a_line():

@@ -143,6 +143,11 @@ REFUSED = {
         {"env_kwargs": {"episodic_life": 1}},
         r"^episodic_life = 1 of EnvPool's Pong-v5: expected bool, as False$",
     ),
+    "a flag for a share": (
+        "Pong-v5",
+        {"env_kwargs": {"repeat_action_probability": True}},
+        r"^repeat_action_probability = True of EnvPool's Pong-v5: expected float, as 0\.0$",
+    ),
     "a wrapper for EnvPool": ("Pong-v5", {"wrapper": ("a:b",)}, "EnvPool's Pong-v5 cannot be"),
     "no argument of Gymnasium's": (
         "TestCountdown-v0",
@@ -173,6 +178,7 @@ def test_what_cannot_be_is_refused_in_a_line(name):
     ("options", "message"),
     [
         ({"frame_skip": 0}, r"^frame_skip = 0 is out of range: expected an integer ≥ 1$"),
+        ({"frame_stack": 0}, r"^frame_stack = 0 is out of range: expected an integer ≥ 1$"),
         ({"time_limit": -1}, "^time_limit = -1 is out of range"),
         ({"wrapper": ("module",)}, r"^wrapper = 'module' is out of range: expected module:func"),
     ],
@@ -186,6 +192,19 @@ def test_options_out_of_range_are_refused(options, message):
 def test_a_library_that_lacks_is_told_in_a_line():
     with pytest.raises(EnvError, match=r"^environment 'BigfishEasy-v0' cannot be made: ImportErr"):
         make_vector_env("BigfishEasy-v0", EnvironmentConfig(num_envs=1), seed=0)
+
+
+class WithoutOptions(Countdown):
+    """Its reset takes no options."""
+
+    def reset(self, *, seed=None):
+        return super().reset(seed=seed)
+
+
+def test_a_reset_without_options_is_told_as_gyms():
+    env = make_vector_env(WithoutOptions, EnvironmentConfig(num_envs=1), seed=0)
+    with pytest.raises(TypeError, match=r"^reset\(\) takes no options: expected reset\("):
+        env.reset(seed=0)
 
 
 def test_an_environment_that_is_made_already_takes_no_arguments():

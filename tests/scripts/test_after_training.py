@@ -2,7 +2,9 @@
 
 import fcntl
 import multiprocessing
+import os
 import shutil
+import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,6 +15,9 @@ from trpo.agents.runs import Run
 from trpo.agents.runs.files import read_file
 from trpo.scripts import __main__
 from trpo.scripts.cli.curves import Curve, by_method, draw_curves, read_curves, running_mean
+from trpo.scripts.cli.figures import run_figure
+from trpo.scripts.cli.tables import read_rows, write_rows
+from trpo.scripts.runs import age
 
 SMALL = ["--total-steps=1000", "--batch-size=256", "--num-envs=8", "--hidden=8", "--threads=1"]
 
@@ -65,6 +70,41 @@ def test_runs_are_listed_with_their_state(runs, tmp_path, capsys):
     assert "holds no run whose name holds 'nothing'" in capsys.readouterr().err
 
 
+def test_the_latest_run_is_last_with_its_last_evaluation_or_episodes(runs, tmp_path, capsys):
+    shutil.copytree(runs, tmp_path / "runs")
+    folder = tmp_path / "runs" / "CartPole-v1"
+    for days, name in enumerate(("a1", "b0", "a0")):
+        for path in (folder / name).iterdir():
+            os.utime(path, times=(time.time() - 86_400.5 * days,) * 2)
+    assert __main__.main(["runs", "--runs", str(tmp_path / "runs")]) == 0
+    listed = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0].rpartition("/")[2] for row in listed] == ["a0", "b0", "a1"]
+    for row in listed:
+        metrics = Run.open(folder.parent / row[0]).metrics()
+        metric = "evaluation/return" if row[0].endswith("b0") else "episode/return_100"
+        known = metrics[metric][~np.isnan(metrics[metric])]
+        assert row[5] == f"{known[-1]:,.1f}"
+    assert [row[-2:] for row in listed[:2]] == [["2", "days"], ["1", "days"]]
+
+
+def test_ages_are_in_the_largest_unit():
+    assert [age(s) for s in (0, 59, 60, 3599, 3600, 86_399)] == [
+        "0 s",
+        "59 s",
+        "1 min",
+        "59 min",
+        "1 h",
+        "23 h",
+    ]
+
+
+def test_a_run_that_reached_its_return_is_listed_as_finished(tmp_path, capsys):
+    words = ["train", "CartPole-v1", *SMALL, "--eval-every=1", "--stop-return=1", "--name=x"]
+    assert __main__.main([*words, "--quiet", "--runs", str(tmp_path)]) == 0
+    assert __main__.main(["runs", "--runs", str(tmp_path)]) == 0
+    assert " finished " in capsys.readouterr().out
+
+
 def test_runs_are_listed_by_their_names_whatever_these_hold(runs, tmp_path, capsys):
     for name in ("lr[big]", "lr[bold]", "lr["):
         shutil.copytree(runs / "CartPole-v1" / "a0", tmp_path / name)
@@ -104,6 +144,37 @@ def test_runs_without_steps_in_common_are_a_line_each():
     plt.close(figure)
 
 
+def test_a_band_is_from_the_least_to_the_most_around_the_mean():
+    figure, axes = plt.subplots()
+    x = np.array([0.0, 10.0])
+    draw_curves(axes, {"a": [Curve(x, x + y) for y in (0, 1, 5)]})
+    (line,), (band,) = axes.lines, axes.collections
+    np.testing.assert_allclose(line.get_ydata(), line.get_xdata() + 2)
+    above = band.get_paths()[0].vertices
+    assert {*np.round(above[:, 1] - above[:, 0], 9)} == {0, 5}
+    plt.close(figure)
+
+
+def test_a_runs_figure_is_its_return_and_its_kl_against_the_limit(runs, tmp_path):
+    run = shutil.copytree(runs / "CartPole-v1" / "b0", tmp_path / "run")
+    rows = read_rows(run / "metrics.csv")
+    rows[1]["update/mean_kl"] = "0.02"  # above its δ, 0.01
+    write_rows(run / "metrics.csv", rows)
+    figure = run_figure(Run.open(run))
+    columns = Run.open(run).metrics()
+    learning, trust = figure.axes
+    for axes, name, number in (
+        (learning, "episode/return_100", 0),
+        (trust, "update/max_state_kl", 0),
+        (trust, "update/mean_kl", 1),
+        (trust, "trust_region/max_kl", 2),
+    ):
+        drawn = axes.lines[number].get_xydata().T
+        np.testing.assert_array_equal(drawn, [columns["steps"], columns[name]])
+    assert trust.get_title() == f"mean KL ≤ δ in {len(rows) - 1} of {len(rows)} updates"
+    plt.close(figure)
+
+
 def test_a_table_is_read_once(runs, tmp_path, monkeypatch):
     """A run that is being trained may have other rows a moment later."""
     read: list[Path] = []
@@ -123,7 +194,9 @@ def test_several_runs_are_drawn(runs, tmp_path, capsys):
     out = tmp_path / "curves.svg"
     words = ["--metric", "episode/return", "--over", "seconds", "--smooth", "2", "--out", str(out)]
     assert __main__.main(["plot", *folders, *words]) == 0
-    assert b"<svg" in out.read_bytes()
+    svg = out.read_text(encoding="utf-8")
+    assert all(f"<!-- {word} -->" in svg for word in ("seconds of training", "CartPole-v1"))
+    assert "<!-- episode/return, mean of 2 updates -->" in svg
     for words, said in (
         (
             ["--metric", "episode/returns"],

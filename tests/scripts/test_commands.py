@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from statistics import pstdev
 
 import pytest
 import torch
@@ -162,9 +163,21 @@ def test_evaluate(run, capsys, stochastic):
     result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     assert result["episodes"] == len(result["returns"]) == 5
     assert result["mean_return"] == pytest.approx(sum(result["returns"]) / 5)
+    spread = pstdev(result["returns"]), min(result["returns"]), max(result["returns"])
+    assert [result[f"{which}_return"] for which in ("std", "min", "max")] == pytest.approx(spread)
+    assert result["mean_length"] == result["mean_return"]  # each step is worth 1
     assert result["policy"] == ("stochastic" if stochastic else "deterministic")
     mean = readable(result["mean_return"], result["max_return"])[0]
     assert f"return  {mean} ± " in capsys.readouterr().out
+
+
+def test_the_seed_of_an_evaluation_is_all_that_its_returns_follow_from(run):
+    returns = []
+    for seed in (1, 1, 2):
+        assert __main__.main(["evaluate", str(run), "--episodes=5", f"--seed={seed}"]) == 0
+        result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        returns.append(result["returns"])
+    assert returns[0] == returns[1] != returns[2]
 
 
 @pytest.mark.parametrize("which", ["best", "newest"])

@@ -14,6 +14,8 @@ import pytest
 from tests.processes import FORKS
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.compare import untrained_return
+from trpo.scripts.comparison.grid import Cell, Grid
 from trpo.scripts.comparison.methods import METHODS
 
 SMALL = "--options=--batch-size 128 --num-envs 8 --hidden 8 --value.hidden 8"
@@ -68,6 +70,13 @@ def test_a_grid_leaves_a_table_a_report_and_figures(whole):
     for figure in ("kl.png", "curves.png", "robustness.png"):
         assert (whole / figure).read_bytes().startswith(b"\x89PNG")
     assert json.loads((whole / "provenance.json").read_text(encoding="utf-8"))[-1]["seconds"] > 0
+
+
+def test_the_untrained_policys_return_is_a_mean_of_sampled_actions(tmp_path):
+    grid = Grid("CartPole-v1", 500, SMALL.removeprefix("--options="), tmp_path)
+    untrained = untrained_return(grid, Cell("trpo", 0.02, 0))
+    assert 15 < untrained < 30  # its most likely actions are one action: ten steps
+    assert untrained % 1  # no single episode's
 
 
 def test_a_grid_that_is_finished_runs_nothing_again(whole, capsys):

@@ -190,6 +190,14 @@ def test_what_a_library_warns_of_comes_once_in_a_line(capsys):
     assert capsys.readouterr().err == "trpo: warning: mind the step\n"
 
 
+def test_too_little_memory_is_told_in_a_line(capsys):
+    def too_large(_) -> int:
+        raise MemoryError
+
+    assert run_command(too_large, []) == 1
+    assert capsys.readouterr().err == "trpo: there is not enough memory\n"
+
+
 def film(folder: Path, out: Path, *words: str) -> int:
     options = ["--episodes", "1", "--max-steps", "20", "--video", str(out), *words]
     return __main__.main(["evaluate", str(folder), *options])

@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import FORKS, SMALL, start
 from trpo.scripts import __main__
+from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.output import printable
 
 HOME = Path(__file__).resolve().parents[3]
@@ -102,6 +103,17 @@ def test_a_terminal_that_hangs_up_saves(tmp_path):
     assert process.exitcode == 128 + signal.SIGHUP
     rows = (tmp_path / "CartPole-v1" / "x" / "metrics.csv").read_bytes().count(b"\n") - 1
     assert checkpoints(tmp_path)[-1] == f"update-{rows:06d}.safetensors"
+
+
+def test_a_terminal_that_hangs_up_is_nothing_to_a_command_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interrupt.signal is None
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
