@@ -8,6 +8,7 @@ import pytest
 from tests.processes import SMALL, differences, launch, wait_for_rows
 from trpo.agents.runs import Run
 from trpo.scripts import __main__
+from trpo.scripts.cli.numbers import nats
 
 
 def test_seeds_are_the_runs_of_single_commands_reported_together(tmp_path, capsys):
@@ -20,6 +21,8 @@ def test_seeds_are_the_runs_of_single_commands_reported_together(tmp_path, capsy
         assert f"x-seed{seed}: finished" in out
         finals.append(Run.open(folder / f"x-seed{seed}").metrics()["episode/return_100"][-1])
         assert f"{finals[-1]:,.2f}" in out
+        kl = Run.open(folder / f"x-seed{seed}").metrics()["update/mean_kl"]
+        assert f" {nats(kl.max())} " in out
     said = f"{sum(finals) / 2:,.2f}, from {min(finals):,.2f} to {max(finals):,.2f}, 2 seeds"
     assert said in out
     assert (folder / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -22,6 +22,7 @@ from trpo.scripts.cli.processes import start_process
 
 optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution  # noqa: E402
+from optuna.study import StudyDirection  # noqa: E402
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from trpo.scripts.tuning.findings import preset_of, ranked, rows_of  # noqa: E402
@@ -76,6 +77,13 @@ def test_tuning_ends_with_a_preset_and_goes_on_for_more(tmp_path, capsys):
     assert "[2/2]" in out
     assert re.search(r"[23] of 5 trials ended", out)  # two workers may end one too many
     (preset,) = re.findall(r'^preset +"CartPole-v1": "(.*)",$', out.rpartition("[5/5]")[2], re.M)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert study.direction is StudyDirection.MAXIMIZE
+    trials = study.get_trials()
+    space, start = search_space(parse_train_options(["CartPole-v1", *SMALL]))
+    first = {name.removeprefix("--"): space[name].parameter(start[name]) for name in space}
+    assert trials[0].params == first
+    assert len({str(trial.params) for trial in trials}) == len(trials)  # no worker tries another's
     options = parse_train_options(["CartPole-v1", *preset.split()])
     assert options.learner.trainer.total_steps == 3000
     table = (tmp_path / "trials.csv").read_text().splitlines()
@@ -86,6 +94,31 @@ def test_tuning_ends_with_a_preset_and_goes_on_for_more(tmp_path, capsys):
     curve = [each["evaluation/return"] for each in metrics if "evaluation/return" in each]
     half = curve[len(curve) // 2 :]
     assert float(best["score"]) == pytest.approx(sum(half) / len(half), rel=1e-5)
+
+
+def test_a_trial_whose_curve_lies_below_most_others_is_stopped(tmp_path):
+    words = ("CartPole-v1", *SMALL, "--total-steps=6000")
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    job = Job(words, storage, "test", trials=6, deadline=math.inf, grace=60, out=tmp_path)
+    study = job.open()
+    curve = dict.fromkeys(range(1, 11), 501.0)  # a return that CartPole does not have
+    for _ in range(5):
+        study.add_trial(
+            create_trial(state=TrialState.COMPLETE, value=501.0, intermediate_values=curve)
+        )
+    study.enqueue_trial({"batch-size": "512"})  # updates enough for ten evaluations
+    worker = start_process(work, job, 0)
+    worker.join()
+    *_, last = study.get_trials()
+    assert (worker.exitcode, last.state) == (0, TrialState.PRUNED)
+    assert len(last.intermediate_values) < 10
+
+
+def test_no_trial_is_begun_when_the_time_is_over(tmp_path, capsys):
+    words = ["tune", "CartPole-v1", "--workers=1", "--minutes=1e-9", f"--out={tmp_path}"]
+    assert __main__.main(words) == 1
+    assert "no trial has completed; the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_environment_that_fails_in_every_trial_ends_the_search(tmp_path, capsys):
