@@ -1,4 +1,4 @@
-"""Fixtures: small policies in float64 for each of the four action spaces, with their batches."""
+"""Fixtures: small policies in float64 for each kind of action space, with their batches."""
 
 from collections.abc import Callable
 

@@ -35,7 +35,8 @@ def hard_problem(seed: int) -> tuple[Policy, Batch, TrustRegionConfig]:
         return int(torch.randint(n, (), generator=generator)) == 0
 
     size = round(4096 ** uniform(0, 1))
-    space, hidden = list(ACTION_SPACES.values())[seed % 4], list(HIDDEN.values())[seed % 3]
+    spaces, depths = list(ACTION_SPACES.values()), list(HIDDEN.values())
+    space, hidden = spaces[seed % len(spaces)], depths[seed % len(depths)]
     policy = make_policy(
         flat_features(OBSERVATION_SIZE), space, PolicyConfig(hidden=hidden), generator
     )
