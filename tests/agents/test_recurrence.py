@@ -217,6 +217,13 @@ def test_what_does_not_go_with_a_memory_is_refused(changes, message):
         trainer_of(**changes)
 
 
+def test_with_a_memory_f_is_the_batchs_alone():
+    trainer = trainer_of(trpo=TrpoConfig(memory=16))
+    run(trainer, 1)
+    assert not trainer.update_policy.remembered
+    trainer.close()
+
+
 @pytest.mark.parametrize("value", [{"fit": "adam"}, {"fisher_stride": 2}])
 def test_any_fit_goes_with_the_policys_memory(value):
     trainer = trainer_of(value={"trunk": "policy"} | value)
