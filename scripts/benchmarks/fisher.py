@@ -110,7 +110,7 @@ def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Ca
     policy = make_policy(
         flat_features(OBSERVATIONS),
         gym.spaces.Box(-1, 1, (ACTIONS,)),
-        PolicyConfig(hidden=(width, width)),
+        PolicyConfig(distribution="gaussian", hidden=(width, width)),
         generator,
     )
     with torch.no_grad():

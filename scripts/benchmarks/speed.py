@@ -64,22 +64,33 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(SpeedOptions, arguments, "benchmark speed")
     options.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
     runs = {env: [env, "--threads", str(options.threads)] for env in options.envs}
-    for env, words in runs.items():
-        run = parse_train_options(words)
-        training = Training(run, options.updates)
+    rows = [row for words in runs.values() for row in measure(parse_train_options(words), options)]
+    write_rows(options.out / "results.csv", rows)
+    write_options(options.out, runs)
+    write_provenance(options.out / "provenance.json")
+    print_rows(summarize(rows))
+    draw(rows, options.out / "speed.png")
+    return 0
+
+
+def measure(run: TrainOptions, options: SpeedOptions) -> list[dict[str, Any]]:
+    """Time training on an environment, and what it is compared to, in turns.
+
+    Args:
+        run: training.
+        options: of the command.
+
+    Returns:
+        Rows of results.csv.
+    """
+    rows: list[dict[str, Any]] = []
+    with contextlib.closing(Training(run, options.updates)) as training:
         contenders: dict[str, Contender] = {
             "environment alone": environment_alone(run.make_env(seed=0)),
             "training": training,
+            **_rivals(run, training, options),
         }
-        if len(training.trainer.environments.collector.env.groups) > 1:
-            whole = GroupedVectorEnv(
-                EnvPoolVectorEnv(env, run.environment.num_envs, seed=0, threads=run.cpu_threads)
-            )
-            contenders["environment alone, undivided"] = environment_alone(whole)
-        if options.peer == "sb3":
-            contenders |= sb3(run, max(1, options.updates // 4))
         for contender in contenders.values():
             contender()  # a warm-up round
         training.shares.clear()
@@ -87,35 +98,38 @@ def main(arguments: Sequence[str]) -> int:
             for name, contender in contenders.items():
                 rate = contender()
                 rows.append({
-                    "environment": env,
+                    "environment": run.env,
                     "contender": name,
                     "round": number,
                     "steps_per_second": rate,
                 })
                 print(
-                    f"{env}  round {number + 1}/{options.rounds}  {name}: {rate:,.0f} steps/s",
+                    f"{run.env}  round {number + 1}/{options.rounds}  {name}: {rate:,.0f} steps/s",
                     flush=True,
                 )
-        shares = np.mean(training.shares, axis=0)
-        print(
-            "  ".join(f"{name} {share:.1%}" for name, share in zip(SHARES, shares, strict=True))
-            + "\n"
+    shares = dict(zip(SHARES, np.mean(training.shares, axis=0).tolist(), strict=True))
+    print("  ".join(f"{name} {share:.1%}" for name, share in shares.items()) + "\n")
+    return rows + [
+        {
+            "environment": run.env,
+            "contender": f"share of training: {name}",
+            "round": "all",
+            "steps_per_second": share,
+        }
+        for name, share in shares.items()
+    ]
+
+
+def _rivals(run: TrainOptions, training: "Training", options: SpeedOptions) -> dict[str, Contender]:
+    rivals: dict[str, Contender] = {}
+    if len(training.trainer.environments.collector.env.groups) > 1:
+        whole = GroupedVectorEnv(
+            EnvPoolVectorEnv(run.env, run.environment.num_envs, seed=0, threads=run.cpu_threads)
         )
-        rows += [
-            {
-                "environment": env,
-                "contender": f"share of training: {name}",
-                "round": "all",
-                "steps_per_second": float(share),
-            }
-            for name, share in zip(SHARES, shares, strict=True)
-        ]
-    write_rows(options.out / "results.csv", rows)
-    write_options(options.out, runs)
-    write_provenance(options.out / "provenance.json")
-    print_rows(summarize(rows))
-    draw(rows, options.out / "speed.png")
-    return 0
+        rivals["environment alone, undivided"] = environment_alone(whole)
+    if options.peer == "sb3":
+        rivals |= sb3(run, max(1, options.updates // 4))
+    return rivals
 
 
 def environment_alone(env: GroupedVectorEnv, steps: int = 1000) -> Contender:
@@ -176,6 +190,12 @@ class Training:
             ] + [logging]
             self.shares.append([part / sum(seconds) for part in seconds])
         return (self.trainer.steps - steps_before) / (time.perf_counter() - start)
+
+    def close(self) -> None:
+        """End, and leave nothing behind."""
+        self.telemetry.close()
+        self.trainer.close()
+        self.folder.cleanup()
 
 
 def sb3(run: TrainOptions, updates: int) -> dict[str, Contender]:
