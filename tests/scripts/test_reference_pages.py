@@ -231,6 +231,21 @@ def test_cart_pole_by_its_criterion():
     assert f"{ends.count(500)} of {len(ends)} runs end at 500" in RESULTS
 
 
+def test_what_the_humanoids_mean_rests_on():
+    rows = [
+        row
+        for row in read_rows(REFERENCE / "panel" / "results.csv")
+        if (row["environment"], row["options"]) == ("Humanoid-v5", "")
+    ]
+    finals = sorted(float(row["deterministic_return"]) for row in rows)
+    sampled = fmean(float(row["stochastic_return"]) for row in rows)
+    assert fmean(finals[:-2]) < 1400 < fmean(finals)
+    assert (
+        f"rests on two runs: the median is {median(finals):,.1f}, and sampled actions have a mean "
+        f"of {sampled:,.1f}" in RESULTS
+    )
+
+
 def test_every_run_that_fell_is_named():
     for row in filter(fell, read_rows(REFERENCE / "panel" / "results.csv")):
         last, best = (float(row[f"{which}_return_100"]) for which in ("training", "best"))
