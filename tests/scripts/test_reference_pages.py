@@ -244,6 +244,11 @@ def test_what_the_humanoids_mean_rests_on():
         f"rests on two runs: the median is {median(finals):,.1f}, and sampled actions have a mean "
         f"of {sampled:,.1f}" in RESULTS
     )
+    longer = returns("panel/results.csv", "Humanoid-v5", "--total-steps 3000000", range(200))
+    shorter = returns("panel/results.csv", "Humanoid-v5", "", range(100, 103))
+    assert min(longer) > 6000
+    assert max(shorter) < median(finals)
+    assert "Seeds 100 to 102, three of the lower half there, end above 6,000 after 3M." in RESULTS
 
 
 def test_every_run_that_fell_is_named():
