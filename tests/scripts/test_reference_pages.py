@@ -10,19 +10,13 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from tests.helpers import HOME
-from tests.results_table import beside_peers, peers_table, table
+from tests.results_table import UNTUNED, beside_peers, peers_table, table
 from trpo.scripts.benchmarks.learning_report import fell, interval
 from trpo.scripts.cli.tables import read_rows
 
 REFERENCE = HOME / "runs" / "reference"
 LEARNERS = " ".join((HOME / "agents" / "README.md").read_text(encoding="utf-8").split())
 RESULTS = " ".join((REFERENCE / "README.md").read_text(encoding="utf-8").split())
-UNTUNED = {
-    "InvertedPendulum-v5",
-    "InvertedDoublePendulum-v5",
-    "Reacher-v5",
-    "Pusher-v5",
-}  # by the Zoo
 ENVS = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
 LEVERS = {  # a line of the learners' page: the trials' name for it
     "full δ, V without limit": [""],
@@ -284,6 +278,13 @@ def test_beside_sb3():
         assert row["seed"] in seeds[1]
     untuned = sum(row["environment"] in UNTUNED for row in fallen)
     assert f"{untuned} of them are on tasks that the Zoo has no settings for" in RESULTS
+    kept = read_rows(REFERENCE / "peers" / "defaults.csv")
+    assert {row["deterministic_return"] for row in kept} == {"1000"}
+    first, last = kept[0]["seed"], kept[-1]["seed"]
+    assert (
+        f"By its own defaults it keeps {kept[0]['environment']}: seeds {first} to {last} end at "
+        "1,000." in RESULTS
+    )
     assert f"in which the median is with {1 - 2 * 0.5**3:.0%}".replace("%", " %") in RESULTS
     timed = [row for row in peers if row["environment"] == "HalfCheetah-v5"]
     first = np.array([
