@@ -1,7 +1,7 @@
 """The environments of a run, from one fresh start to the next."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from gymnasium import Space
 
@@ -124,11 +124,8 @@ class Environments:
     def _start(self, seed: int) -> None:
         try:
             self.env = env = self._make(seed)
-            try:
+            with closed_on_error(env):
                 self.collector = Collector(env, seed)
-            except BaseException:
-                close(env)
-                raise
         except BrokenEnvironmentError as failure:
             self._restart(failure)
 
@@ -137,11 +134,8 @@ class Environments:
             env = self.make(seed)
         except ChildProcessError as lost:
             raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
-        try:
+        with closed_on_error(env):
             self._check(env)
-        except BaseException:
-            close(env)
-            raise
         return env
 
     def _check(self, env: VectorEnvironment) -> None:
@@ -164,6 +158,20 @@ class Environments:
             raise failure
         self.restarts += 1
         return self.randomness.integer(Component.RESTART, self.restarts)
+
+
+@contextmanager
+def closed_on_error(env: VectorEnvironment) -> Iterator[None]:
+    """Close environments that nobody is going to have.
+
+    Args:
+        env: just made.
+    """
+    try:
+        yield
+    except BaseException:
+        close(env)
+        raise
 
 
 def close(env: VectorEnvironment) -> None:
