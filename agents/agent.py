@@ -279,15 +279,17 @@ class Agent(nn.Module):
         Raises:
             ConfigError: with the first that differs.
         """
-        own = self.tensors()
-        shapes, theirs = ({n: (t.shape, t.dtype) for n, t in ts.items()} for ts in (own, tensors))
-        if different := [n for n in {**shapes, **theirs} if shapes.get(n) != theirs.get(n)]:
-            name = different[0]
-            has, lacks = (list(ts[name].shape) if name in ts else None for ts in (tensors, own))
-            raise ConfigError(
-                "the checkpoint's networks are not those of the configuration: "
-                f"{name} has shape {has}, not {lacks}"
-            )
+        expected, given = (
+            {n: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for n, t in ts.items()}
+            for ts in (self.tensors(), tensors)
+        )
+        for name in {**expected, **given}:
+            has, needs = given.get(name, "absent"), expected.get(name, "no such tensor")
+            if has != needs:
+                raise ConfigError(
+                    "the checkpoint's networks are not those of the configuration: "
+                    f"{name} is {has}: expected {needs}"
+                )
 
     def _batch(self, observation: Any) -> tuple[Observation, bool]:
         """Return observations as tensors (N, *shape), and whether there was one, unbatched."""

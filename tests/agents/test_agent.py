@@ -96,6 +96,19 @@ def test_tensors_of_another_configuration_are_refused():
         make_agent(box, box).load_tensors(make_agent(box, gym.spaces.Discrete(2)).tensors())
 
 
+def test_tensors_that_do_not_fit_are_told_with_dtype_and_shape():
+    box = gym.spaces.Box(-1, 1, (3,))
+    agent, name = make_agent(box, box), "policy.network.head.0.bias"
+    tensors = agent.tensors()
+    with pytest.raises(ConfigError, match=rf"{name} is float64 \[8\]: expected float32 \[8\]"):
+        agent.load_tensors(tensors | {name: tensors[name].double()})
+    with pytest.raises(ConfigError, match=r"other is float32 .* expected no such tensor"):
+        agent.load_tensors(tensors | {"other": tensors[name]})
+    del tensors[name]
+    with pytest.raises(ConfigError, match=rf"{name} is absent: expected float32 \[8\]"):
+        agent.load_tensors(tensors)
+
+
 def test_values_do_not_depend_on_how_many_are_looked_at_together():
     agent = make_agent(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
     observations = torch.randn(50, 3)

@@ -138,7 +138,7 @@ def test_networks_that_do_not_fit_are_named(copy, capsys):
     assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
     assert capsys.readouterr().err == (
         "trpo: the checkpoint's networks are not those of the configuration: "
-        "policy.network.head.0.weight has shape [8, 4], not [9, 4]\n"
+        "policy.network.head.0.weight is float32 [8, 4]: expected float32 [9, 4]\n"
     )
 
 
