@@ -16,8 +16,9 @@ class Choices:
     """
 
     def __init__(self, box: gym.spaces.Box, observations: gym.Space) -> None:
-        self._low, self._dtype = box.low, box.dtype
-        self._numbers = (box.high - box.low).astype(np.int64) + 1
+        # as int64: a difference may not fit into the Box's own dtype
+        self._low, self._dtype = box.low.astype(np.int64), box.dtype
+        self._numbers = box.high.astype(np.int64) - self._low + 1
         parts = observations.spaces if isinstance(observations, gym.spaces.Dict) else {}
         self._joint = MASK in parts and parts[MASK].shape == tuple(self._numbers)
 

@@ -94,6 +94,13 @@ def test_choices_begin_where_their_box_does():
     assert choices(np.array([[0, 0], [2, 1]])).tolist() == [[1, -1], [3, 0]]
 
 
+@pytest.mark.parametrize(("dtype", "end"), [(np.int8, 100), (np.int32, 2**31 - 1)])
+def test_a_box_may_have_more_choices_than_its_dtype_has_positive_numbers(dtype, end):
+    choices = Choices(Box(-end, end, (1,), dtype), Discrete(2))
+    assert choices.space() == MultiDiscrete([2 * end + 1])
+    assert choices(np.array([[0], [2 * end]])).tolist() == [[-end], [end]]
+
+
 def test_what_a_task_lacks_is_told_in_a_line():
     with pytest.raises(EnvError, match="environment 'VizdoomCustom-v1' cannot be made"):
         make_vector_env("VizdoomCustom-v1", EnvironmentConfig("envpool", 2), SEED)
