@@ -99,6 +99,6 @@ class LeafAdapter:
             return (actions + self.start).astype(self.dtype, copy=False)
         if self.scaled:
             actions = actions * self.half + self.middle
-        if self.dtype.kind in "iu":
+        if self.dtype.kind in "biu":
             actions = actions.round()
         return actions.clip(*self.bounds).astype(self.dtype, copy=False)

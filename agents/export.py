@@ -109,7 +109,7 @@ class TensorLeafAdapter(nn.Module):
         self.shape = adapter.shape
         self.dtype = torch.from_numpy(np.zeros(0, adapter.dtype)).dtype
         self.bounded, self.scaled = adapter.bounds is not None, adapter.scaled
-        self.whole = adapter.dtype.kind in "iu"
+        self.whole = adapter.dtype.kind in "biu"
         if adapter.bounds is not None:
             low, high = adapter.bounds
             self.register_buffer("low", torch.as_tensor(low))

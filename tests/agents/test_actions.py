@@ -17,6 +17,7 @@ SPACES = {
     "huge": gym.spaces.Box(-3e38, 3e38, (2,)),
     "integers": gym.spaces.Box(-2, 5, (2,), np.int32),
     "bytes": gym.spaces.Box(0, 255, (2,), np.uint8),
+    "bools": gym.spaces.Box(0, 1, (2,), np.bool_),
     "discrete": gym.spaces.Discrete(4, start=-2),
     "multidiscrete": gym.spaces.MultiDiscrete([3, 2, 4], start=[1, 0, -5]),
     "multibinary": gym.spaces.MultiBinary((2, 2)),
@@ -60,13 +61,15 @@ def test_actions_of_nested_spaces_are_adapted_leaf_by_leaf():
     assert "actions.a in [-inf" in odd_scale(gym.spaces.Dict({"a": SPACES["unbounded"]}))
 
 
-@pytest.mark.parametrize("name", ["narrow", "wide", "lopsided", "matrix", "integers", "bytes"])
+@pytest.mark.parametrize(
+    "name", ["narrow", "wide", "lopsided", "matrix", "integers", "bytes", "bools"]
+)
 def test_the_policys_unit_interval_is_the_box(name):
     space = SPACES[name]
     size = gym.spaces.flatdim(space)
     ends = ActionAdapter(space)(np.array([[-1.0] * size, [1.0] * size, [0.0] * size], np.float32))
     middle = (space.low.astype(float) + space.high) / 2
-    if space.dtype.kind in "iu":
+    if space.dtype.kind in "biu":
         middle = middle.round()
     for got, expected in zip(ends, (space.low, space.high, middle), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)

@@ -23,6 +23,7 @@ SPACES = {
     "torques": (BOX, gym.spaces.Box(np.float32([-1, 0]), np.float32([3, 0.5]))),
     "unbounded, float64": (BOX, gym.spaces.Box(-np.inf, np.inf, (2, 2), np.float64)),
     "integers": (BOX, gym.spaces.Box(-3, 7, (2,), np.int32)),
+    "bools": (BOX, gym.spaces.Box(0, 1, (2,), np.bool_)),
     "choice from 3": (gym.spaces.Discrete(6, start=2), gym.spaces.Discrete(4, start=3)),
     "choices": (gym.spaces.MultiDiscrete([3, 2]), gym.spaces.MultiDiscrete([3, 2, 4])),
     "switches": (gym.spaces.MultiBinary(4), gym.spaces.MultiBinary(3)),
@@ -100,7 +101,7 @@ def by_torchscript(agent: Agent):
     [
         *((by_torchscript, name) for name in SPACES),
         # seconds each
-        *((by_onnx, name) for name in ("torques", "nested", "picture")),
+        *((by_onnx, name) for name in ("torques", "bools", "nested", "picture")),
     ],
 )
 def test_an_exported_policy_acts_as_the_agent_does(load, name):
