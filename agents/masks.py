@@ -5,6 +5,8 @@ not allowed. So it goes wherever states go: into sampling, log-probability, entr
 states that F remembers.
 """
 
+import math
+
 import gymnasium as gym
 import numpy as np
 import torch
@@ -88,11 +90,12 @@ def masked_network(features: Features, head: MLP, family: Family, mask: gym.Spac
     Raises:
         ConfigError: if the mask has another number of choices than the actions.
     """
-    numbers, count = gym.spaces.flatdim(mask), sum(family.choices())
-    if mask.shape is None or int(np.prod(mask.shape)) != count or count == 0:
+    numbers, count = math.prod(mask.shape or ()), sum(family.choices())
+    if mask.shape is None or numbers != count or count == 0:
+        given = "no shape" if mask.shape is None else f"{numbers} numbers"
         expected = f"expected {count}, one a choice" if count else "there are no choices to mask"
         raise ConfigError(
-            f"observation.{MASK} has {numbers} numbers: {expected}; --action-mask none removes it"
+            f"observation.{MASK} has {given}: {expected}; --action-mask none removes it"
         )
     return MaskedNetwork(features, head, family.is_choice())
 

@@ -23,8 +23,7 @@ from trpo.validation import ConfigError
 ACTIONS = gym.spaces.Tuple((gym.spaces.Box(-1, 1, (1,)), gym.spaces.MultiDiscrete([3, 2])))
 
 
-def masked_policy(actions: gym.Space, choices: int):
-    mask = gym.spaces.MultiBinary(choices)
+def masked_policy(actions: gym.Space, mask: gym.Space):
     space = gym.spaces.Dict({"action_mask": mask, "state": gym.spaces.Box(-1, 1, (3,))})
     generator = torch.Generator().manual_seed(0)
     preprocessor = Preprocessor(space, NormalizationConfig(observations=False))
@@ -34,7 +33,10 @@ def masked_policy(actions: gym.Space, choices: int):
 
 def test_f_and_samples_are_of_what_is_allowed():
     """F·v by hand against F in full from autograd; of forbidden choices neither has anything."""
-    policy, generator = masked_policy(ACTIONS, 5), torch.Generator().manual_seed(1)
+    policy, generator = (
+        masked_policy(ACTIONS, gym.spaces.MultiBinary(5)),
+        torch.Generator().manual_seed(1),
+    )
     mask = torch.tensor([[1, 0, 1, 1, 1], [0, 1, 0, 1, 0], [1, 1, 1, 0, 1]]).repeat(20, 1)
     states = torch.randn(60, 3, generator=generator, dtype=torch.float64)
     observations = {"action_mask": mask, "state": states}
@@ -59,7 +61,15 @@ def test_f_and_samples_are_of_what_is_allowed():
 @pytest.mark.parametrize(("actions", "expected"), [(ACTIONS, "5"), (ACTIONS[0], "no choices")])
 def test_a_mask_that_does_not_fit_is_refused(actions, expected):
     with pytest.raises(ConfigError, match=f"action_mask has 4 numbers: .*{expected}"):
-        masked_policy(actions, 4)
+        masked_policy(actions, gym.spaces.MultiBinary(4))
+
+
+def test_a_mask_of_several_values_is_counted_by_its_entries():
+    mask = gym.spaces.MultiDiscrete([2] * 5)
+    with pytest.raises(ConfigError, match="action_mask has 5 numbers: expected 6"):
+        masked_policy(gym.spaces.Discrete(6), mask)
+    with pytest.raises(ConfigError, match="action_mask has no shape: expected 5"):
+        masked_policy(ACTIONS, gym.spaces.Tuple([gym.spaces.MultiBinary(5)]))
 
 
 def gates(said: str, action_mask: str = "auto", updates: int = 10):
