@@ -2,7 +2,7 @@
 
 from trpo.agents.agent import Agent
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.encoders import Encoder
+from trpo.agents.networks.encoders import Encoder
 from trpo.agents.runs import Run, RunConfig
 from trpo.agents.trainer import Trainer, TrainingError
 

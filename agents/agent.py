@@ -10,14 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from trpo.agents.actions import ActionAdapter
-from trpo.agents.encoders import Features, MakeEncoder, Preprocessor, encoder_for
-from trpo.agents.masks import mask_in
-from trpo.agents.normalization import AdvantageScale, NormalizationConfig, RewardScaler
-from trpo.agents.observations import Observation, count, leaves, map_leaves, map_pieces, to_device
-from trpo.agents.pictures import PictureConfig
-from trpo.agents.policies import PolicyConfig, make_policy
-from trpo.agents.randomness import Component, Randomness
-from trpo.agents.recurrence import (
+from trpo.agents.networks.encoders import Features, MakeEncoder, Preprocessor, encoder_for
+from trpo.agents.networks.masks import mask_in
+from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.recurrence import (
     FEATURES,
     POLICY_MEMORY,
     VALUE_MEMORY,
@@ -25,12 +21,16 @@ from trpo.agents.recurrence import (
     RecurrentFeatures,
     one_step,
 )
-from trpo.agents.runs.checkpoint import Checkpoint, save_checkpoint
-from trpo.agents.runs.checkpoint_folder import read_checkpoint
-from trpo.agents.runs.errors import CheckpointError
-from trpo.agents.runs.migration import migrate_agent
-from trpo.agents.runs.typed_json import from_json, to_json
-from trpo.agents.tensor_names import with_prefix, without_prefix
+from trpo.agents.normalization import AdvantageScale, NormalizationConfig, RewardScaler
+from trpo.agents.observations import Observation, count, leaves, map_leaves, map_pieces, to_device
+from trpo.agents.policies import PolicyConfig, make_policy
+from trpo.agents.randomness import Component, Randomness
+from trpo.agents.storage.checkpoint import Checkpoint, save_checkpoint
+from trpo.agents.storage.checkpoint_folder import read_checkpoint
+from trpo.agents.storage.errors import CheckpointError
+from trpo.agents.storage.migration import migrate_agent
+from trpo.agents.storage.tensor_names import with_prefix, without_prefix
+from trpo.agents.storage.typed_json import from_json, to_json
 from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.validation import ConfigError
 

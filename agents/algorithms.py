@@ -1,12 +1,12 @@
 """The update rules there are, by the name that `--algorithm` takes."""
 
 from trpo.agents.config import LearnerConfig
-from trpo.agents.npg import Npg
 from trpo.agents.policies import Policy
-from trpo.agents.ppo import Ppo
-from trpo.agents.trpo import Trpo
-from trpo.agents.update_rule import UpdateRule
-from trpo.agents.vpg import Vpg
+from trpo.agents.updates.npg import Npg
+from trpo.agents.updates.ppo import Ppo
+from trpo.agents.updates.trpo import Trpo
+from trpo.agents.updates.update_rule import UpdateRule
+from trpo.agents.updates.vpg import Vpg
 from trpo.reducer import SERIAL, Reducer
 
 

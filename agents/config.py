@@ -7,16 +7,16 @@ from typing import Literal
 import gymnasium as gym
 import torch
 
+from trpo.agents.networks.pictures import PictureConfig, picture_of
+from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.normalization import NormalizationConfig
-from trpo.agents.npg import NpgConfig
 from trpo.agents.observations import leaves
-from trpo.agents.pictures import PictureConfig, picture_of
 from trpo.agents.policies import PolicyConfig
-from trpo.agents.ppo import PpoConfig
-from trpo.agents.recurrence import RecurrenceConfig
-from trpo.agents.trpo import TrpoConfig
+from trpo.agents.updates.npg import NpgConfig
+from trpo.agents.updates.ppo import PpoConfig
+from trpo.agents.updates.trpo import TrpoConfig
+from trpo.agents.updates.vpg import VpgConfig
 from trpo.agents.value_function import ValueConfig
-from trpo.agents.vpg import VpgConfig
 from trpo.validation import ConfigError, require
 
 PICTURE_STRIDE = 8  # Schulman et al. 2015 took a tenth of the states for F

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from trpo.agents.actions import LeafAdapter
 from trpo.agents.agent import Agent
-from trpo.agents.networks import MLP, Tanh
+from trpo.agents.networks.network import MLP, Tanh
+from trpo.agents.networks.recurrence import RecurrentFeatures
 from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, nested_as
-from trpo.agents.recurrence import RecurrentFeatures
 
 EXAMPLES = 2  # observations that are traced with; with one, its number would be taken for fixed
 ACTION = "action"

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from trpo.agents.encoders import Features
-from trpo.agents.families import BoxConfig, make_family
-from trpo.agents.family import Family
-from trpo.agents.masks import masked_network
-from trpo.agents.networks import HIDDEN, Activation, Network, mlp
+from trpo.agents.distributions.factory import BoxConfig, make_family
+from trpo.agents.distributions.family import Family
+from trpo.agents.networks.encoders import Features
+from trpo.agents.networks.masks import masked_network
+from trpo.agents.networks.network import HIDDEN, Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.divergence import kl_divergence
 from trpo.linearization import Linearization, Tensors

@@ -10,11 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trpo.agents.advantages import AdvantageEstimator, generalized_advantages
 from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.algorithms import make_update_rule
-from trpo.agents.batch import Batch
-from trpo.agents.batching import make_batch
 from trpo.agents.config import (
     LearnerConfig,
     check_batch_size,
@@ -22,17 +19,20 @@ from trpo.agents.config import (
     with_picture_defaults,
     with_recurrence,
 )
-from trpo.agents.encoders import MakeEncoder
-from trpo.agents.environments import Environments, MakeEnvironments
-from trpo.agents.episodes import EpisodeStatistics, means, of_all_processes
 from trpo.agents.metrics import UpdateRecord
+from trpo.agents.networks.encoders import MakeEncoder
 from trpo.agents.observations import plain
 from trpo.agents.policies import Policy
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.rollout import BrokenEnvironmentError, Rollout
+from trpo.agents.rollouts.advantages import AdvantageEstimator, generalized_advantages
+from trpo.agents.rollouts.batching import make_batch
+from trpo.agents.rollouts.environments import Environments, MakeEnvironments
+from trpo.agents.rollouts.episodes import EpisodeStatistics, means, of_all_processes
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError, Rollout
 from trpo.agents.stopwatch import Stopwatch
-from trpo.agents.tensor_names import with_prefix, without_prefix
-from trpo.agents.value_fit import make_fit
+from trpo.agents.storage.tensor_names import with_prefix, without_prefix
+from trpo.agents.updates.batch import Batch
+from trpo.agents.updates.value_fit import make_fit
 from trpo.parameters import checksum
 from trpo.process_group import LostProcessError, make_reducer
 from trpo.reducer import SERIAL

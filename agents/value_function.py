@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from trpo.agents.encoders import Features
-from trpo.agents.networks import HIDDEN, Activation, Network, mlp
+from trpo.agents.networks.encoders import Features
+from trpo.agents.networks.network import HIDDEN, Activation, Network, mlp
 from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component
-from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
-from trpo.agents.runs.files import replace_file
+from trpo.agents.rollouts.evaluation import evaluate
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError, environment_errors
+from trpo.agents.storage.files import replace_file
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.options import cpu_count, parse_train_options

@@ -8,11 +8,11 @@ import numpy as np
 import tyro
 
 from trpo.agents.agent import Agent
-from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.rollout import Episode
+from trpo.agents.rollouts.evaluation import MAX_STEPS, evaluate
+from trpo.agents.rollouts.rollout import Episode
 from trpo.agents.runs import Run
-from trpo.agents.runs.checkpoint import Checkpoint
+from trpo.agents.storage.checkpoint import Checkpoint
 from trpo.envs.factory import make_recording_env
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import parse

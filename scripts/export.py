@@ -12,10 +12,10 @@ import tyro
 
 from trpo.agents.agent import Agent
 from trpo.agents.export import ACTION, NEXT_STATE, STATE, to_onnx, to_torchscript
+from trpo.agents.networks.recurrence import RecurrentFeatures
 from trpo.agents.observations import named_leaves
-from trpo.agents.recurrence import RecurrentFeatures
 from trpo.agents.runs import Run
-from trpo.agents.runs.files import replace_file
+from trpo.agents.storage.files import replace_file
 from trpo.envs.errors import INSTALL
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.display import print_facts

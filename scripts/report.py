@@ -12,9 +12,9 @@ import tyro
 
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs import Run, board
-from trpo.agents.runs.files import read_file, replace_file
 from trpo.agents.runs.results import Results
 from trpo.agents.runs.run import EVALUATION
+from trpo.agents.storage.files import read_file, replace_file
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.figures import image_of, run_figure
 from trpo.scripts.cli.numbers import nats, readable

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from trpo.agents.actions import odd_scale
 from trpo.agents.agent import TENSORS, AgentConfig
-from trpo.agents.families import make_family
-from trpo.agents.family import Family
+from trpo.agents.distributions.factory import make_family
+from trpo.agents.distributions.family import Family
 from trpo.agents.runs import Run
-from trpo.agents.runs.checkpoint import decode
-from trpo.agents.runs.checkpoint_folder import read_checkpoint
-from trpo.agents.runs.migration import migrate_agent
-from trpo.agents.runs.typed_json import first_difference, from_json, to_json
-from trpo.agents.tensor_names import without_prefix
+from trpo.agents.storage.checkpoint import decode
+from trpo.agents.storage.checkpoint_folder import read_checkpoint
+from trpo.agents.storage.migration import migrate_agent
+from trpo.agents.storage.tensor_names import without_prefix
+from trpo.agents.storage.typed_json import first_difference, from_json, to_json
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.claim import claim_name

@@ -7,8 +7,8 @@ from pathlib import Path
 import tyro
 
 from trpo.agents.agent import Agent
-from trpo.agents.evaluation import MAX_STEPS, evaluate
 from trpo.agents.randomness import Component, Randomness
+from trpo.agents.rollouts.evaluation import MAX_STEPS, evaluate
 from trpo.agents.runs import Run
 from trpo.envs.factory import make_watched_env
 from trpo.scripts.cli.command import parse

@@ -21,7 +21,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
+from trpo.agents.storage.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__
 
 SMALL = "--total-steps 200 --batch-size 64 --num-envs 8 --hidden 8 --threads 1"

@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trpo.agents.batch import Batch
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.encoders import Encoder, flat_features
+from trpo.agents.networks.encoders import Encoder, flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 from trpo.agents.trainer import Trainer
+from trpo.agents.updates.batch import Batch
 from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import WHOLE, EnvironmentConfig, Part, make_vector_env
 from trpo.envs.grouped import GroupedVectorEnv

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from tests.processes import FORKS, SMALL, differences
 from trpo.agents.runs import Run
-from trpo.agents.runs.files import AppendedFile
+from trpo.agents.storage.files import AppendedFile
 from trpo.scripts import __main__
 from trpo.scripts.comparison.grid import Cell, Grid, read_cell, run_cell
 

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers import HOME
 from trpo.agents.runs.board import TAGS
-from trpo.agents.runs.checkpoint import load_checkpoint
+from trpo.agents.storage.checkpoint import load_checkpoint
 from trpo.scripts import __main__
 from trpo.scripts.cli.processes import FORKS
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tests.groups import in_group
 from tests.helpers import make_trainer, run
+from trpo.agents.networks.recurrence import RecurrenceConfig, sequences
 from trpo.agents.observations import map_leaves
 from trpo.agents.policies import Policy, PolicyConfig
-from trpo.agents.recurrence import RecurrenceConfig, sequences
-from trpo.agents.rollout import Episode, Rollout
+from trpo.agents.rollouts.rollout import Episode, Rollout
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.tables import write_rows
 

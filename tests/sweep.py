@@ -16,10 +16,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.helpers import ACTION_SPACES, HIDDEN, OBSERVATION_SIZE, flat_parameters
-from trpo.agents.batch import Batch
-from trpo.agents.encoders import flat_features
+from trpo.agents.networks.encoders import flat_features
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
-from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.updates.batch import Batch
+from trpo.agents.updates.update_rule import importance_weighted_advantage
 from trpo.report import Status, StepReport
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 

@@ -1,7 +1,7 @@
 """TensorBoard's pages of a run: what is asked first stands first, and no more than can be read."""
 
 from trpo.agents.runs.config import RunConfig
-from trpo.agents.runs.typed_json import flat, to_json
+from trpo.agents.storage.typed_json import flat, to_json
 
 PAGES = {
     "1_overview": (

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.runs.errors import RunError
-from trpo.agents.runs.files import read_file, replace_file
-from trpo.agents.runs.migration import FORMAT, migrate
 from trpo.agents.runs.provenance import git_commit, versions
-from trpo.agents.runs.typed_json import from_json, to_json
+from trpo.agents.storage.errors import RunError
+from trpo.agents.storage.files import read_file, replace_file
+from trpo.agents.storage.migration import FORMAT, migrate
+from trpo.agents.storage.typed_json import from_json, to_json
 
 Settings: TypeAlias = dict[str, bool | int | float | str | list[Any] | dict[str, Any] | None]
 

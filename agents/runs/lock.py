@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from types import TracebackType
 
-from trpo.agents.runs.errors import BusyRunError
+from trpo.agents.storage.errors import BusyRunError
 
 # This process's, by folder: to open the file of one that it holds, and close it, gives it back.
 _held: dict[str, "Lock"] = {}

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from trpo.agents.metrics import METRICS, UpdateRecord
-from trpo.agents.runs.errors import RunError
-from trpo.agents.runs.files import AppendedFile, read_file, replace_file
+from trpo.agents.storage.errors import RunError
+from trpo.agents.storage.files import AppendedFile, read_file, replace_file
 from trpo.report import Status
 
 TABLE = "metrics.csv"

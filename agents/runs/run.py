@@ -7,15 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trpo.agents.runs.checkpoint_folder import CHECKPOINTS, CheckpointFolder
 from trpo.agents.runs.config import CONFIG, RunConfig, read_config, write_config
-from trpo.agents.runs.errors import RunError
-from trpo.agents.runs.files import remove_drafts, replace_file
 from trpo.agents.runs.lock import Lock
 from trpo.agents.runs.metrics_table import TABLE, columns_of, read_records
 from trpo.agents.runs.recording import Recording
 from trpo.agents.runs.trackers import TRACKING
 from trpo.agents.runs.videos import VIDEOS
+from trpo.agents.storage.checkpoint_folder import CHECKPOINTS, CheckpointFolder
+from trpo.agents.storage.errors import RunError
+from trpo.agents.storage.files import remove_drafts, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

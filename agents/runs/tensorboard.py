@@ -14,9 +14,9 @@ from trpo.agents.metrics import METRICS, UpdateRecord
 from trpo.agents.runs.board import CHARTS, EPISODE, TAGS, hyperparameters, options_table
 from trpo.agents.runs.config import RunConfig
 from trpo.agents.runs.event_file import EventFile
-from trpo.agents.runs.files import read_file
 from trpo.agents.runs.sinks import Outcome
 from trpo.agents.runs.videos import animations
+from trpo.agents.storage.files import read_file
 
 
 class TensorBoard:

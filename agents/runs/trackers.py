@@ -16,8 +16,8 @@ from typing import Literal, Protocol, get_args
 
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs.config import RunConfig
-from trpo.agents.runs.files import read_file, replace_file
 from trpo.agents.runs.sinks import Outcome, Sink
+from trpo.agents.storage.files import read_file, replace_file
 
 Tracker = Literal["wandb", "mlflow"]
 TRACKING = "tracking.json"

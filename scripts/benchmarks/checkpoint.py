@@ -8,9 +8,9 @@ from typing import Any
 
 import tyro
 
-from trpo.agents.runs.checkpoint_folder import CheckpointFolder
 from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.stopwatch import Stopwatch
+from trpo.agents.storage.checkpoint_folder import CheckpointFolder
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.options import TrainOptions, parse_train_options

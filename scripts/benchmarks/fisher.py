@@ -14,11 +14,11 @@ import torch
 import tyro
 from torch import Tensor
 
-from trpo.agents.batch import Batch
-from trpo.agents.encoders import flat_features
+from trpo.agents.networks.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
-from trpo.agents.runs.files import replace_file
-from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.storage.files import replace_file
+from trpo.agents.updates.batch import Batch
+from trpo.agents.updates.update_rule import importance_weighted_advantage
 from trpo.fisher import fisher_vector_product
 from trpo.model import surrogate_gradient
 from trpo.parameters import flatten

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from trpo.agents.runs.files import replace_file
+from trpo.agents.storage.files import replace_file
 from trpo.scripts.cli.figures import image_of
 
 RESAMPLES = 10_000  # of the seeds

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import tyro
 
-from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.telemetry import Telemetry
+from trpo.agents.storage.files import replace_file
 from trpo.agents.trainer import Trainer
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.grouped import GroupedVectorEnv

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar, cast, get_args, get_origin, get_type_hint
 
 import tyro
 
-from trpo.agents.runs.errors import BusyRunError, RunError
+from trpo.agents.storage.errors import BusyRunError, RunError
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.process_group import LostProcessError

@@ -13,7 +13,7 @@ import numpy as np
 from trpo.agents.metrics import METRICS
 from trpo.agents.runs import Run
 from trpo.agents.runs.metrics_table import columns_of
-from trpo.agents.runs.typed_json import flat, to_json
+from trpo.agents.storage.typed_json import flat, to_json
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.output import printable
 

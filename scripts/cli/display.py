@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trpo.agents.metrics import UpdateRecord
+from trpo.agents.networks.pictures import picture_of
 from trpo.agents.observations import named_leaves
-from trpo.agents.pictures import picture_of
 from trpo.agents.runs.results import Results
 from trpo.agents.trainer import Trainer
 from trpo.report import Status

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trpo.agents.runs import Run
-from trpo.agents.runs.files import replace_file
+from trpo.agents.storage.files import replace_file
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.curves import Axis, Curve, by_method, draw_curves
 

@@ -7,12 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 from trpo.agents.agent import Agent
-from trpo.agents.evaluation import evaluate
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness, shared_generators_kept
-from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
-from trpo.agents.runs.files import replace_file
+from trpo.agents.rollouts.evaluation import evaluate
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.runs.videos import file_of
+from trpo.agents.storage.files import replace_file
 from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.options import TrainOptions

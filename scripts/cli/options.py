@@ -16,14 +16,14 @@ import tyro
 from gymnasium import Space
 
 from trpo.agents.config import LearnerConfig, TrainerConfig, check_batch_size
-from trpo.agents.pictures import PictureConfig
+from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.policies import PolicyConfig
-from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.runs import Run, RunConfig, RunError
 from trpo.agents.runs.config import CONFIG
 from trpo.agents.runs.trackers import Tracker
-from trpo.agents.runs.typed_json import from_json
-from trpo.agents.trpo import TrpoConfig
+from trpo.agents.storage.typed_json import from_json
+from trpo.agents.updates.trpo import TrpoConfig
 from trpo.envs.errors import INSTALL
 from trpo.envs.factory import LONGEST_TIMEOUT, EnvironmentConfig, Part, make_vector_env
 from trpo.envs.grouped import GroupedVectorEnv

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.provenance import git_commit
-from trpo.agents.runs.typed_json import flat
+from trpo.agents.storage.files import replace_file
+from trpo.agents.storage.typed_json import flat
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.tables import locked

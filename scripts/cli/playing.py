@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from gymnasium.spaces import flatdim
 
 from trpo.agents.agent import Agent
-from trpo.agents.rollout import BrokenEnvironmentError, environment_errors
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.runs import CheckpointError, Run, RunError
-from trpo.agents.runs.checkpoint import Checkpoint
+from trpo.agents.storage.checkpoint import Checkpoint
 from trpo.agents.trainer import TrainingError
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.scripts.cli.command import warn

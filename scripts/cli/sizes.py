@@ -4,8 +4,8 @@ import os
 from itertools import pairwise
 
 from trpo.agents.config import LearnerConfig
-from trpo.agents.networks import HIDDEN
-from trpo.agents.runs.typed_json import Dataclass, flat, to_json
+from trpo.agents.networks.network import HIDDEN
+from trpo.agents.storage.typed_json import Dataclass, flat, to_json
 from trpo.envs.factory import EnvironmentConfig
 from trpo.validation import ConfigError
 

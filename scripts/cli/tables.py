@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trpo.agents.runs.files import replace_file
 from trpo.agents.runs.provenance import git_commit, versions
+from trpo.agents.storage.files import replace_file
 from trpo.scripts.cli.command import UsageError
 from trpo.scripts.cli.options import cpu_count
 

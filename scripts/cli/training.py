@@ -8,9 +8,9 @@ from functools import partial
 
 from trpo.agents.config import TrainerConfig
 from trpo.agents.runs import Run, RunError
-from trpo.agents.runs.checkpoint import encode
 from trpo.agents.runs.provenance import versions
 from trpo.agents.runs.trackers import Tracker
+from trpo.agents.storage.checkpoint import encode
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.display import Display

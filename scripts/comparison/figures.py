@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from trpo.agents.runs.files import replace_file
+from trpo.agents.storage.files import replace_file
 from trpo.scripts.cli.figures import image_of
 from trpo.scripts.comparison.collapse import (
     bootstrap_interval,

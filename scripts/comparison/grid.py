@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from trpo.agents.runs.files import read_file, replace_file
 from trpo.agents.runs.metrics_table import TABLE, read_records
+from trpo.agents.storage.files import read_file, replace_file
 from trpo.report import Status
 from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.interrupt import Interrupt, Interrupted

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trpo.agents.runs.files import replace_file
+from trpo.agents.storage.files import replace_file
 from trpo.report import Status
 from trpo.scripts.comparison.collapse import (
     Fall,

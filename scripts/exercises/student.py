@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.distributions import Distribution
 
-from trpo.agents.batch import Batch
 from trpo.agents.observations import Observation
 from trpo.agents.policies import Policy
 from trpo.agents.trainer import Trainer, TrainingError
-from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.agents.updates.batch import Batch
+from trpo.agents.updates.trpo import Trpo, TrpoConfig
 from trpo.envs.time_limit import TimeLimit
 from trpo.parameters import flatten
 from trpo.report import Status, StepReport

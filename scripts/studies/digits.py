@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from trpo.agents.networks import mlp
+from trpo.agents.networks.network import mlp
 from trpo.model import Model
 from trpo.scripts.cli.command import UsageError
 

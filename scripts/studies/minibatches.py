@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trpo.agents.vpg import OPTIMIZERS, OptimizerName
+from trpo.agents.updates.vpg import OPTIMIZERS, OptimizerName
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
 from trpo.scripts.studies.digits import (

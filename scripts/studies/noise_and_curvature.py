@@ -17,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from trpo.agents.vpg import OPTIMIZERS, OptimizerName
+from trpo.agents.updates.vpg import OPTIMIZERS, OptimizerName
 from trpo.fisher import fisher_vector_product
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import flatten

@@ -22,9 +22,9 @@ import numpy as np
 from torch import Tensor
 
 from trpo.agents.agent import Agent
-from trpo.agents.evaluation import evaluate
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness
+from trpo.agents.rollouts.evaluation import evaluate
 from trpo.agents.runs.provenance import git_commit
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.scripts.cli.options import TrainOptions, parse_train_options

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trpo.agents.vpg import OPTIMIZERS
+from trpo.agents.updates.vpg import OPTIMIZERS
 from trpo.conjugate_gradient import conjugate_gradient
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_against_present

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 
-from trpo.agents.advantages import generalized_advantages
+from trpo.agents.rollouts.advantages import generalized_advantages
 from trpo.model import Model, surrogate_gradient
 from trpo.report import StepReport
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, judge, panels, told

@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from optuna.trial import Trial
 
 from trpo.agents.config import TrainerConfig
-from trpo.agents.npg import NpgConfig
 from trpo.agents.policies import PolicyConfig
-from trpo.agents.ppo import PpoConfig
-from trpo.agents.trpo import TrpoConfig
-from trpo.agents.vpg import VpgConfig
+from trpo.agents.updates.npg import NpgConfig
+from trpo.agents.updates.ppo import PpoConfig
+from trpo.agents.updates.trpo import TrpoConfig
+from trpo.agents.updates.vpg import VpgConfig
 from trpo.envs.factory import EnvironmentConfig
 from trpo.scripts.cli.command import option_of
 from trpo.scripts.cli.options import TrainOptions

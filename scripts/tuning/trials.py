@@ -18,8 +18,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from trpo.agents.runs import Run
-from trpo.agents.runs.errors import RunError
-from trpo.agents.runs.typed_json import to_json
+from trpo.agents.storage.errors import RunError
+from trpo.agents.storage.typed_json import to_json
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.scripts.cli.command import UsageError, parse, run_command
 from trpo.scripts.cli.interrupt import Interrupt

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trpo.agents.advantages import generalized_advantages
+from trpo.agents.rollouts.advantages import generalized_advantages
 
 GAMMA = 0.9
 

@@ -8,14 +8,14 @@ import torch
 import tests.environments
 from tests.helpers import make_trainer
 from trpo.agents.agent import TENSORS, Agent, AgentConfig
-from trpo.agents.encoders import Encoder, FlatEncoder
+from trpo.agents.networks.encoders import Encoder, FlatEncoder
+from trpo.agents.networks.pictures import PictureConfig
 from trpo.agents.normalization import NormalizationConfig
-from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
 from trpo.agents.runs import CheckpointError, Run, RunConfig
-from trpo.agents.runs.checkpoint import save_checkpoint
-from trpo.agents.tensor_names import with_prefix
+from trpo.agents.storage.checkpoint import save_checkpoint
+from trpo.agents.storage.tensor_names import with_prefix
 from trpo.agents.value_function import ValueConfig
 from trpo.validation import ConfigError
 

@@ -12,11 +12,11 @@ import torch
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.pictures import PictureConfig
+from trpo.agents.networks.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
-from trpo.agents.rollout import BrokenEnvironmentError
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError
 from trpo.agents.trainer import Trainer, TrainingError
-from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.agents.updates.trpo import Trpo, TrpoConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.report import Status, StepReport
 from trpo.validation import ConfigError

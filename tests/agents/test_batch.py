@@ -3,8 +3,8 @@
 import torch
 
 from tests.helpers import make_trainer, run
-from trpo.agents.advantages import generalized_advantages
-from trpo.agents.batching import make_batch
+from trpo.agents.rollouts.advantages import generalized_advantages
+from trpo.agents.rollouts.batching import make_batch
 
 
 def a_batch():

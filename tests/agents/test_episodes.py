@@ -1,7 +1,7 @@
 """What a run remembers of its episodes."""
 
-from trpo.agents.episodes import EpisodeStatistics
-from trpo.agents.rollout import Episode
+from trpo.agents.rollouts.episodes import EpisodeStatistics
+from trpo.agents.rollouts.rollout import Episode
 
 
 def test_all_episodes_are_counted_and_the_last_100_are_in_the_mean():

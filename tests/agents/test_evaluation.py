@@ -7,12 +7,12 @@ from gymnasium.vector import VectorEnv
 
 import tests.environments  # noqa: F401 registers environments
 from trpo.agents.agent import Agent, AgentConfig
-from trpo.agents.evaluation import evaluate
+from trpo.agents.networks.pictures import PictureConfig
 from trpo.agents.normalization import NormalizationConfig
-from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
-from trpo.agents.rollout import BrokenEnvironmentError
+from trpo.agents.rollouts.evaluation import evaluate
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError
 from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 

@@ -14,8 +14,8 @@ from tests.helpers import make_trainer, parameters, run, untimed
 from tests.processes import differences
 from trpo.agents.agent import Agent
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.evaluation import evaluate
 from trpo.agents.randomness import Component, Randomness
+from trpo.agents.rollouts.evaluation import evaluate
 from trpo.agents.runs import Run, RunConfig
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env

@@ -9,12 +9,12 @@ import torch
 
 from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.export import input_names, output_names, to_onnx, to_torchscript
+from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
-from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
-from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.scripts import __main__
 

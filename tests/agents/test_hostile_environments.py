@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 import tests.environments
 from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.normalization import RunningMoments
-from trpo.agents.rollout import BrokenEnvironmentError, Collector, Episode, Rollout
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError, Collector, Episode, Rollout
 from trpo.agents.trainer import TrainingError
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env

@@ -9,9 +9,9 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, kl_
 import tests.environments  # noqa: F401  registers TestControls-v0
 from tests.helpers import ACTION_SPACES, make_problem, make_trainer, run
 from trpo.agents import Agent
-from trpo.agents.evaluation import evaluate
-from trpo.agents.families import BoxConfig, make_family
+from trpo.agents.distributions.factory import BoxConfig, make_family
 from trpo.agents.policies import PolicyConfig
+from trpo.agents.rollouts.evaluation import evaluate
 from trpo.divergence import kl_divergence as kl_of
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.validation import ConfigError

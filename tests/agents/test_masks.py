@@ -7,13 +7,13 @@ import torch
 
 import tests.environments  # noqa: F401  registers the gates
 from tests.helpers import make_trainer, run
-from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
-from trpo.agents.evaluation import evaluate
+from trpo.agents.networks.encoders import Features, FlatEncoder, Preprocessor
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig, make_policy
-from trpo.agents.rollout import BrokenEnvironmentError, check_masks
+from trpo.agents.rollouts.evaluation import evaluate
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError, check_masks
 from trpo.agents.trainer import TrainingError
-from trpo.agents.trpo import States, TrpoConfig
+from trpo.agents.updates.trpo import States, TrpoConfig
 from trpo.envs.errors import EnvError
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.fisher import fisher_vector_product

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.helpers import HIDDEN, OBSERVATION_SIZE
-from trpo.agents.networks import ACTIVATIONS, Tanh, mlp
+from trpo.agents.networks.network import ACTIVATIONS, Tanh, mlp
 from trpo.linearization import jacobian, linearize
 
 BATCH = 9

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tests.environments
-from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
+from trpo.agents.networks.encoders import Features, FlatEncoder, Preprocessor
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, select
 from trpo.validation import ConfigError

@@ -23,17 +23,17 @@ from trpo.agents.config import (
     with_bounded_memory,
     with_picture_defaults,
 )
-from trpo.agents.encoders import Features, FlatEncoder, Preprocessor, encoder_for
+from trpo.agents.networks.encoders import Features, FlatEncoder, Preprocessor, encoder_for
+from trpo.agents.networks.pictures import PictureConfig, picture_of
+from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
-from trpo.agents.pictures import PictureConfig, picture_of
 from trpo.agents.policies import Policy, PolicyConfig, make_policy
 from trpo.agents.randomness import Randomness
-from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.runs import Run
-from trpo.agents.runs.checkpoint_folder import read_checkpoint
+from trpo.agents.storage.checkpoint_folder import read_checkpoint
 from trpo.agents.trainer import Trainer
-from trpo.agents.trpo import States, TrpoConfig
+from trpo.agents.updates.trpo import States, TrpoConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.fisher import fisher_vector_product

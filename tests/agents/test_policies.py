@@ -8,12 +8,12 @@ import torch
 from scipy import stats
 
 from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem, make_trainer, run
-from trpo.agents.betas import Betas
-from trpo.agents.encoders import flat_features
-from trpo.agents.families import make_family
-from trpo.agents.gaussians import Gaussian, StateGaussian
+from trpo.agents.distributions.betas import Betas
+from trpo.agents.distributions.factory import make_family
+from trpo.agents.distributions.gaussians import Gaussian, StateGaussian
+from trpo.agents.networks.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
-from trpo.agents.trpo import States
+from trpo.agents.updates.trpo import States
 from trpo.divergence import kl_divergence
 from trpo.fisher import fisher_vector_product
 from trpo.reference import dense_fisher

@@ -11,11 +11,11 @@ import torch.distributed as dist
 import tests.environments  # noqa: F401 registers environments
 from tests.groups import in_group
 from tests.helpers import Convolutional, make_trainer, parameters, run, untimed
+from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.policies import PolicyConfig
-from trpo.agents.ppo import PpoConfig
-from trpo.agents.recurrence import RecurrenceConfig
 from trpo.agents.trainer import TrainingError
-from trpo.agents.trpo import TrpoConfig
+from trpo.agents.updates.ppo import PpoConfig
+from trpo.agents.updates.trpo import TrpoConfig
 from trpo.parameters import checksum
 from trpo.validation import ConfigError
 

@@ -11,14 +11,14 @@ import torch
 import tests.environments  # noqa: F401  registers the gates, and the cue
 from tests.helpers import flat_parameters, make_trainer, parameters, run, untimed
 from trpo.agents.agent import Agent, AgentConfig
-from trpo.agents.batching import make_batch, values_of
+from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.recurrence import POLICY_MEMORY, RecurrenceConfig, sequences
 from trpo.agents.normalization import NormalizationConfig
-from trpo.agents.pictures import PictureConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
-from trpo.agents.recurrence import POLICY_MEMORY, RecurrenceConfig, sequences
-from trpo.agents.trpo import States, TrpoConfig
-from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.rollouts.batching import make_batch, values_of
+from trpo.agents.updates.trpo import States, TrpoConfig
+from trpo.agents.updates.update_rule import importance_weighted_advantage
 from trpo.agents.value_function import ValueConfig
 from trpo.fisher import fisher_vector_product
 from trpo.measurement import measure_against_present

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from trpo.agents.encoders import Features, FlatEncoder, Preprocessor
+from trpo.agents.networks.encoders import Features, FlatEncoder, Preprocessor
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig, make_policy
-from trpo.agents.rollout import Collector, Rollout
+from trpo.agents.rollouts.rollout import Collector, Rollout
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 
 ENVS, STEPS, SEED = 3, 120, 11

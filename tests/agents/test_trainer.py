@@ -13,11 +13,11 @@ from trpo.agents.config import LearnerConfig, TrainerConfig
 from trpo.agents.metrics import METRICS
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
-from trpo.agents.ppo import PpoConfig
 from trpo.agents.trainer import Trainer, TrainingError
-from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.agents.updates.ppo import PpoConfig
+from trpo.agents.updates.trpo import Trpo, TrpoConfig
+from trpo.agents.updates.vpg import OptimizerName, VpgConfig
 from trpo.agents.value_function import ValueConfig
-from trpo.agents.vpg import OptimizerName, VpgConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
 from trpo.report import Status
 from trpo.validation import ConfigError

@@ -12,11 +12,11 @@ from torch.distributions import kl_divergence
 from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, flat_parameters, make_problem
 from trpo.agents.algorithms import make_update_rule
 from trpo.agents.config import Algorithm, LearnerConfig
-from trpo.agents.npg import Npg, NpgConfig
-from trpo.agents.ppo import Ppo, PpoConfig, clipped_surrogate
-from trpo.agents.trpo import States, Trpo, TrpoConfig
-from trpo.agents.update_rule import importance_weighted_advantage
-from trpo.agents.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
+from trpo.agents.updates.npg import Npg, NpgConfig
+from trpo.agents.updates.ppo import Ppo, PpoConfig, clipped_surrogate
+from trpo.agents.updates.trpo import States, Trpo, TrpoConfig
+from trpo.agents.updates.update_rule import importance_weighted_advantage
+from trpo.agents.updates.vpg import OPTIMIZERS, OptimizerName, Vpg, VpgConfig
 from trpo.reference import dense_fisher
 from trpo.report import Status
 from trpo.validation import ConfigError

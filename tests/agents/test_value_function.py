@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem
-from trpo.agents.encoders import flat_features
 from trpo.agents.metrics import METRICS
-from trpo.agents.value_fit import FitReport, log_likelihood, make_fit
+from trpo.agents.networks.encoders import flat_features
+from trpo.agents.updates.value_fit import FitReport, log_likelihood, make_fit
 from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.model import surrogate_gradient
 from trpo.parameters import flatten

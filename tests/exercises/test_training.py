@@ -10,7 +10,7 @@ import torch
 
 from tests.exercises import solution
 from tests.processes import FORKS
-from trpo.agents.trpo import Trpo, TrpoConfig
+from trpo.agents.updates.trpo import Trpo, TrpoConfig
 from trpo.report import Status
 from trpo.scripts import __main__
 from trpo.scripts.exercises import student

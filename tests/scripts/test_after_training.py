@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trpo.agents.runs import Run
-from trpo.agents.runs.files import read_file
+from trpo.agents.storage.files import read_file
 from trpo.scripts import __main__
 from trpo.scripts.cli.curves import Curve, by_method, draw_curves, read_curves, running_mean
 from trpo.scripts.cli.figures import run_figure

@@ -19,7 +19,7 @@ import tests.environments  # noqa: F401 registers environments
 from tests.helpers import HOME
 from trpo.agents.metrics import METRICS
 from trpo.agents.runs.board import TAGS
-from trpo.agents.runs.checkpoint_folder import BEST
+from trpo.agents.storage.checkpoint_folder import BEST
 from trpo.scripts import __main__
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import parse_train_options

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.processes import FORKS, SMALL, differences
-from trpo.agents.runs.checkpoint_folder import CheckpointFolder
-from trpo.agents.runs.files import AppendedFile
+from trpo.agents.storage.checkpoint_folder import CheckpointFolder
+from trpo.agents.storage.files import AppendedFile
 from trpo.scripts import __main__
 
 

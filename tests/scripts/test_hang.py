@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import SMALL, launch, start, wait_for_rows
-from trpo.agents.runs.checkpoint_folder import CheckpointFolder
+from trpo.agents.storage.checkpoint_folder import CheckpointFolder
 
 
 @pytest.mark.parametrize("env_id", ["TestHangs-v0", "TestSticks-v0", "TestHangingReset-v0"])

@@ -22,7 +22,7 @@ import tests.environments
 from tests.processes import SMALL, UPDATES, updates_of
 from trpo.agents.agent import Agent
 from trpo.agents.runs import Run, provenance
-from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
+from trpo.agents.storage.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__
 from trpo.scripts.cli.filming import Filming
 from trpo.scripts.cli.options import options_of

@@ -17,7 +17,7 @@ from rich.console import Console
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import HOME, make_trainer, run
 from trpo.agents.trainer import TrainingError
-from trpo.agents.trpo import TrpoConfig
+from trpo.agents.updates.trpo import TrpoConfig
 from trpo.envs.errors import versions_of
 from trpo.scripts import __main__
 from trpo.scripts.cli.command import UsageError, parse, run_command

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.groups import Launch
 from tests.kill_ranks import never_killed, survive
 from tests.processes import SMALL, UPDATES, start, untimed_rows, updates_of
-from trpo.agents.runs.checkpoint import load_checkpoint
+from trpo.agents.storage.checkpoint import load_checkpoint
 
 
 def test_processes_train_one_run_and_go_on_with_it(tmp_path: Path):

@@ -13,7 +13,7 @@ import pytest
 
 import tests.environments  # noqa: F401 registers environments
 from tests.processes import SMALL, differences, launch, rows, start, updates_of, wait_for_rows
-from trpo.agents.runs.checkpoint import load_checkpoint, save_checkpoint
+from trpo.agents.storage.checkpoint import load_checkpoint, save_checkpoint
 from trpo.scripts import __main__
 
 TRAIN = ["train", "CartPole-v1", *SMALL.split()]

@@ -15,8 +15,8 @@ from torch.distributions import (
 )
 
 from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
-from trpo.agents.batch import Batch
 from trpo.agents.policies import Policy
+from trpo.agents.updates.batch import Batch
 from trpo.fisher import fisher_vector_product
 from trpo.model import Model, keep_linearizations
 from trpo.reducer import SERIAL

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.helpers import flat_parameters
-from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.updates.update_rule import importance_weighted_advantage
 from trpo.line_search import SearchResult, backtracking_line_search
 from trpo.measurement import Measurement
 from trpo.trust_region import TrustRegionConfig, trust_region_step

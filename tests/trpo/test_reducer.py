@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
-from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.updates.update_rule import importance_weighted_advantage
 from trpo.measurement import measure_against_present
 from trpo.reducer import SERIAL, ThreadReducer, Totals
 from trpo.report import Status

@@ -9,7 +9,7 @@ from torch.distributions import Normal, kl_divergence
 
 from tests import sweep
 from tests.helpers import ACTION_SPACES, flat_parameters, make_problem
-from trpo.agents.update_rule import importance_weighted_advantage
+from trpo.agents.updates.update_rule import importance_weighted_advantage
 from trpo.measurement import measure_against_present
 from trpo.model import Model, surrogate_gradient
 from trpo.reducer import SERIAL

@@ -19,11 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.helpers import make_trainer
 from tests.processes import differences
 from trpo.agents.runs import Run, RunConfig, RunError
-from trpo.agents.runs.errors import BusyRunError
 from trpo.agents.runs.lock import Lock
-from trpo.agents.runs.spaces import space_to_json
 from trpo.agents.runs.tensorboard import TensorBoard
-from trpo.agents.runs.typed_json import from_json
+from trpo.agents.storage.errors import BusyRunError
+from trpo.agents.storage.spaces import space_to_json
+from trpo.agents.storage.typed_json import from_json
 from trpo.agents.trainer import Trainer
 from trpo.envs.factory import EnvironmentConfig
 

@@ -1,0 +1,1 @@
+"""Distributions over actions: a family for every kind of action space."""

@@ -1,0 +1,150 @@
+"""Convolutional networks that read pictures: Nature's, IMPALA's residual one, one for grids.
+
+Each takes (B, C, H, W) and returns (B, F). Weights are orthogonal, biases zero, as in the
+perceptrons behind them (Engstrom et al. 2020).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from trpo.agents.networks.pictures import Picture
+
+IMPALA_CHANNELS = (16, 32, 32)
+
+
+def _numbers_left(picture: Picture, filters: nn.Module) -> int:
+    """Return how many numbers filters make of a picture."""
+    with torch.no_grad():
+        return filters(torch.zeros(1, picture.planes, *picture.sides)).numel()
+
+
+def _initialise(network: nn.Module, generator: torch.Generator) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, 2**0.5, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for block in network.modules():
+        if isinstance(
+            block, Residual
+        ):  # the identity at first, or every block doubles the variance
+            nn.init.zeros_(block.last.weight)
+
+
+def nature(picture: Picture) -> nn.Sequential:
+    """Return the network of Mnih et al. 2015 up to its 512 features.
+
+    Args:
+        picture: at least 36 pixels a side.
+
+    Returns:
+        (B, C, H, W) ↦ (B, 512).
+    """
+    filters = nn.Sequential(
+        nn.Conv2d(picture.planes, 32, 8, stride=4),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 4, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+    )
+    return nn.Sequential(filters, nn.Linear(_numbers_left(picture, filters), 512), nn.ReLU())
+
+
+class Residual(nn.Module):
+    """x ↦ x + conv(φ(conv(φ(x)))), two 3 × 3 convolutions (He et al. 2016).
+
+    Args:
+        channels: of x.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum.
+
+        Args:
+            x: (B, C, H, W).
+
+        Returns:
+            The same shape.
+        """
+        return x + self.last(self.first(x.relu()).relu())
+
+
+def impala(picture: Picture) -> nn.Sequential:
+    """Return the residual network of Espeholt et al. 2018 (figure 3) up to its 256 features.
+
+    Args:
+        picture: any.
+
+    Returns:
+        (B, C, H, W) ↦ (B, 256).
+    """
+    filters = nn.Sequential()
+    channels = picture.planes
+    for wider in IMPALA_CHANNELS:
+        filters.append(nn.Conv2d(channels, wider, 3, padding=1))
+        filters.append(nn.MaxPool2d(3, stride=2, padding=1))
+        filters.append(Residual(wider)).append(Residual(wider))
+        channels = wider
+    filters.append(nn.ReLU()).append(nn.Flatten())
+    return nn.Sequential(filters, nn.Linear(_numbers_left(picture, filters), 256), nn.ReLU())
+
+
+def grid(picture: Picture) -> nn.Sequential:
+    """Return two 3 × 3 convolutions, for pictures whose pixels are cells (Young & Tian 2019).
+
+    Args:
+        picture: at least 5 cells a side.
+
+    Returns:
+        (B, C, H, W) ↦ (B, 32·(H − 4)·(W − 4)).
+    """
+    return nn.Sequential(
+        nn.Conv2d(picture.planes, 16, 3),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+    )
+
+
+NETWORKS: dict[str, Callable[[Picture], nn.Sequential]] = {
+    "nature": nature,
+    "impala": impala,
+    "grid": grid,
+}
+
+
+class PictureEncoder(nn.Module):
+    """One picture to features.
+
+    Args:
+        picture: what it is, and what reads it.
+        generator: source of the initial weights.
+    """
+
+    def __init__(self, picture: Picture, generator: torch.Generator) -> None:
+        super().__init__()
+        self.picture = picture
+        self.network = NETWORKS[picture.encoder](picture)
+        _initialise(self.network, generator)
+        self.size = _numbers_left(picture, self.network)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return features.
+
+        Args:
+            observation: (B, …), as preprocessed.
+
+        Returns:
+            (B, F).
+        """
+        return self.network(self.picture.channels_first(observation))

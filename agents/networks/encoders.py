@@ -1,0 +1,392 @@
+"""From an observation to the features that a multilayer perceptron takes.
+
+`Features` = a `Preprocessor`, which turns every leaf of the observation into floats of an even
+scale, then an `Encoder`, which makes one vector of them. The preprocessor has statistics, and no
+parameters; the encoder may have parameters. Pictures are read by convolutions, one network a
+picture; to read them otherwise, or anything else, write an `Encoder`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trpo.agents.networks.convolutions import PictureEncoder
+from trpo.agents.networks.pictures import AUTO, Picture, PictureConfig, bounds_of, picture_of
+from trpo.agents.normalization import NormalizationConfig, ObservationNormalizer
+from trpo.agents.observations import (
+    Observation,
+    check_space,
+    leaves,
+    map_leaves,
+)
+from trpo.reducer import SERIAL, Reducer
+from trpo.validation import ConfigError
+
+PIECES = 16  # of a batch of large pictures: one's floats are in memory at a time, for statistics
+
+
+class VectorPreprocessor(nn.Module):
+    """A leaf that is no picture as floats: flat, choices one-hot, normalised.
+
+    Args:
+        leaf: its space.
+        config: whether to normalise, and how far normalised numbers may go.
+    """
+
+    start: Tensor
+
+    def __init__(self, leaf: gym.Space, config: NormalizationConfig) -> None:
+        super().__init__()
+        self.choices: tuple[int, ...] = ()
+        first = torch.zeros(())
+        match leaf:
+            case gym.spaces.Discrete(n=n, start=start):
+                self.choices, first = (int(n),), torch.as_tensor(start).flatten()
+            case gym.spaces.MultiDiscrete(nvec=nvec, start=start):
+                self.choices = tuple(map(int, nvec.flatten()))
+                first = torch.as_tensor(start).flatten()
+        self.rank = len(leaf.shape or ())
+        self.register_buffer("start", first, persistent=False)
+        size = gym.spaces.flatdim(leaf)
+        self.normalizer = (
+            ObservationNormalizer(size, config.observation_clip) if config.observations else None
+        )
+
+    def flat(self, observation: Tensor) -> Tensor:
+        """Return one vector an observation; not yet normalised.
+
+        Args:
+            observation: (…, *shape), as the environment gave it.
+
+        Returns:
+            (…, K) float.
+        """
+        if self.rank != 1:
+            observation = observation.reshape(
+                *observation.shape[: observation.ndim - self.rank], -1
+            )
+        if self.choices:
+            parts = (observation - self.start).long().unbind(-1)
+            hot = [nn.functional.one_hot(p, n) for p, n in zip(parts, self.choices, strict=True)]
+            observation = torch.cat(hot, dim=-1)
+        return observation if observation.is_floating_point() else observation.float()
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return the leaf as a network takes it.
+
+        Args:
+            observation: (…, *shape), as the environment gave it.
+
+        Returns:
+            (…, K) float, normalised.
+        """
+        flat = self.flat(observation)
+        return flat if self.normalizer is None else self.normalizer.forward(flat)
+
+    def update(self, observation: Tensor, reducer: Reducer = SERIAL) -> None:
+        """Merge a batch into the running statistics.
+
+        Args:
+            observation: (B, *shape), as the environment gave it.
+            reducer: brings every process's samples together.
+        """
+        if self.normalizer is not None:
+            self.normalizer.update(self.flat(observation), reducer)
+
+
+class PicturePreprocessor(nn.Module):
+    """A picture as floats: in [0, 1] by its bounds, then normalised, each channel over all cells.
+
+    Bytes stay bytes until here, where a network asks for them. Of codes such as MiniGrid's, each
+    has a channel of its own: a key is no nearer to a ball than to a wall, and one that is rare
+    should weigh as much as one that is not. A game's background fills most of a picture, and would
+    drown what moves before it.
+
+    Args:
+        leaf: its space.
+        picture: how it is read.
+        config: whether to normalise, and how far normalised numbers may go.
+    """
+
+    codes: Tensor
+    least: Tensor
+
+    def __init__(self, leaf: gym.Space, picture: Picture, config: NormalizationConfig) -> None:
+        super().__init__()
+        low, high = bounds_of(leaf) or (0.0, 1.0)
+        self.low, self.range = low, high - low
+        self.picture = picture
+        if picture.codes:
+            assert isinstance(leaf, gym.spaces.Box)
+            least = torch.from_numpy(leaf.low.astype(np.int64))  # of each cell's channel
+            self.register_buffer("least", least, persistent=False)
+            self.register_buffer("codes", torch.arange(picture.codes), persistent=False)
+        self.normalizer = (
+            ObservationNormalizer(picture.channels, config.observation_clip)
+            if config.observations and (config.pictures or picture.is_grid)
+            else None
+        )
+
+    def cells(self, observation: Tensor) -> Tensor:
+        """Return pictures in [0, 1], a vector a cell; not normalised.
+
+        Args:
+            observation: (…, *shape), as the environment gave it.
+
+        Returns:
+            (…, H, W, C) float, C `picture.channels`.
+        """
+        dtype = observation.dtype if observation.is_floating_point() else torch.float32
+        numbers = observation.long() - self.least if self.picture.codes else observation.to(dtype)
+        if len(self.picture.shape) == 2:
+            by_cell = numbers.unsqueeze(-1)
+        else:
+            by_cell = numbers.movedim(self.picture.channel_axis, -1)
+        if self.picture.codes:
+            return by_cell.unsqueeze(-1).eq(self.codes).flatten(-2).to(dtype)
+        return (by_cell - self.low if self.low else by_cell) / self.range
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return the picture as a network takes it.
+
+        Args:
+            observation: (…, *shape), as the environment gave it.
+
+        Returns:
+            (…, *shape) float; of codes (…, C, H, W) or (…, H, W, C), the channels where they were.
+        """
+        cells = self.cells(observation)
+        normalized = cells if self.normalizer is None else self.normalizer.forward(cells)
+        picture = normalized.movedim(-1, self.picture.channel_axis)
+        return picture if self.picture.codes else picture.reshape(observation.shape)
+
+    def update(self, observation: Tensor, reducer: Reducer = SERIAL) -> None:
+        """Merge a batch into the running statistics, if there are any.
+
+        Args:
+            observation: (B, *shape), as the environment gave it.
+            reducer: brings every process's samples together.
+        """
+        if self.normalizer is None:
+            return
+        # as many pieces in every process; of a grid without codes, floats are few
+        few = self.picture.is_grid and not self.picture.codes
+        for some in observation.tensor_split(1 if few else PIECES):
+            self.normalizer.update(self.cells(some).reshape(-1, self.picture.channels), reducer)
+
+
+class Preprocessor(nn.Module):
+    """Every leaf of an observation as floats of an even scale; frozen but for `update`.
+
+    Args:
+        space: of one observation.
+        config: whether to normalise, and how far normalised numbers may go.
+        pictures: which leaves are pictures.
+
+    Raises:
+        ConfigError: if the space cannot be read.
+    """
+
+    def __init__(
+        self,
+        space: gym.Space,
+        config: NormalizationConfig,
+        pictures: PictureConfig = AUTO,
+    ) -> None:
+        super().__init__()
+        check_space("observation", space)
+
+        def make(leaf: gym.Space) -> VectorPreprocessor | PicturePreprocessor:
+            picture = picture_of(leaf, pictures)
+            if picture is None:
+                return VectorPreprocessor(leaf, config)
+            return PicturePreprocessor(leaf, picture, config)
+
+        self._nested = map_leaves(make, space)
+        self._in_a_row: list[VectorPreprocessor | PicturePreprocessor] = leaves(self._nested)
+        self.leaves = nn.ModuleList(self._in_a_row)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether `update` changes anything."""
+        return any(leaf.normalizer is not None for leaf in self._in_a_row)
+
+    def forward(self, observation: Observation) -> Observation:
+        """Return the observation as an encoder takes it.
+
+        Args:
+            observation: tensors (…, *shape), as the environment gave them.
+
+        Returns:
+            Tensors (…, K), normalised, or (…, *shape) for pictures, nested alike.
+        """
+        if isinstance(observation, Tensor):  # the common case, in the fewest calls
+            return self._in_a_row[0].forward(observation)
+        return map_leaves(
+            lambda preprocessor, leaf: preprocessor.forward(leaf), self._nested, observation
+        )
+
+    def update(self, observation: Observation, reducer: Reducer = SERIAL) -> None:
+        """Merge a batch into the running statistics, which hold from then on.
+
+        Args:
+            observation: tensors (B, *shape), as the environment gave them.
+            reducer: brings every process's samples together.
+        """
+        for preprocessor, leaf in zip(self._in_a_row, leaves(observation), strict=True):
+            preprocessor.update(leaf, reducer)
+
+
+class Encoder(nn.Module, ABC):
+    """A preprocessed observation to one vector of features.
+
+    Args:
+        size: F, the number of features.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    @abstractmethod
+    def forward(self, observation: Observation) -> Tensor:
+        """Return features.
+
+        Args:
+            observation: what `Preprocessor` returns; B observations.
+
+        Returns:
+            (B, F) float.
+        """
+
+
+MakeEncoder: TypeAlias = Callable[[gym.Space, torch.Generator], Encoder]
+"""From the observation space and a source of initial weights to an encoder."""
+
+
+class FlatEncoder(Encoder):
+    """Vectors in a row, as gymnasium.spaces.flatten puts them; nothing is learned.
+
+    Args:
+        space: of one observation, without pictures.
+        generator: not drawn from.
+    """
+
+    def __init__(self, space: gym.Space, generator: torch.Generator) -> None:  # noqa: ARG002
+        super().__init__(gym.spaces.flatdim(space))
+
+    def forward(self, observation: Observation) -> Tensor:  # noqa: D102
+        if isinstance(observation, Tensor):
+            return observation
+        return torch.cat(leaves(observation), dim=-1)
+
+
+class LeafEncoder(Encoder):
+    """A network for each picture, and vectors as they are, in a row.
+
+    Args:
+        space: of one observation.
+        generator: source of the initial weights.
+        config: which leaves are pictures, and what reads them.
+
+    Raises:
+        ConfigError: if a picture is too small for its network.
+    """
+
+    def __init__(self, space: gym.Space, generator: torch.Generator, config: PictureConfig) -> None:
+        def make(leaf: gym.Space) -> tuple[int, nn.Module]:
+            picture = picture_of(leaf, config)
+            if picture is None:
+                return gym.spaces.flatdim(leaf), nn.Identity()
+            encoder = PictureEncoder(picture, generator)
+            return encoder.size, encoder
+
+        sizes, parts = zip(*map(make, leaves(space)), strict=True)
+        super().__init__(sum(sizes))
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, observation: Observation) -> Tensor:  # noqa: D102
+        features = [part(leaf) for part, leaf in zip(self.parts, leaves(observation), strict=True)]
+        return torch.cat(features, dim=-1)
+
+
+def encoder_for(space: gym.Space, config: PictureConfig) -> MakeEncoder:
+    """Return what makes the encoder that fits a space.
+
+    Args:
+        space: of one observation.
+        config: which leaves are pictures, and what reads them.
+
+    Returns:
+        Of convolutions where there are pictures, else of nothing that learns.
+
+    Raises:
+        ConfigError: if an encoder was named, or codes were, and there is no picture for them.
+    """
+    pictures = [picture for leaf in leaves(space) if (picture := picture_of(leaf, config))]
+    if config.grid_codes and not any(picture.codes for picture in pictures):
+        expected = "expected None or 0, as nothing in the observation is a grid of whole numbers"
+        raise ConfigError(f"grid_codes = {config.grid_codes}: {expected} ({space})")
+    if pictures:
+        return partial(LeafEncoder, config=config)
+    if config.encoder not in {"auto", "flat"}:
+        expected = "expected auto or flat, as nothing in the observation is a picture"
+        raise ConfigError(f"encoder = {config.encoder!r}: {expected} ({space})")
+    return FlatEncoder
+
+
+class Features(nn.Module):
+    """An observation, as the environment gave it, to features.
+
+    Args:
+        preprocessor: may be shared with other networks of the agent.
+        encoder: this network's own.
+    """
+
+    def __init__(self, preprocessor: Preprocessor, encoder: Encoder) -> None:
+        super().__init__()
+        self.preprocessor = preprocessor
+        self.encoder = encoder
+        self.size = encoder.size
+
+    def forward(self, observation: Observation) -> Tensor:
+        """Return features.
+
+        Args:
+            observation: tensors (B, *shape).
+
+        Returns:
+            (B, F) float.
+        """
+        return self.encoder.forward(self.preprocessor.forward(observation))
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing in it is learned."""
+        return next(self.parameters(), None) is None
+
+    @property
+    def suits_dual_numbers(self) -> bool:
+        """Whether J v is faster by dual numbers: where nature or impala reads pictures."""
+        parts = self.encoder.modules()
+        return any(isinstance(p, PictureEncoder) and p.picture.has_deep_encoder for p in parts)
+
+
+def flat_features(size: int) -> Features:
+    """Return features that are the observation: a vector of numbers, as it comes.
+
+    Args:
+        size: F.
+
+    Returns:
+        For observations (B, F).
+    """
+    space = gym.spaces.Box(-np.inf, np.inf, (size,))
+    preprocessor = Preprocessor(space, NormalizationConfig(observations=False))
+    return Features(preprocessor, FlatEncoder(space, torch.Generator()))

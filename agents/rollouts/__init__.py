@@ -1,0 +1,1 @@
+"""From environments to a batch: rollouts, episodes, advantages."""

@@ -1,0 +1,184 @@
+"""The environments of a run, from one fresh start to the next."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from gymnasium import Space
+
+from trpo.agents.agent import Agent
+from trpo.agents.observations import check_space
+from trpo.agents.policies import Policy
+from trpo.agents.randomness import Component, Randomness, shared_generators_kept
+from trpo.agents.rollouts.evaluation import evaluate
+from trpo.agents.rollouts.rollout import (
+    BrokenEnvironmentError,
+    Collector,
+    Episode,
+    Rollout,
+    VectorEnvironment,
+    environment_errors,
+)
+from trpo.reducer import SERIAL, Reducer
+from trpo.validation import ConfigError
+
+MakeEnvironments = Callable[[int], VectorEnvironment]
+
+
+class Environments:
+    """Makes a run's environments, steps them, and starts them afresh where a process is lost.
+
+    Args:
+        make: seed ↦ N environments.
+        randomness: source of their seeds.
+        max_restarts: times that they may be started afresh because a process of theirs was lost.
+        reducer: knows which process's they are; of several, each makes and steps its own.
+    """
+
+    def __init__(
+        self,
+        make: MakeEnvironments,
+        randomness: Randomness,
+        max_restarts: int,
+        reducer: Reducer = SERIAL,
+    ) -> None:
+        if max_restarts and reducer.size > 1:
+            raise ConfigError(
+                f"max_restarts = {max_restarts} is for one process, not {reducer.size}: "
+                "expected 0; torchrun has --max-restarts of its own"
+            )
+        self.make = make
+        self.randomness = randomness
+        self.max_restarts = max_restarts
+        self.reducer = reducer
+        self.restarts = 0
+        self.env_id = "the environment"  # until one is made
+        self.spaces: tuple[Space, Space] | None = None  # of the first, and of all that follow
+
+    def start(self, update: int) -> None:
+        """Make the environments that an update begins with, afresh.
+
+        Args:
+            update: updates before it; their seed follows from it.
+
+        Raises:
+            BrokenEnvironmentError: if they cannot be reset, or differ from those before.
+        """
+        self._start(self.randomness.integer(Component.ENVIRONMENT, update))
+
+    def collect(self, policy: Policy, rollout: Rollout, update: int) -> list[Episode]:
+        """Fill a rollout; from its beginning again where environments are lost meanwhile.
+
+        Args:
+            policy: chooses the actions.
+            rollout: overwritten.
+            update: updates before this one; the actions' noise follows from it.
+
+        Returns:
+            The episodes that ended, in the order in which they did.
+
+        Raises:
+            BrokenEnvironmentError: if environments fail, are lost once too often, or gave a rollout
+                that cannot be learned from.
+        """
+        while True:
+            noise = self.randomness.generator(Component.ACTIONS, update)
+            try:
+                episodes = self.collector.collect(policy, rollout, noise, self.reducer)
+            except BrokenEnvironmentError as failure:
+                self._restart(failure)
+            else:
+                rollout.check()
+                return episodes
+
+    def evaluate(self, agent: Agent, update: int) -> list[Episode]:
+        """Play an episode of the deterministic policy in each of N environments made for it.
+
+        Training's environments, and all that is random in them, stay as they are.
+
+        Args:
+            agent: left as it is.
+            update: the update before; the environments' seed follows from it.
+
+        Returns:
+            N episodes.
+
+        Raises:
+            BrokenEnvironmentError: if environments fail, or are lost once too often.
+        """
+        seed = self.randomness.integer(Component.EVALUATION, update)
+        with shared_generators_kept():
+            while True:
+                try:
+                    env = self._make(seed)
+                    try:
+                        return evaluate(env, agent, seed, generator=None)
+                    finally:
+                        close(env)
+                except BrokenEnvironmentError as failure:
+                    seed = self._seed_after(failure)
+
+    def close(self) -> None:
+        """Close the environments."""
+        close(self.env)
+
+    def _start(self, seed: int) -> None:
+        try:
+            self.env = env = self._make(seed)
+            with closed_on_error(env):
+                self.collector = Collector(env, seed)
+        except BrokenEnvironmentError as failure:
+            self._restart(failure)
+
+    def _make(self, seed: int) -> VectorEnvironment:
+        try:
+            env = self.make(seed)
+        except ChildProcessError as lost:
+            raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
+        with closed_on_error(env):
+            self._check(env)
+        return env
+
+    def _check(self, env: VectorEnvironment) -> None:
+        self.env_id = env.spec.id if env.spec else "the environment"
+        spaces = env.single_observation_space, env.single_action_space
+        for kind, space in zip(("observation", "action"), spaces, strict=True):
+            check_space(kind, space)
+        if spaces != (self.spaces or spaces):
+            changed = f"came with other spaces than before: {spaces}, not {self.spaces}"
+            raise BrokenEnvironmentError(changed)
+        self.spaces = spaces
+
+    def _restart(self, failure: BrokenEnvironmentError) -> None:
+        self._start(self._seed_after(failure))
+
+    def _seed_after(self, failure: BrokenEnvironmentError) -> int:
+        """Return another seed to start afresh from, if a process was lost and that is allowed."""
+        lost = isinstance(failure.__cause__, ChildProcessError)
+        if not lost or self.restarts >= self.max_restarts:
+            raise failure
+        self.restarts += 1
+        return self.randomness.integer(Component.RESTART, self.restarts)
+
+
+@contextmanager
+def closed_on_error(env: VectorEnvironment) -> Iterator[None]:
+    """Close environments that nobody is going to have.
+
+    Args:
+        env: just made.
+    """
+    try:
+        yield
+    except BaseException:
+        close(env)
+        raise
+
+
+def close(env: VectorEnvironment) -> None:
+    """Close environments; what they did is done, so that their failure to close is none.
+
+    Args:
+        env: not used any more.
+    """
+    with suppress(BrokenEnvironmentError), environment_errors():
+        env.close()

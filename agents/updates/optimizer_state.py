@@ -1,0 +1,126 @@
+"""A torch optimizer's state: as named tensors for a checkpoint, and as what to go back to."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trpo.agents.updates.batch import Batch
+from trpo.parameters import assign, flatten
+from trpo.reducer import Reducer
+from trpo.validation import ConfigError
+
+
+def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's moments and step counts.
+
+    Args:
+        optimizer: any of torch.optim's whose state is tensors.
+
+    Returns:
+        By parameter number and name; nothing before the first step.
+    """
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": value
+        for number, part in state.items()
+        for name, value in part.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_state_tensors(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Take over what `state_tensors` returned.
+
+    Args:
+        optimizer: of the same kind, for the same parameters.
+        tensors: by the same names.
+
+    Raises:
+        ConfigError: if they are of another optimizer, or of other parameters.
+    """
+    if tensors and _shapes(tensors) != _shapes(_after_a_step(optimizer)):
+        raise ConfigError("the checkpoint's optimizer is not that of the configuration")
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _after_a_step(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the state of an optimizer like this one after a step of its own."""
+    twins = [
+        parameter.detach().clone().requires_grad_()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    for twin in twins:
+        twin.grad = torch.zeros_like(twin)
+    like = type(optimizer)(twins, **optimizer.defaults)
+    like.step()
+    return state_tensors(like)
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+
+class Snapshot:
+    """Parameters, and the optimizer that moves them, as they are now.
+
+    Args:
+        parameters: θ.
+        optimizer: theirs, if it carries state.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], optimizer: Optimizer | None) -> None:
+        self.parameters = parameters
+        self.theta = flatten(parameters).detach()  # (P,), a copy
+        self.optimizer = optimizer
+        self.state = copy.deepcopy(optimizer.state_dict()) if optimizer else {}
+
+    def restore(self) -> None:
+        """Put both back, bit for bit."""
+        assign(self.parameters, self.theta)
+        if self.optimizer:
+            self.optimizer.load_state_dict(self.state)
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """Put both back if anything is raised inside, interrupts included; then re-raise."""
+        try:
+            yield
+        except BaseException:
+            self.restore()
+            raise
+
+
+def pool_gradients(
+    parameters: Iterable[Tensor],
+    loss: Callable[[Batch], Tensor],
+    batch: Batch,
+    chosen: Tensor,
+    reducer: Reducer,
+) -> None:
+    """Give each parameter the gradient of a minibatch's mean loss, over every process's share.
+
+    Args:
+        parameters: those that the loss does not reach get zeros.
+        loss: mean over the samples of a batch.
+        batch: this process's.
+        chosen: (C,) int, the minibatch's samples, of the whole batch.
+        reducer: brings the processes together.
+    """
+    parameters = list(parameters)
+    _, rows = batch.own(chosen)
+    for parameter in parameters:
+        parameter.grad = None
+    if len(rows):  # of a small minibatch a process may have none
+        loss(batch.rows(rows)).backward()
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    for parameter, mean in zip(parameters, reducer.pool_means(gradients, len(rows)), strict=True):
+        parameter.grad = mean

@@ -1,0 +1,101 @@
+"""Proximal policy optimisation (Schulman et al. 2017) as an update rule."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam, Optimizer
+
+from trpo.agents.policies import Policy
+from trpo.agents.updates.batch import Batch
+from trpo.agents.updates.optimizer_state import pool_gradients
+from trpo.agents.updates.update_rule import UpdateRule, importance_weighted_advantage
+from trpo.model import surrogate_gradient
+from trpo.reducer import SERIAL, Reducer
+from trpo.report import StepReport
+from trpo.validation import require
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """The clipped surrogate."""
+
+    learning_rate: float = 3e-4
+    """Adam's step size (Schulman et al. 2017, table 3)."""
+    clip_ratio: float = 0.2
+    """ε: beyond a ratio of 1 ± ε, a sample no longer pulls (Schulman et al. 2017, table 1)."""
+    epochs: int = 10
+    """Passes over the batch (Schulman et al. 2017, table 3)."""
+    minibatch_size: int = 64
+    """Samples a step (Schulman et al. 2017, table 3)."""
+    max_gradient_norm: float = 0.5
+    """Longer gradients are cut to this length (Huang et al. 2022, detail 11)."""
+
+    def __post_init__(self) -> None:
+        require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
+        require(self, "clip_ratio", 0 < self.clip_ratio < 1, "a number in (0, 1)")
+        require(self, "epochs", self.epochs >= 1, "an integer ≥ 1")
+        require(self, "minibatch_size", self.minibatch_size >= 1, "an integer ≥ 1")
+        require(self, "max_gradient_norm", self.max_gradient_norm > 0, "a number > 0")
+
+
+def clipped_surrogate(distribution: Distribution, batch: Batch, clip_ratio: float) -> Tensor:
+    """Return min(r Â, clip(r, 1 − ε, 1 + ε) Â), r = π_θ(a|s) / π_old(a|s).
+
+    Schulman et al. 2017, equation 7.
+
+    Args:
+        distribution: π_θ at the batch's states.
+        batch: b samples of π_old.
+        clip_ratio: ε.
+
+    Returns:
+        (b,).
+    """
+    ratio = torch.exp(distribution.log_prob(batch.actions) - batch.log_probs)  # (b,)
+    clipped = ratio.clamp(1 - clip_ratio, 1 + clip_ratio)
+    return torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
+
+
+class Ppo(UpdateRule):
+    """Epochs of Adam on shuffled minibatches of a batch.
+
+    Args:
+        policy: updated in place.
+        config: clipping and effort.
+        microbatch_size: samples whose graphs are in memory at a time, where the batch is measured.
+        reducer: brings microbatches, and every process's share of a minibatch, together.
+    """
+
+    def __init__(
+        self, policy: Policy, config: PpoConfig, microbatch_size: int, reducer: Reducer = SERIAL
+    ) -> None:
+        super().__init__(policy, microbatch_size, reducer)
+        self.config = config
+        # eps: Huang et al. 2022, detail 3
+        self.optimizer: Optimizer = Adam(
+            policy.parameters(), config.learning_rate, eps=1e-5, fused=True
+        )
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
+        microbatches = self.microbatches(batch)
+        _, g = surrogate_gradient(
+            self.model, importance_weighted_advantage, microbatches, self.reducer
+        )  # g: (P,), the clipped surrogate's too, here
+        return self.measured_update(microbatches, g, lambda: self._ascend(batch, generator))
+
+    def _ascend(self, batch: Batch, generator: torch.Generator) -> None:
+        for _ in range(self.config.epochs):
+            for chosen in torch.randperm(batch.total, generator=generator).split(
+                self.config.minibatch_size
+            ):
+                pool_gradients(self.policy.parameters(), self._loss, batch, chosen, self.reducer)
+                clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
+                self.optimizer.step()
+
+    def _loss(self, minibatch: Batch) -> Tensor:
+        distribution = self.policy.distribution(self.policy.network(minibatch.observations))
+        return -clipped_surrogate(distribution, minibatch, self.config.clip_ratio).mean()

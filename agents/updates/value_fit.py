@@ -1,0 +1,229 @@
+"""The value function's fit to a batch's returns: Gauss–Newton by conjugate gradient, or Adam."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from trpo.agents.updates import optimizer_state
+from trpo.agents.updates.batch import Batch
+from trpo.agents.updates.optimizer_state import Snapshot, pool_gradients
+from trpo.agents.value_function import ValueConfig, ValueFunction
+from trpo.gauss_newton import gauss_newton_step
+from trpo.reducer import SERIAL, Reducer, Totals
+from trpo.report import Status, StepReport
+
+
+def log_likelihood(distribution: Distribution, batch: Batch) -> Tensor:
+    """Return log N(return; V(s), 1), which falls with half the squared error.
+
+    Args:
+        distribution: of the returns at the batch's states.
+        batch: b samples.
+
+    Returns:
+        (b,).
+    """
+    return distribution.log_prob(batch.returns)
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How a fit went; over its steps, where it makes several.
+
+    Args:
+        accepted: share of the steps that were kept.
+        gain_ratio: measured gain of the likelihood ÷ predicted gain, of the last step that was
+            kept; `None` if there is none, or nothing was predicted.
+        step_fraction: mean accepted fraction of the full step, 0 for one that failed; `None` where
+            steps have no full length.
+    """
+
+    accepted: float
+    gain_ratio: float | None = None
+    step_fraction: float | None = None
+
+    @classmethod
+    def of_steps(cls, reports: Sequence[StepReport]) -> "FitReport":
+        """Report the steps of a fit.
+
+        Args:
+            reports: one a step, at least one.
+
+        Returns:
+            The report.
+        """
+        kept = [report for report in reports if report.status is Status.ACCEPTED]
+        return cls(
+            accepted=len(kept) / len(reports),
+            gain_ratio=kept[-1].gain_ratio if kept else None,
+            step_fraction=sum(report.step_fraction for report in reports) / len(reports),
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Return what there is a value of, by the names of `trpo.agents.metrics.METRICS`."""
+        return {f"value/{name}": value for name, value in asdict(self).items() if value is not None}
+
+
+class GaussNewtonFit:
+    """Fits V by damped Gauss–Newton steps, each within a trust region.
+
+    They maximise the returns' Gaussian likelihood by the policy's own mathematics. A batch of
+    nearly identical states, or one rare fall, says little of V elsewhere, and would move it there.
+
+    Args:
+        value_function: fitted in place.
+        config: steps and damping.
+        microbatch_size: samples whose graphs are in memory at a time.
+        reducer: brings microbatches together.
+    """
+
+    def __init__(
+        self,
+        value_function: ValueFunction,
+        config: ValueConfig,
+        microbatch_size: int,
+        reducer: Reducer = SERIAL,
+    ) -> None:
+        self.model = value_function.model()
+        self.config = config
+        self.microbatch_size = microbatch_size
+        self.reducer = reducer
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> FitReport:  # noqa: ARG002 nothing here is random
+        """Fit to a batch's returns.
+
+        Args:
+            batch: V's inputs, as `network.inputs` has them, and returns.
+            generator: not drawn from.
+
+        Returns:
+            What the steps measured.
+        """
+        microbatches = batch.microbatches(self.microbatch_size, self.reducer)
+        fewer = batch.every(self.config.fisher_stride, self.microbatch_size, self.reducer)
+        reports = [
+            gauss_newton_step(
+                self.model,
+                log_likelihood,
+                microbatches,
+                self.config.damping,
+                self.config.cg_iterations,
+                max_change=2 * self.config.max_change * self._squared_error(microbatches),
+                fisher_microbatches=fewer,
+                reducer=self.reducer,
+            )
+            for _ in range(self.config.newton_steps)
+        ]
+        return FitReport.of_steps(reports)
+
+    def _squared_error(self, microbatches: Sequence[Batch]) -> float:
+        """Return E[(return − V)²]."""
+
+        @torch.no_grad()
+        def totals(microbatch: Batch) -> Totals:
+            (values,) = self.model.outputs(microbatch)  # (b, 1)
+            squares = (microbatch.returns - values.squeeze(-1)).square()
+            return Totals(len(squares), (squares.sum(dtype=torch.float64),))
+
+        (mean,) = self.reducer.reduce(totals, microbatches).means
+        return mean.item()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return what the fit carries from batch to batch: nothing."""
+        return {}
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state_tensors` returned.
+
+        Args:
+            tensors: none.
+        """
+
+
+class AdamFit:
+    """Fits V by Adam on shuffled minibatches of the squared error (Kingma & Ba 2015).
+
+    Args:
+        value_function: fitted in place.
+        config: step size, passes and minibatches.
+        reducer: brings every process's share of a minibatch together.
+    """
+
+    def __init__(
+        self, value_function: ValueFunction, config: ValueConfig, reducer: Reducer = SERIAL
+    ) -> None:
+        self.learned = value_function.network.learned
+        self.config = config
+        self.reducer = reducer
+        self.optimizer = torch.optim.Adam(
+            self.learned.parameters(), lr=config.learning_rate, fused=True
+        )
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> FitReport:
+        """Fit to a batch's returns.
+
+        Args:
+            batch: V's inputs, as `network.inputs` has them, and returns.
+            generator: source of the shuffles.
+
+        Returns:
+            Whether the fit was kept: where V is no longer finite, it and Adam's state are put back.
+        """
+        old = Snapshot(list(self.learned.parameters()), self.optimizer)
+        with old.restored_on_error():
+            self._descend(batch, generator)
+        fitted = [*self.learned.parameters(), *self.state_tensors().values()]
+        if not all(tensor.isfinite().all() for tensor in fitted):
+            old.restore()
+            return FitReport(accepted=0.0)
+        return FitReport(accepted=1.0)
+
+    def _descend(self, batch: Batch, generator: torch.Generator) -> None:
+        for _ in range(self.config.epochs):
+            for chosen in torch.randperm(batch.total, generator=generator).split(
+                self.config.minibatch_size
+            ):
+                pool_gradients(self.learned.parameters(), self._loss, batch, chosen, self.reducer)
+                self.optimizer.step()
+
+    def _loss(self, minibatch: Batch) -> Tensor:
+        values = self.learned(minibatch.observations).squeeze(-1)  # (b,)
+        squares: Tensor = (values - minibatch.returns).square()
+        return squares.mean()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return Adam's moments and step counts."""
+        return optimizer_state.state_tensors(self.optimizer)
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state_tensors` returned.
+
+        Args:
+            tensors: by the same names.
+        """
+        optimizer_state.load_state_tensors(self.optimizer, tensors)
+
+
+def make_fit(
+    value_function: ValueFunction,
+    config: ValueConfig,
+    microbatch_size: int,
+    reducer: Reducer = SERIAL,
+) -> GaussNewtonFit | AdamFit:
+    """Return the fit that the configuration names.
+
+    Args:
+        value_function: to be fitted in place.
+        config: which fit, and its effort.
+        microbatch_size: samples whose graphs are in memory at a time, for Gauss–Newton.
+        reducer: brings together what the batch is cut into.
+
+    Returns:
+        A callable (batch, generator) ↦ `FitReport`.
+    """
+    if config.fit == "adam":
+        return AdamFit(value_function, config, reducer)
+    return GaussNewtonFit(value_function, config, microbatch_size, reducer)
