@@ -1,4 +1,4 @@
-"""All that defines learning, apart from the environment: the components' configurations."""
+"""Everything that defines learning, apart from the environment: the components' configurations."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from trpo.agents.value_function import ValueConfig
 from trpo.validation import ConfigError, require
 
 PICTURE_STRIDE = 8  # Schulman et al. 2015 took a tenth of the states for F
-PIXELS = 2**21  # in memory at a time, as floats, and some 20 to 50 times that in convolutions
+PIXELS = 2**21  # per microbatch, as floats; convolutions hold some 20 to 50 times as many
 
 Device = Literal["cpu", "cuda", "auto"]
 Algorithm = Literal["trpo", "npg", "vpg", "ppo"]
@@ -33,36 +33,36 @@ class TrainerConfig:
     total_steps: int = 1_000_000
     """Environment steps to train for; the last update may overshoot."""
     batch_size: int = 2048
-    """Steps an update, over all environments; the reset steps between episodes are among them and
-    left out of the batch."""
+    """Environment steps per update, summed over environments. Autoreset's reset steps count towards
+    it but are left out of the batch."""
     gamma: float = 0.99
     """Discount γ per step (Schulman et al. 2016)."""
     gae_lambda: float = 0.95
     """λ of generalized advantage estimation (Schulman et al. 2016)."""
     seed: int = 0
-    """Every random number of the run follows from it."""
+    """Seed from which all of the run's randomness is derived."""
     checkpoint_interval: int = 50
-    """Updates from one checkpoint to the next; there, environments start afresh, so that a run can
-    be continued exactly."""
+    """Updates between checkpoints. All environments are re-created at each one, so that a resumed
+    run equals an uninterrupted one."""
     keep_checkpoints: int = 5
-    """Checkpoints to keep: this many of the newest, beside the best."""
+    """Number of newest checkpoints to keep, besides the best."""
     max_non_finite: int = 10
-    """Updates in a row whose surrogate or gradient is not finite, after which the run stops."""
+    """Consecutive updates with a non-finite surrogate or gradient after which the run stops."""
     max_restarts: int = 0
-    """Times that environments may be started afresh when a process of theirs dies or hangs (engine
-    gymnasium-async)."""
+    """Number of times that all environments may be re-created because one of their processes died
+    or hung (engine gymnasium-async)."""
     device: Device = "cpu"
-    """Where networks, batches and updates are: cpu, cuda, or auto for cuda where there is one. In
-    rollouts, policies of every kind act on the CPU all the same."""
+    """Device of networks, batches and updates; auto: cuda if available. Rollouts always run the
+    policy on the CPU."""
     microbatch_size: int = 65_536
-    """Samples whose graphs are in memory at a time, of pictures fewer, so that together they have
-    2²¹ pixels at most; it changes results only by rounding."""
+    """Maximum samples per forward/backward pass; reduced for images so that a microbatch has at
+    most 2²¹ pixels. Affects results only through rounding."""
     eval_every: int = 0
-    """Environment steps from one evaluation to the next, 0 for none: the deterministic policy plays
-    an episode in each of num_envs environments of its own. The best checkpoint is then the best
-    by evaluation. Training is the same with it as without."""
+    """Environment steps between evaluations; 0: none. The deterministic policy plays one episode in
+    each of num_envs separate environments. The best checkpoint is then chosen by evaluation.
+    Training itself is unaffected."""
     stop_return: float = math.inf
-    """Mean return of an evaluation at which training ends; inf for never."""
+    """Mean evaluation return at which training ends; inf: never."""
 
     def __post_init__(self) -> None:
         require(self, "total_steps", self.total_steps >= 1, "an integer ≥ 1")
@@ -88,8 +88,8 @@ class TrainerConfig:
         """Return whether a run ends here.
 
         Args:
-            steps: environment steps that it has taken.
-            evaluation_return: mean return of its last evaluation; `None` before the first.
+            steps: environment steps taken so far.
+            evaluation_return: mean return of the last evaluation; `None` before the first.
 
         Returns:
             Whether it took its `total_steps`, or reached its `stop_return`.
@@ -99,10 +99,10 @@ class TrainerConfig:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device itself, asked for as training begins: a run's other uses need none.
+        """The device itself, resolved only when training begins: nothing else needs it.
 
         Raises:
-            ConfigError: if this machine has none such.
+            ConfigError: if this machine has no such device.
         """
         there = torch.cuda.is_available()
         needed = "cpu or auto, as this torch sees no CUDA device"
@@ -116,8 +116,8 @@ class LearnerConfig:
     """The learner, component by component."""
 
     algorithm: Algorithm = "trpo"
-    """Update rule: TRPO; the natural gradient without its checks; the plain policy gradient; or
-    PPO's clipped surrogate."""
+    """Update rule: TRPO; the natural policy gradient (no line search); the vanilla policy gradient;
+    or PPO's clipped surrogate."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     trpo: TrpoConfig = field(default_factory=TrpoConfig)
     npg: NpgConfig = field(default_factory=NpgConfig)
@@ -145,14 +145,14 @@ class LearnerConfig:
 
 
 def check_batch_size(batch_size: int, num_envs: int) -> None:
-    """Refuse a batch that environments cannot fill with as many steps each.
+    """Refuse a batch size that is not a multiple of the number of environments.
 
     Args:
-        batch_size: steps an update.
+        batch_size: steps per update.
         num_envs: N.
 
     Raises:
-        ConfigError: with the batch sizes nearest to it that would do.
+        ConfigError: with the nearest valid batch sizes.
     """
     if batch_size % num_envs:
         below = batch_size // num_envs * num_envs
@@ -162,7 +162,7 @@ def check_batch_size(batch_size: int, num_envs: int) -> None:
 
 
 def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
-    """Return a configuration whose microbatches of pictures fit into memory.
+    """Return a configuration whose microbatches of images fit into memory.
 
     Args:
         config: the learner's.
@@ -182,15 +182,15 @@ def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfi
 
 
 def with_picture_defaults(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
-    """Return a configuration with the defaults of what nature or impala reads.
+    """Return a configuration with the defaults for images read by nature or impala.
 
     Args:
         config: the learner's.
         space: of one observation.
 
     Returns:
-        The same but for what nothing else was asked of, if there are such pictures and no memory: F
-        over fewer states, V's fit by Adam, and outputs linear in the features.
+        The same; where there are such images and no memory, options left at their defaults become:
+        F over fewer states, V fitted by Adam, and outputs linear in the features.
     """
     pictures = [picture_of(leaf, config.pictures) for leaf in leaves(space)]
     deep = any(picture.has_deep_encoder for picture in pictures if picture)
@@ -209,21 +209,21 @@ def with_picture_defaults(config: LearnerConfig, space: gym.Space) -> LearnerCon
 
 
 def with_recurrence(config: LearnerConfig) -> LearnerConfig:
-    """Return a configuration in which what learns can unroll episodes, if there is a memory.
+    """Return a configuration that is valid for recurrent networks, if they are recurrent.
 
     Args:
         config: the learner's.
 
     Returns:
-        The same; with a memory, F is the batch's alone.
+        The same; if recurrent, F is averaged over the current batch only.
 
     Raises:
-        ConfigError: with what does not go together with a memory.
+        ConfigError: naming the option that does not work with recurrent networks.
     """
     recurrent = config.recurrence.recurrent
     if recurrent == "none":
         return config
-    # the policy's memory, read by V, comes to its fit as rows of features
+    # V's fit receives the policy's recurrent features as precomputed rows
     fits_rows = config.value.trunk == "policy"
     stride = max(config.trpo.fisher_stride, 1 if fits_rows else config.value.fisher_stride)
     for fits, name, expected in (

@@ -21,9 +21,9 @@ class NormalizationConfig:
     observations: bool = True
     """Normalise observations to zero mean and unit variance (Andrychowicz et al. 2021: always)."""
     pictures: bool = True
-    """With observations: large pictures, too, each channel by the mean and variance of its pixels;
-    without, they are scaled to [0, 1] by their bounds alone (measured: of Pong-v5, V then learned
-    nothing)."""
+    """If observations are normalised: large images, too, each channel by the mean and variance of
+    its pixels. Otherwise images are only scaled to [0, 1] by their bounds (measured: on Pong-v5, V
+    then learned nothing)."""
     observation_clip: float = 10.0
     """Largest magnitude of a normalised observation, in standard deviations."""
     rewards: bool = True

@@ -25,8 +25,8 @@ class PolicyConfig(BoxConfig):
     """The policy network, and its distributions."""
 
     hidden: tuple[int, ...] | None = None
-    """Width of each hidden layer; None: 64 and 64 (Schulman et al. 2017), but no layer between
-    nature's or impala's features and the output if there is no memory (Mnih et al. 2015)."""
+    """Width of each hidden layer. None: 64 and 64 (Schulman et al. 2017), but no layer between the
+    features of nature or impala and the output if not recurrent (Mnih et al. 2015)."""
     activation: Activation = "tanh"
     """Nonlinearity (Andrychowicz et al. 2021: tanh)."""
 

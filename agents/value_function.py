@@ -23,35 +23,34 @@ class ValueConfig:
     """The value function, and how it is fitted to a batch's returns."""
 
     hidden: tuple[int, ...] | None = None
-    """Width of each hidden layer; None: what it means for the policy's."""
+    """Width of each hidden layer. None: as for the policy."""
     activation: Activation = "tanh"
     """Nonlinearity."""
     trunk: Literal["own", "policy"] = "own"
-    """What reads pictures, and remembers, for V: an encoder and a memory of its own, or the
-    policy's, as the policy's step leaves them. V's fit does not change those, or it would move the
-    policy outside of its trust region; so it fits a perceptron alone, for much less."""
+    """Encoder and recurrent layer of V: own, or the policy's. The shared ones are frozen during V's
+    fit, because changing them would move the policy outside its trust region."""
     fit: Literal["auto", "gauss-newton", "adam"] = "auto"
-    """Gauss–Newton by conjugate gradient, or Adam on minibatches; auto: Adam where nature or impala
-    reads pictures and there is no memory, else Gauss–Newton."""
+    """Gauss–Newton by conjugate gradient, or Adam on minibatches. auto: Adam if nature or impala
+    reads images and the networks are not recurrent, else Gauss–Newton."""
     newton_steps: int = 2
-    """Gauss–Newton steps a batch (measured on an early version: 2 fit better than 10 epochs of Adam
-    in two thirds of the time)."""
+    """Gauss–Newton: steps per batch (measured on an early version: 2 fit better than 10 epochs of
+    Adam, in two thirds of the time)."""
     damping: float = 1e-3
     """Gauss–Newton: β in (JᵀJ/B + βI)x = g."""
     max_change: float = 0.1
-    """Gauss–Newton: trust region ε, a step has E[(V_new − V)²] / 2 ≤ ε E[(return − V)²] (Schulman
-    et al. 2016, §5, whose limit is on KL)."""
+    """Gauss–Newton: trust region ε of each step, E[(V_new − V)²] / (2σ²) ≤ ε, with σ² the mean
+    squared error E[(return − V)²] before the step (Schulman et al. 2016, §5)."""
     cg_iterations: int = 6
-    """Gauss–Newton: conjugate-gradient iterations a step (measured: V fits the next batch as well
+    """Gauss–Newton: conjugate-gradient iterations per step (measured: V fits the next batch as well
     as with 10)."""
     fisher_stride: int = 1
-    """Gauss–Newton: JᵀJ is averaged over every n-th sample; gradient and line search take all."""
+    """Gauss–Newton: average JᵀJ over every n-th sample; gradient and line search use all."""
     learning_rate: float = 1e-3
     """Adam: step size (as in sb3-contrib, Tianshou and Spinning Up)."""
     epochs: int = 10
     """Adam: passes over the batch."""
     minibatch_size: int = 256
-    """Adam: samples a step."""
+    """Adam: samples per minibatch."""
 
     def __post_init__(self) -> None:
         require(self, "hidden", all(width >= 1 for width in self.hidden or ()), "widths ≥ 1")
@@ -97,7 +96,7 @@ class ValueFunction(nn.Module):
 
         Args:
             inputs: of B observations, as `network.inputs` has them.
-            microbatch_size: of them to look at together, at most.
+            microbatch_size: maximum observations per forward pass.
 
         Returns:
             (B,).
@@ -137,18 +136,18 @@ class ValueFunction(nn.Module):
         microbatch_size: int,
         reducer: Reducer = SERIAL,
     ) -> dict[str, float]:
-        """Return how well V predicts returns, before a fit to them and after.
+        """Return how well V predicts returns, before and after a fit to them.
 
         Args:
             inputs: of B observations, as `network.inputs` has them.
             returns: (B,), the targets of the fit.
             values: (B,), V before the fit.
-            microbatch_size: observations to look at together, at most.
-            reducer: brings every process's samples together.
+            microbatch_size: maximum observations per forward pass.
+            reducer: pools the samples of all processes.
 
         Returns:
-            By name, of `trpo.agents.metrics.METRICS`; no explained variance of returns that
-            have none.
+            By name, of `trpo.agents.metrics.METRICS`; no explained variance if the returns do not
+            vary.
         """
         fitted = self.predict(inputs, microbatch_size)
         columns = torch.stack(

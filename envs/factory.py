@@ -40,31 +40,30 @@ class EnvironmentConfig:
     """The vector environment."""
 
     engine: Engine = "auto"
-    """What steps the environments: EnvPool's threads, Gymnasium in this process, or one process
-    each; auto prefers EnvPool."""
+    """What steps the environments: EnvPool's threads, Gymnasium in this process, or Gymnasium with
+    one process per environment. auto: EnvPool where possible."""
     num_envs: int = 32
-    """Environments stepped together, N (measured: with 64, Hopper-v5 learns worse; with 16,
+    """Number of parallel environments, N (measured: with 64, Hopper-v5 learns worse; with 16,
     everything is slower)."""
     step_timeout: float = 0.0
-    """Seconds after which environments that have not answered a step, or a reset, count as hung; 0
-    waits forever."""
+    """Seconds after which a step or reset that has not returned counts as hung; 0: wait forever."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment's constructor, or EnvPool's options, as KEY=JSON: for
-    sticky actions (Machado et al. 2018), repeat_action_probability=0.25."""
+    """Arguments of the environment's constructor, or EnvPool's options, as KEY=JSON, such as
+    repeat_action_probability=0.25 for sticky actions (Machado et al. 2018)."""
     wrapper: tuple[str, ...] = ()
-    """Functions of your own, as module:function, that wrap each of Gymnasium's environments, the
-    innermost first; naming one runs its module."""
+    """Your own wrappers, as module:function, applied to each Gymnasium environment, innermost
+    first. Their modules are imported."""
     frame_skip: int | None = None
-    """Times that every action is taken: EnvPool's in place of the environment's own frame skip,
-    Gymnasium's on top of it; None: as the environment has it (Atari: 4)."""
+    """Action repeat; with EnvPool instead of the environment's own frame skip, with Gymnasium on
+    top of it. None: the environment's own (Atari: 4)."""
     frame_stack: int | None = None
-    """Observations shown together; None: as the environment has it (Atari: 4)."""
+    """Number of stacked frames. None: the environment's own (Atari: 4)."""
     time_limit: int | None = None
-    """Steps after which an episode is truncated, instead of the environment's own limit; that of an
-    environment that you make yourself stays beside it."""
+    """Steps after which an episode is truncated, in place of the environment's own limit; in
+    addition to it for environments that you construct yourself."""
     action_mask: ActionMask = "auto"
-    """Where to read the mask of allowed actions: info["action_mask"], or a method action_masks();
-    auto: an action_mask in a Dict observation, or that method, if there is one; none: nowhere."""
+    """Where to read the mask of allowed actions: info["action_mask"] or a method action_masks().
+    auto: an action_mask in a Dict observation, or that method, if either exists. none: no mask."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1:

@@ -1,4 +1,4 @@
-"""`trpo COMMAND …`: finds the command and runs it; a foreseen failure is one line and a code."""
+"""`trpo COMMAND …`: finds the command and runs it; expected failures print one line and exit."""
 
 import difflib
 import importlib
@@ -13,17 +13,17 @@ from trpo.scripts.cli.output import prepare_streams, say_error, unwritable
 
 COMMANDS = {
     "train": "train a policy on a Gymnasium environment",
-    "resume": "go on with a run that was interrupted or killed, or for longer",
-    "evaluate": "play a trained policy: returns, and a video if asked for",
+    "resume": "resume a run that was interrupted or killed, or extend it",
+    "evaluate": "play a trained policy: returns, and optionally videos",
     "watch": "play a trained policy on screen",
     "export": "write the policy as one file, ONNX or TorchScript",
     "audit": "check that every update of a run kept its KL within the limit",
     "runs": "list runs: environment, steps, return, state, age",
     "plot": "draw a run's return and every update's KL, or several runs",
     "tune": "search for better settings, in several processes",
-    "report": "write a run to one page of HTML",
-    "exercise": "write TRPO yourself, in six functions: hand out, check, quiz",
-    "envs": "list what there is to train on, and what it shows and takes",
+    "report": "write a self-contained HTML report of a run",
+    "exercise": "implement TRPO yourself, in six functions: new, check, quiz",
+    "envs": "list the available environments and their spaces",
     "presets": "list the environments with tuned settings",
     "compare": "train update rules over step sizes and seeds: which collapse?",
     "study": "run a natural-gradient study: claim, experiment, verdict",

@@ -1,4 +1,4 @@
-"""`trpo audit RUN`: whether every update kept its promise, and what became of the return."""
+"""`trpo audit RUN`: checks every update's guarantees, and how the return developed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Check every update of a run: KL within δ, surrogate not worse, no refused step kept.
+    """Check every update of a run: KL within δ, surrogate not worse, no rejected step kept.
 
-    Exit code 1 if one was broken. Also said: how far the return fell from its best, whether the run
-    is locked below its first return, and how often the line search acted.
+    The exit code is 1 if a check failed. Also reports how far the return fell from its best,
+    whether the run is locked below its first return, and how often the line search intervened.
     """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it, of any algorithm."""
     max_kl: float | None = None
-    """δ to hold the run against, in nats; by default its own, if it had one."""
+    """δ to check the run against, in nats. Default: its own, if it had one."""
 
     def __post_init__(self) -> None:
         require(self, "max_kl", self.max_kl is None or self.max_kl > 0, "a number of nats > 0")

@@ -1,4 +1,4 @@
-"""`trpo compare ENV`: every method at every step size with every seed, and what becomes of them."""
+"""`trpo compare ENV`: trains every method at every step size with every seed, and compares them."""
 
 import difflib
 import sys
@@ -32,24 +32,24 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Compare update rules over step sizes and seeds; the same command goes on where it stopped."""
+    """Compare update rules over step sizes and seeds; repeating the command resumes it."""
 
     env: tyro.conf.Positional[str]
     """Environment id, as trpo train takes it."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Methods to compare."""
     step_sizes: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    """Step sizes, as multiples of each method's usual one."""
+    """Step sizes, as multiples of each method's default."""
     seeds: int = 5
     """Runs of each method at each step size."""
     steps: int = 100_000
-    """Environment steps a run."""
+    """Environment steps per run."""
     workers: int = 0
-    """Runs at a time, of one thread each; 0 for one a core."""
+    """Parallel runs, each with one thread; 0: one per core."""
     out: Path | None = None
-    """Folder for the table, the report, the figures and the runs; by default runs/compare/ENV."""
+    """Folder for the table, the report, the figures and the runs. Default: runs/compare/ENV."""
     options: str = ""
-    """More options of trpo train, in one string, for every run."""
+    """Further options of trpo train for every run, as one string."""
 
     def __post_init__(self) -> None:
         words_of(self.options)

@@ -1,4 +1,4 @@
-"""`trpo envs [WORD]`: what there is to train on, by family; with a word, ids and their spaces."""
+"""`trpo envs [WORD]`: lists families of environments; with a word, ids and their spaces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from trpo.scripts.cli.tables import table_console
 
 @dataclass(frozen=True)
 class EnvsOptions:
-    """List environments: families, or the ids that a word is part of, with their spaces."""
+    """List environments: families, or the ids that contain a word, with their spaces."""
 
     word: tyro.conf.Positional[str] = ""
-    """Part of an id or of a family's name; capitals do not matter."""
+    """Part of an id or of a family's name; case-insensitive."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the environments that were asked for.
+    """Print the matching environments.
 
     Args:
         arguments: the words after `trpo envs`.
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         0.
 
     Raises:
-        EnvError: if the word is part of nothing, with the ids nearest to it.
+        EnvError: if nothing contains the word; names the closest ids.
     """
     word = parse(EnvsOptions, arguments, "envs").word
     entries = catalogue()

@@ -1,4 +1,4 @@
-"""`trpo evaluate RUN`: plays a trained policy, and says how good it is."""
+"""`trpo evaluate RUN`: plays a trained policy and reports its returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,29 +26,29 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Play a trained policy: whole episodes, raw rewards, deterministic unless told otherwise."""
+    """Play a trained policy: whole episodes, raw rewards, by default deterministic."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
     episodes: int = 100
-    """Episodes to play, each in an environment of its own; of the engine gymnasium-async, at most
-    as many at a time as in training."""
+    """Episodes to play, each in a separate environment; with engine gymnasium-async, at most
+    num_envs at a time."""
     best: bool = False
-    """Play the best checkpoint, not the newest: by evaluation in training, or else by the mean of
-    100 training episodes."""
+    """Play the best checkpoint instead of the newest: the best by evaluations during training, or
+    else by the mean of 100 training episodes."""
     stochastic: bool = False
-    """Sample actions as training does, instead of taking the deterministic ones."""
+    """Sample actions, as in training, instead of taking the deterministic ones."""
     seed: int = 0
-    """Seed of the evaluation; its environments are none of training's."""
+    """Seed of the evaluation; its environments differ from training's."""
     max_steps: int = MAX_STEPS
-    """Steps after which an episode is cut off, and counted as far as it went."""
+    """Steps after which an episode is cut off; its return up to there counts."""
     video: Path | None = None
     """Folder for videos."""
     video_episodes: int = 1
-    """Episodes to film, a file each."""
+    """Episodes to film, one file each."""
     trust: bool = False
-    """Import the modules that the run names, its environment's and its wrappers': it runs their
-    code."""
+    """Allow importing the modules that the run names, its environment's and its wrappers'. This
+    executes their code."""
 
     def __post_init__(self) -> None:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")

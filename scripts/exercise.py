@@ -33,23 +33,23 @@ class NewOptions:
     """Hand out the exercise: exercise.py, LAB.md, answers.json, and a test for pytest."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder to make; files that are there already are refused, not overwritten."""
+    """Folder to create; existing files are never overwritten."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Check an exercise, in a process of its own; exit code 1 if not all of it is right."""
+    """Check an exercise, in a separate process; the exit code is 1 if anything is wrong."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with an exercise.py."""
     time_limit: float = 20.0
-    """Seconds that each function, and the import, may take."""
+    """Time limit of the import and of each function, in seconds."""
     show_prints: bool = False
-    """Show what the exercise prints, on stderr."""
+    """Show the exercise's own output, on stderr."""
     json: Path | None = None
-    """File for the marks: a function each, its cases, its mistake by name."""
+    """File for the marks: for each function, its cases and the name of its mistake."""
     gradescope: Path | None = None
-    """File for the marks as Gradescope reads them: /autograder/results/results.json."""
+    """File for the marks in Gradescope's format: /autograder/results/results.json."""
 
     def __post_init__(self) -> None:
         require(self, "time_limit", self.time_limit > 0, "a number of seconds > 0")
@@ -57,7 +57,7 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class QuizOptions:
-    """Ask the questions; mark the answers in answers.json, each by code that runs now."""
+    """Show the questions; mark the answers in answers.json, each by running code."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with an answers.json, as trpo exercise new leaves it."""

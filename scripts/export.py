@@ -28,16 +28,16 @@ PACKAGES = {"onnx": ("onnx", "onnxscript"), "torchscript": ()}
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write the deterministic policy as one file, normalisation, clipping and actions inside."""
+    """Write the deterministic policy to one file, including normalisation and action scaling."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
     to: Format = "onnx"
-    """What to write: ONNX, or TorchScript for torch.jit.load in Python and C++."""
+    """Format: ONNX, or TorchScript for torch.jit.load in Python and C++."""
     best: bool = False
     """Export the best checkpoint instead of the newest."""
     out: Path | None = None
-    """File to write; by default RUN/policy.onnx, or RUN/policy.pt."""
+    """File to write. Default: RUN/policy.onnx or RUN/policy.pt."""
 
 
 def main(arguments: Sequence[str]) -> int:

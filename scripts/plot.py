@@ -18,24 +18,23 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class PlotOptions:
-    """Draw a run's learning curve, and its KL at every update against the limit; or compare runs.
+    """Plot a run's learning curve, and the KL of every update against the limit; or compare runs.
 
-    Of several runs one metric is drawn; those that differ by their seed alone become a mean in a
-    band, from the least of them to the most. Runs without a value of it are left out.
+    With several runs, one metric is plotted; runs that differ only in their seed are shown as their
+    mean, with a band from minimum to maximum. Runs without values of it are left out.
     """
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of runs, as trpo train leaves them; files beside them are left out, so that
-    runs/ENV/* will do."""
+    """Folders of runs, as trpo train leaves them; files are ignored, so that runs/ENV/* works."""
     out: Path | None = None
-    """File to write, of any of matplotlib's kinds; by default RUN/figure.png, of several runs
-    curves.png."""
+    """File to write, in any format of matplotlib's. Default: RUN/figure.png, or curves.png for
+    several runs."""
     metric: str = RETURN
-    """What to compare runs by, of metrics.csv."""
+    """Column of metrics.csv to compare runs by."""
     over: Axis = "steps"
-    """What to draw it over: environment steps, or seconds of training."""
+    """Horizontal axis: environment steps, or seconds of training."""
     smooth: int = 1
-    """Updates that each point is the mean of."""
+    """Number of updates that each point averages."""
 
     def __post_init__(self) -> None:
         require(self, "run", len(self.run) >= 1, "one run or more")
@@ -43,13 +42,13 @@ class PlotOptions:
 
     @property
     def folders(self) -> list[Path]:
-        """Those of `run` that are no files."""
+        """The folders among `run`."""
         # not Path.is_file, which raises where a name is too long
         return [path for path in self.run if not os.path.isfile(path)]
 
     @property
     def compares(self) -> bool:
-        """Whether one metric is asked for, rather than a run's return and KL."""
+        """Whether to plot one metric, rather than a run's return and KL."""
         asked = (self.metric, self.over, self.smooth)
         return len(self.folders) > 1 or asked != (RETURN, "steps", 1)
 

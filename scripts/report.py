@@ -1,4 +1,4 @@
-"""`trpo report RUN`: a run on one page of HTML, with nothing to fetch from anywhere."""
+"""`trpo report RUN`: a self-contained HTML report of a run."""
 
 import base64
 import html
@@ -40,7 +40,7 @@ class ReportOptions:
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
     out: Path | None = None
-    """File to write; by default RUN/report.html."""
+    """File to write. Default: RUN/report.html."""
 
 
 def main(arguments: Sequence[str]) -> int:

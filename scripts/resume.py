@@ -1,4 +1,4 @@
-"""`trpo resume RUN`: goes on with a run, as if it had never stopped."""
+"""`trpo resume RUN`: resumes a run, as if it had never stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,23 +17,21 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """Go on with a run, bit for bit as if it had never stopped; or for longer."""
+    """Resume a run, bit for bit as if it had never stopped, or extend it."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
     total_steps: int | None = None
-    """Environment steps to train for, counted from the run's beginning; by default what the run was
-    started with."""
+    """Environment steps to train for, counted from the run's beginning. Default: unchanged."""
     stop_return: float | None = None
-    """Mean return of an evaluation at which training ends, inf for never; by default what the run
-    was started with."""
+    """Mean evaluation return at which training ends; inf: never. Default: unchanged."""
     track: tuple[Tracker, ...] = ()
-    """Trackers to begin with, wandb and mlflow; those that the run has go on."""
+    """Trackers to add, wandb or mlflow; those that the run has are kept."""
     quiet: bool = False
-    """Show nothing but the run's folder, at the end."""
+    """Print only the run's folder, at the end."""
     trust: bool = False
-    """Import the modules that the run names, its environment's and its wrappers', and its
-    exercise.py: it runs their code."""
+    """Allow importing the modules that the run names, its environment's and its wrappers', and its
+    exercise.py. This executes their code."""
 
     def __post_init__(self) -> None:
         require(

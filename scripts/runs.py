@@ -1,4 +1,4 @@
-"""`trpo runs [PATTERN]`: what has been trained here, and what became of it."""
+"""`trpo runs [PATTERN]`: lists the runs in a folder, and their states."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class RunsOptions:
     """List runs: environment, steps, return, state, age."""
 
     pattern: tyro.conf.Positional[str] = ""
-    """Part of their folders' names, which may have wildcards: Hopper, seed3, 'Half*/tuned-?'."""
+    """Part of the runs' paths; may contain wildcards: Hopper, seed3, 'Half*/tuned-?'."""
     runs: Path = Path("runs")
     """Folder of all runs."""
 

@@ -41,12 +41,12 @@ class StudyOptions:
 
 @dataclass(frozen=True)
 class LongStudyOptions(StudyOptions):
-    """Train, and add to the tables; the same command goes on where it was interrupted."""
+    """Train, and add to the tables; repeating the command resumes it."""
 
     tasks: tuple[str, ...] = ()
-    """Environments, of the study's."""
+    """Which of the study's environments."""
     seeds: int = 5
-    """Runs of each, from seed 0."""
+    """Number of runs of each, from seed 0."""
 
     def __post_init__(self) -> None:
         known = type(self).tasks
@@ -56,9 +56,9 @@ class LongStudyOptions(StudyOptions):
 
 @dataclass(frozen=True)
 class OneUpdateOptions(LongStudyOptions):
-    """Make one update of each rule at many step sizes, and let TRPO find back.
+    """Make one update with each rule at many step sizes, and let TRPO recover.
 
-    The same command goes on where it was interrupted.
+    Repeating the command resumes it.
     """
 
     tasks: tuple[str, ...] = (
@@ -68,20 +68,20 @@ class OneUpdateOptions(LongStudyOptions):
         "MountainCar-v0",
         "Walker2d-v5",
     )
-    """Environments, of these five."""
+    """Which of these five environments."""
 
 
 @dataclass(frozen=True)
 class LockedOptions(LongStudyOptions):
-    """Go on with the grids' locked runs, and with TRPO's, for ten times their length.
+    """Continue the locked runs of the grids, and TRPO's, for ten times their length.
 
-    The same command goes on where it was interrupted.
+    Repeating the command resumes it.
     """
 
     tasks: tuple[str, ...] = ("CartPole-v1", "HalfCheetah-v5")
-    """Environments, of these two."""
+    """Which of these two environments."""
     seeds: int = 10
-    """Seeds of each grid, from 0, as far as it has them."""
+    """Number of seeds of each grid, from 0, where it has as many."""
 
 
 LONG: dict[str, type[LongStudyOptions]] = {"one-update": OneUpdateOptions, "locked": LockedOptions}

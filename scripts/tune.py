@@ -35,31 +35,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """Search for settings that learn better than the environment's preset.
+    """Search for better hyperparameters than the environment's preset.
 
-    A trial trains once and is judged by its evaluations; one whose learning curve lies below most
-    others' is stopped. The same command goes on where it stopped, on one machine or several.
+    A trial trains once and is scored by its evaluations; trials whose learning curve lies below
+    most others' are pruned. Repeating the command resumes the search, on one machine or several.
     """
 
     env: tyro.conf.Positional[str]
     """Environment id, as trpo train takes it."""
     trials: int = 100
-    """Trials to make, those that are stopped early among them."""
+    """Number of trials, including pruned ones."""
     minutes: float = math.inf
-    """Time after which no trial is begun."""
+    """Minutes after which no new trial is started."""
     workers: int = 0
-    """Trials at a time, of one thread each; 0 for one a core."""
+    """Parallel trials, each with one thread; 0: one per core."""
     storage: str = ""
-    """URL of the database that workers share, such as postgresql://HOST/NAME; by default a SQLite
+    """URL of the database that workers share, such as postgresql://HOST/NAME. Default: a SQLite
     file in OUT."""
     study: str = ""
-    """Name of the search in the database; by default the environment and the algorithm."""
+    """Name of the search in the database. Default: the environment and the algorithm."""
     grace: int = 300
-    """Seconds without a sign of life after which a worker's trial is taken over by another."""
+    """Seconds without a heartbeat after which another worker takes over a worker's trial."""
     out: Path | None = None
-    """Folder for the runs, the table and the figure; by default runs/tune/ENV."""
+    """Folder for the runs, the table and the figure. Default: runs/tune/ENV."""
     options: str = ""
-    """Options of trpo train that all trials share, in one string: --options "--seed 7"."""
+    """Options of trpo train for all trials, as one string: --options "--seed 7"."""
 
     def __post_init__(self) -> None:
         words_of(self.options)

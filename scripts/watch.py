@@ -20,21 +20,21 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """Play a trained policy on screen, deterministic unless told otherwise; Ctrl-C ends it."""
+    """Play a trained policy on screen, by default deterministic; Ctrl-C ends it."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, as trpo train leaves it."""
     episodes: int = 5
     """Episodes to play, one after another."""
     best: bool = False
-    """Play the best checkpoint, not the newest."""
+    """Play the best checkpoint instead of the newest."""
     stochastic: bool = False
-    """Sample actions as training does, instead of taking the deterministic ones."""
+    """Sample actions, as in training, instead of taking the deterministic ones."""
     seed: int = 0
-    """Seed of the first episode; the others' follow."""
+    """Seed of the first episode; later episodes use consecutive seeds."""
     trust: bool = False
-    """Import the modules that the run names, its environment's and its wrappers': it runs their
-    code."""
+    """Allow importing the modules that the run names, its environment's and its wrappers'. This
+    executes their code."""
 
     def __post_init__(self) -> None:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")

@@ -18,28 +18,28 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class StepConfig:
-    """How far a step may go, and what is spent on finding it."""
+    """How far a step may go, and the effort spent on finding it."""
 
     max_kl: float = 0.02
     """Trust region δ, in nats: E_s[KL(old ‖ new)] stays at or below it."""
     step_size: float = math.inf
-    """η: the step is ηx, or shorter where δ says so: δ is a limit, not a goal (Kakade 2001).
-    Infinite: as far as δ allows."""
+    """η: the step is ηx, or shorter where δ requires it: δ is a limit, not a target (Kakade 2001).
+    inf: as far as δ allows."""
     damping: float = 0.1
     """β in (F + βI)x = g (Schulman et al. 2015's released code)."""
     cg_iterations: int = 10
-    """Conjugate-gradient iterations at most (Schulman et al. 2015, appendix C)."""
+    """Maximum conjugate-gradient iterations (Schulman et al. 2015, appendix C)."""
     cg_tolerance: float = 1e-5
     """Relative residual ‖g − (F + βI)x‖ / ‖g‖ at which conjugate gradient stops."""
     backtrack_ratio: float = 0.8
     """Step factor from one line-search try to the next (Achiam 2018, Spinning Up)."""
     max_backtracks: int = 10
-    """Line-search tries after the full step (Achiam 2018, Spinning Up)."""
+    """Maximum line-search tries after the full step (Achiam 2018, Spinning Up)."""
 
 
 @dataclass(frozen=True)
 class TrustRegionConfig(StepConfig):
-    """The same for a trust region: within bounds, and δ is finite."""
+    """The same for a trust region: values are validated, and δ is finite."""
 
     def __post_init__(self) -> None:
         require(self, "max_kl", 0 < self.max_kl < math.inf, "a number of nats > 0")

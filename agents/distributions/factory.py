@@ -16,7 +16,7 @@ from trpo.agents.observations import check_space, leaves
 from trpo.validation import require
 
 INITIAL_LOG_STD = -0.5
-MAX_CONCENTRATION = 10_000  # a deviation of 0.7 % of half of the range
+MAX_CONCENTRATION = 10_000  # a standard deviation of 0.7 % of half the range
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,19 @@ class BoxConfig:
     """Distributions over the actions of a Box."""
 
     distribution: Literal["auto", "gaussian", "beta"] = "auto"
-    """Of a Box's actions: Gaussian, or Beta, which reaches no farther than a bounded Box does (Chou
-    et al. 2017); auto: Beta where the Box has bounds, unless something is said of a Gaussian's
-    deviation (measured: HalfCheetah-v5, Ant-v5 and LunarLanderContinuous-v3 learn more)."""
+    """Distribution of Box actions. Beta has bounded support, so its actions are never clipped (Chou
+    et al. 2017). auto: Beta for bounded Boxes, unless initial_log_std or log_std is set (measured:
+    higher returns on HalfCheetah-v5, Ant-v5 and LunarLanderContinuous-v3)."""
     initial_log_std: float | None = None
-    """Log of the Gaussian policy's initial standard deviation, as a share of half of the action's
-    range where that is bounded, else in its units; None: -0.5 (Achiam 2018, Spinning Up; measured:
-    with -1, Hopper-v5 and Walker2d-v5 stop learning early)."""
+    """Log of the Gaussian policy's initial standard deviation, in units of half the action range
+    where that is bounded, else in the action's units. None: -0.5 (Achiam 2018, Spinning Up;
+    measured: with -1, Hopper-v5 and Walker2d-v5 stop improving early)."""
     initial_concentration: float = 1 + math.log(2)
-    """α and β of the Beta policy at first, for a deviation of 1/√(2α + 1) of half of the action's
-    range: 0.48 by the default, 1 + softplus(0) (Chou et al. 2017), 0.25 by 7.2."""
+    """Initial α = β of the Beta policy: a standard deviation of 1/√(2α + 1) in units of half the
+    action range, 0.48 for the default, 1 + softplus(0) (Chou et al. 2017), and 0.25 for 7.2."""
     log_std: Literal["shared", "state"] = "shared"
-    """Log of the Gaussian policy's standard deviation: the same in every state, or the network's to
-    say, between -5 and 2."""
+    """Log of the Gaussian policy's standard deviation: one parameter per action shared by all
+    states, or an output of the network, between -5 and 2."""
 
     def __post_init__(self) -> None:
         initial, (low, high) = self._initial_log_std, LOG_STD_BOUNDS
@@ -65,10 +65,10 @@ class BoxConfig:
             space: of any shape.
 
         Returns:
-            Gaussian or Beta, with A the numbers in it.
+            Gaussian or Beta, with A the Box's size.
 
         Raises:
-            ConfigError: if it is to be Beta, and is not bounded.
+            ConfigError: if distribution is beta, but the Box is not bounded.
         """
         size, bounded = gym.spaces.flatdim(space), LeafAdapter(space).scaled
         is_beta = self.distribution == "beta" or (

@@ -1,4 +1,4 @@
-"""Pictures among the observations: which leaves are some, and how they lie in their shape."""
+"""Images among the observations: which leaves are images, and where their channels are."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,31 +11,31 @@ from trpo.validation import ConfigError, require
 
 EncoderName = Literal["auto", "nature", "impala", "grid", "flat"]
 
-SMALLEST_GREY = 16  # pixels a side from which a matrix of bytes is a picture without channels
-LARGEST_RANGE = 1e6  # a Box that reaches farther says what a number can be, and holds no brightness
+SMALLEST_GREY = 16  # minimum side of a matrix of bytes read as an image without a channel axis
+LARGEST_RANGE = 1e6  # wider bounds only state a data type's range, not one of pixel intensities
 SMALLEST = {"nature": 36, "impala": 5, "grid": 5}
-"""Pixels a side that each encoder needs."""
-CODES = 11  # kinds of object in MiniGrid, whose bounds are a byte's
-MOST_CODES = 32  # that bounds are believed
-LARGEST_CODED = 15  # cells a side up to which whole numbers are taken for codes
+"""Minimum side length, in pixels, for each encoder."""
+CODES = 11  # object types in MiniGrid, whose bounds are those of a byte
+MOST_CODES = 32  # if bounds allow more, they are taken for a data type's range
+LARGEST_CODED = 15  # longest side of a grid whose integers are read as categories
 
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """How pictures among the observations are read."""
+    """How image observations are read."""
 
     encoder: EncoderName = "auto"
-    """Network that reads pictures: Nature's convolutions (Mnih et al. 2015), IMPALA's residual ones
-    (Espeholt et al. 2018), a small one for grids (after Young & Tian 2019), or flat: all numbers in
-    a row; auto: nature from 36 pixels a side on, else grid."""
+    """Encoder of image observations: the Nature CNN (Mnih et al. 2015), IMPALA's residual network
+    (Espeholt et al. 2018), a small CNN for grids (after Young & Tian 2019), or flat: no
+    convolutions, the observation is flattened. auto: nature for sides ≥ 36 pixels, else grid."""
     channels: Literal["auto", "first", "last"] = "auto"
-    """Where a picture's channels stand in its shape; auto: where the other two sides are equal,
-    beside them, else at the smaller end."""
+    """Position of the channel axis. auto: the axis next to two equal sides; if that does not
+    decide, the smaller of the first and last axis."""
     grid_codes: int | None = None
-    """Whole numbers that a grid reads are this many codes, from the least on, each a plane of its
-    own, as a choice is one-hot; the rest are on none. 0: they are numbers. None: codes in grids of
-    up to 15 cells a side, as many as bounds allow, or 11 where those are more than 32 (MiniGrid has
-    11 kinds of object), else numbers."""
+    """Number of categories of the integers in a small grid observation: each is one-hot encoded as
+    a channel, counted from the space's lower bound; larger values are all zeros. 0: use the
+    integers as numbers. None: categories for grids up to 15×15, as many as the bounds allow (11, as
+    in MiniGrid, if they allow more than 32), else numbers."""
 
     def __post_init__(self) -> None:
         codes = self.grid_codes or 0
@@ -48,13 +48,13 @@ AUTO = PictureConfig()
 
 @dataclass(frozen=True)
 class Picture:
-    """A leaf that is read as a picture.
+    """A leaf that is read as an image.
 
     Args:
         shape: as the environment gives it: (H, W), (C, H, W) or (H, W, C), or frames of those.
         first: whether channels come before height and width.
         encoder: which network reads it.
-        codes: how many codes a cell's number is one of; 0 where it is a number.
+        codes: number of categories of a cell's integer; 0 where it is used as a number.
     """
 
     shape: tuple[int, ...]
@@ -75,17 +75,17 @@ class Picture:
 
     @property
     def is_grid(self) -> bool:
-        """Whether it has cells rather than pixels: it is too small to show anything."""
+        """Whether its elements are cells rather than pixels, judged by its size."""
         return min(self.sides) < SMALLEST["nature"]
 
     @property
     def has_deep_encoder(self) -> bool:
-        """Whether nature or impala reads it, whose last layer is a hidden layer already."""
+        """Whether it is read by nature or impala, which end in a hidden layer."""
         return self.encoder != "grid"
 
     @property
     def channel_axis(self) -> int:
-        """Where the channels stand, counted from the end."""
+        """The channel axis, counted from the end."""
         return -3 if self.first else -1
 
     @property
@@ -95,7 +95,7 @@ class Picture:
         return given * max(self.codes, 1)
 
     def channels_first(self, observation: Tensor) -> Tensor:
-        """Return pictures as convolutions take them.
+        """Return images as convolutions take them.
 
         Args:
             observation: (B, …, C, H, W) or (B, …, H, W, C), as preprocessed.
@@ -108,7 +108,7 @@ class Picture:
         return observation.reshape(observation.shape[0], self.planes, *self.sides)
 
     def __str__(self) -> str:
-        """Return what was found out, in words."""
+        """Return a description of how it is read."""
         sizes = "×".join(map(str, self.shape))
         place = "first" if self.first else "last"
         channels = "without channels" if len(self.shape) == 2 else f"channels {place}"
@@ -117,17 +117,17 @@ class Picture:
 
 
 def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
-    """Return how a leaf is read as a picture; `None` where it is read as a vector.
+    """Return how a leaf is read as an image; `None` where it is read as a vector.
 
-    By itself, what has three or four dimensions and bounds is a picture, and a matrix of bytes; of
-    those without bounds, what an encoder is named for.
+    Bounded leaves of three or four dimensions are images, and so are matrices of bytes; unbounded
+    ones of three or four dimensions only if an encoder is named.
 
     Args:
         leaf: of an observation space.
-        config: what was asked for.
+        config: the options.
 
     Raises:
-        ConfigError: if the picture is too small for the encoder that was named.
+        ConfigError: if the image is too small for the named encoder.
     """
     if config.encoder == "flat" or not isinstance(leaf, gym.spaces.Box | gym.spaces.MultiBinary):
         return None
@@ -145,7 +145,7 @@ def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
     if config.encoder != "auto":
         encoder = config.encoder
         if min(sides) < SMALLEST[encoder]:
-            expected = f"expected {SMALLEST[encoder]} pixels a side or more, or --encoder auto"
+            expected = f"expected {SMALLEST[encoder]} pixels per side or more, or --encoder auto"
             raise ConfigError(f"encoder = {encoder!r} cannot read pictures {shape}: {expected}")
     elif min(sides) < SMALLEST["grid"]:
         return None
@@ -155,7 +155,7 @@ def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
 
 
 def _codes(leaf: gym.Space, sides: tuple[int, int], config: PictureConfig) -> int:
-    """Return how many codes a grid's numbers are; 0 where they are numbers."""
+    """Return the number of categories of a grid's integers; 0 where they are used as numbers."""
     if not isinstance(leaf, gym.spaces.Box) or not np.issubdtype(leaf.dtype, np.integer):
         return 0
     if bounds_of(leaf) is None:
@@ -169,7 +169,7 @@ def _codes(leaf: gym.Space, sides: tuple[int, int], config: PictureConfig) -> in
 
 
 def bounds_of(leaf: gym.Space) -> tuple[float, float] | None:
-    """Return the least and the greatest number that a leaf can hold, if it says so.
+    """Return the smallest and the largest number that a leaf can hold, if it is bounded.
 
     Args:
         leaf: a Box, or bits.
@@ -185,7 +185,7 @@ def bounds_of(leaf: gym.Space) -> tuple[float, float] | None:
 
 
 def _channels_first(shape: tuple[int, ...], channels: str) -> bool:
-    """Return where the channels of a shape of three dimensions are."""
+    """Return whether the channel axis of a three-dimensional shape is the first."""
     one, two, three = shape
     if channels != "auto":
         return channels == "first"

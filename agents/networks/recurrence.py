@@ -23,14 +23,13 @@ POLICY_MEMORY, VALUE_MEMORY = "policy_memory", "value_memory"
 
 @dataclass(frozen=True)
 class RecurrenceConfig:
-    """The memory of policy and value function."""
+    """The recurrent layer of policy and value function."""
 
     recurrent: Literal["none", "gru", "lstm"] = "none"
-    """Memory of what was seen in the episode so far: none, a gated recurrent unit (Cho et al. 2014)
-    or long short-term memory (Hochreiter & Schmidhuber 1997), one for the policy, one for the value
-    function. F is then the batch's alone."""
+    """Recurrent layer of the policy and of the value function: none, GRU (Cho et al. 2014) or LSTM
+    (Hochreiter & Schmidhuber 1997). With one, F is averaged over the current batch only."""
     recurrent_size: int = 64
-    """Numbers in the memory; with lstm, in its output and in its cell."""
+    """Size of the hidden state; of an LSTM's cell state, too."""
 
     def __post_init__(self) -> None:
         require(self, "recurrent_size", self.recurrent_size >= 1, "an integer ≥ 1")

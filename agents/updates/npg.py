@@ -22,16 +22,16 @@ class NpgConfig:
     """The natural policy gradient."""
 
     scaling: Literal["kl", "fixed"] = "kl"
-    """kl: as long a step as KL's quadratic model allows for target_kl (Rajeswaran et al. 2017);
-    fixed: step_size · x."""
+    """kl: scale the step so that the quadratic model of KL equals target_kl (Rajeswaran et al.
+    2017); fixed: step_size · x."""
     target_kl: float = 0.02
-    """With scaling kl: the KL(old ‖ new) to aim at, in nats."""
+    """With scaling kl: target KL(old ‖ new), in nats."""
     step_size: float = 0.1
     """With scaling fixed: α in θ + αx (Kakade 2001)."""
     damping: float = 0.1
     """β in (F + βI)x = g."""
     cg_iterations: int = 10
-    """Conjugate-gradient iterations at most."""
+    """Maximum conjugate-gradient iterations."""
 
     def __post_init__(self) -> None:
         require(self, "target_kl", 0 < self.target_kl < math.inf, "a number of nats > 0")
@@ -41,13 +41,13 @@ class NpgConfig:
 
 
 class Npg(UpdateRule):
-    """One step along x ≈ (F + βI)⁻¹g a batch: α · x, or √(2δ / xᵀ(F + βI)x) · x.
+    """One step along x ≈ (F + βI)⁻¹g per batch: α · x, or √(2δ / xᵀ(F + βI)x) · x.
 
     Args:
         policy: updated in place.
-        config: length of the step, and what is spent on its direction.
-        microbatch_size: samples whose graphs are in memory at a time.
-        reducer: brings microbatches together.
+        config: length of the step, and the effort spent on its direction.
+        microbatch_size: maximum samples per forward/backward pass.
+        reducer: sums the results over threads and processes.
     """
 
     def __init__(

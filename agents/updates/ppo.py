@@ -26,13 +26,14 @@ class PpoConfig:
     learning_rate: float = 3e-4
     """Adam's step size (Schulman et al. 2017, table 3)."""
     clip_ratio: float = 0.2
-    """ε: beyond a ratio of 1 ± ε, a sample no longer pulls (Schulman et al. 2017, table 1)."""
+    """ε: where the ratio has moved beyond 1 ± ε in the advantage's direction, the surrogate's
+    gradient is zero (Schulman et al. 2017, table 1)."""
     epochs: int = 10
     """Passes over the batch (Schulman et al. 2017, table 3)."""
     minibatch_size: int = 64
-    """Samples a step (Schulman et al. 2017, table 3)."""
+    """Samples per minibatch (Schulman et al. 2017, table 3)."""
     max_gradient_norm: float = 0.5
-    """Longer gradients are cut to this length (Huang et al. 2022, detail 11)."""
+    """Maximum gradient norm (Huang et al. 2022, detail 11)."""
 
     def __post_init__(self) -> None:
         require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
@@ -66,8 +67,8 @@ class Ppo(UpdateRule):
     Args:
         policy: updated in place.
         config: clipping and effort.
-        microbatch_size: samples whose graphs are in memory at a time, where the batch is measured.
-        reducer: brings microbatches, and every process's share of a minibatch, together.
+        microbatch_size: maximum samples per forward/backward pass when the batch is measured.
+        reducer: sums the results, and the gradients of minibatches, over threads and processes.
     """
 
     def __init__(

@@ -22,22 +22,21 @@ class TrpoConfig(TrustRegionConfig):
     """The trust-region step."""
 
     step_size: float = 6.0
-    """η: upper limit on the step, ηx, where x is of advantages divided by their standard deviation
-    over the run so far. The step is shorter where δ requires it; with inf, δ alone limits it."""
+    """η: the step is at most ηx, where x is computed from advantages divided by their running
+    standard deviation. It is shortened further where δ requires it; inf: only δ limits it."""
     anneal_to: float = 1.0
-    """δ falls in a straight line, to this share of itself at total_steps; η with its square root,
-    as KL grows with the step squared. Late steps then lose less of what was learned. With 1,
-    neither falls."""
+    """Anneal δ linearly to this fraction of its initial value at total_steps, and η in proportion
+    to √δ. 1: no annealing."""
     entropy_bonus: float = 0.0
-    """c: TRPO's surrogate has c·E[H(π_θ(·|s))] added, nats, beside advantages with a standard
-    deviation of 1 over the run (Mnih et al. 2016, §4). A Gaussian's entropy has no maximum: where
-    advantages say nothing for long, it grows without end."""
+    """c: coefficient of the entropy bonus c·E[H(π_θ(·|s))] in TRPO's surrogate (Mnih et al. 2016,
+    §4), in nats, where advantages have a running standard deviation of 1. A Gaussian's entropy is
+    unbounded: where advantages stay uninformative, it grows without limit."""
     memory: int = 16
-    """Average F over states kept from this many earlier updates, too: half a batch of them in all.
-    0: over this batch alone. (Not a memory of the policy's: see --recurrent.)"""
+    """Average F over states kept from this many earlier updates as well, half a batch of them in
+    total. 0: over the current batch only. (For recurrent policies, see --recurrent.)"""
     fisher_stride: int = 0
-    """F is averaged over every n-th state, the same ones for the whole solve; 0: every 8th where
-    nature or impala reads pictures and there is no memory, else all."""
+    """Average F over every n-th state, the same ones for the whole solve. 0: every 8th if nature or
+    impala reads images and the policy is not recurrent, else all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,7 +57,7 @@ class TrpoConfig(TrustRegionConfig):
 
 @dataclass(frozen=True)
 class States:
-    """A microbatch of states alone, which is all that F asks for.
+    """A microbatch of states only, which is all that F needs.
 
     Args:
         observations: tensors (b, *shape), as the environment gave them.
@@ -68,17 +67,17 @@ class States:
 
 
 class Trpo(UpdateRule):
-    """One trust-region step a batch.
+    """One trust-region step per batch.
 
-    A batch is a short stretch of N episodes, and leaves a step free to change what the policy does
-    in all other states. So F is averaged over the states of updates before, too: a step is short
-    where it would change what was learned there.
+    A batch covers a short stretch of N episodes, and does not constrain what a step does to the
+    policy in all other states. So F is averaged over states of earlier updates as well: a step is
+    short along directions that would change what was learned there.
 
     Args:
         policy: updated in place.
         config: limits and effort.
-        microbatch_size: samples whose graphs are in memory at a time.
-        reducer: brings microbatches together.
+        microbatch_size: maximum samples per forward/backward pass.
+        reducer: sums the results over threads and processes.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Trpo(UpdateRule):
         super().__init__(policy, microbatch_size, reducer)
         self.config = config
         self.stride = max(config.fisher_stride, 1)
-        self.remembered: list[list[Tensor]] = []  # some states of each update: (b, *shape) a leaf
+        self.remembered: list[list[Tensor]] = []  # states of each update: (b, *shape) per leaf
 
     @property
     def limits(self) -> TrpoConfig:
@@ -96,7 +95,7 @@ class Trpo(UpdateRule):
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> StepReport:  # noqa: D102
         def surrogate(distribution: Distribution, microbatch: Batch) -> Tensor:
-            # in units that outlast the batch
+            # in units of the running standard deviation
             terms = batch.deviation * importance_weighted_advantage(distribution, microbatch)
             if self.config.entropy_bonus:
                 terms = terms + self.config.entropy_bonus * distribution.entropy()

@@ -1,4 +1,4 @@
-"""The plain policy gradient (Williams 1992) as an update rule: one first-order step a batch."""
+"""The plain policy gradient (Williams 1992) as an update rule: one first-order step per batch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -34,10 +34,9 @@ class VpgConfig:
     """The plain policy gradient."""
 
     optimizer: OptimizerName = "adam"
-    """What turns the gradient into a step: one of torch.optim, with its own defaults (momentum:
-    0.9)."""
+    """torch.optim optimizer, with its defaults (momentum: SGD with 0.9)."""
     learning_rate: float = 0.01
-    """Its step size: with one step a batch, larger than PPO's."""
+    """The optimizer's learning rate; larger than PPO's, as there is one step per batch."""
 
     def __post_init__(self) -> None:
         require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
@@ -57,13 +56,13 @@ def log_prob_weighted_advantage(distribution: Distribution, batch: Batch) -> Ten
 
 
 class Vpg(UpdateRule):
-    """One step along E[∇ log π_θ(a|s) Â] a batch, as long as the optimizer makes it.
+    """One optimizer step along E[∇ log π_θ(a|s) Â] per batch.
 
     Args:
         policy: updated in place.
         config: optimizer and step size.
-        microbatch_size: samples whose graphs are in memory at a time.
-        reducer: brings microbatches together.
+        microbatch_size: maximum samples per forward/backward pass.
+        reducer: sums the results over threads and processes.
     """
 
     def __init__(

@@ -32,14 +32,14 @@ TRAINED = "trained"
 
 @dataclass(frozen=True)
 class CensusOptions:
-    """Train for two updates in every environment there is; add a row each to OUT/results.csv."""
+    """Train for two updates in every available environment; add one row each to OUT/results.csv."""
 
     families: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Families to take, as trpo envs names them; all by default."""
+    """Families to include, as named by trpo envs; default: all."""
     most: int = 0
-    """Environments to take, at most, of those that have no row yet; 0 for all."""
+    """Maximum number of environments, of those that have no row yet; 0: all."""
     timeout: float = 120.0
-    """Seconds that one may take; more where other work keeps the machine busy."""
+    """Time limit per environment, in seconds; raise it on a busy machine."""
     out: Path = Path("runs/census")
     """Folder for results.csv."""
 
@@ -49,7 +49,7 @@ class CensusOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Take the census.
+    """Run the census.
 
     Args:
         arguments: the words after `trpo benchmark census`.

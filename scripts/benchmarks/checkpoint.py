@@ -21,14 +21,14 @@ from trpo.validation import require
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Share of time that resume points take, and of steps in episodes that they cut off."""
+    """Measure the share of time that resume points take, and of steps in episodes they cut off."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5")
     """Environments."""
     boundaries: int = 4
-    """Resume points to measure; training takes one interval more, of warm-up."""
+    """Resume points to measure; one more interval of training serves as warm-up."""
     threads: int = 0
-    """CPU threads; 0 for one a core."""
+    """CPU threads; 0: one per core."""
     out: Path = Path("runs/checkpoint")
     """Folder for cost.csv."""
 

@@ -35,7 +35,7 @@ DENSE_LIMIT = 200_000  # B · P up to which F is formed in full
 
 @dataclass(frozen=True)
 class FisherOptions:
-    """Time and memory of a Gaussian policy's Fisher-vector product, over batch and width."""
+    """Measure a Gaussian policy's Fisher-vector product, over batch size and width."""
 
     sizes: tyro.conf.Positional[tuple[str, ...]] = (
         "512x8",
@@ -45,11 +45,11 @@ class FisherOptions:
         "2048x256",
         "25000x256",
     )
-    """Batch × width of the two hidden layers."""
+    """Batch size × width of the two hidden layers."""
     threads: tuple[int, ...] = (1, 2)
-    """CPU threads."""
+    """Numbers of CPU threads."""
     repeats: int = 15
-    """Rounds; every product is timed once in each."""
+    """Number of rounds; every product is timed once per round."""
     out: Path = Path("runs/fisher")
     """Folder for results.csv and fisher.png."""
 

@@ -1,4 +1,4 @@
-"""`trpo benchmark learning`: trains, evaluates, and keeps every result as a row."""
+"""`trpo benchmark learning`: trains and evaluates a panel of tasks, one row per run."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -43,32 +43,32 @@ PANEL = (
     "BipedalWalker-v3",
 )
 RESULTS, CURVES = "results.csv", "curves.csv"
-CELL = ("environment", "learner", "seed", "options")  # columns that tell a run's rows
+CELL = ("environment", "learner", "seed", "options")  # columns that identify a run
 POINTS = 50  # of a learning curve
 Learner = Literal["trpo", "sb3-contrib"]
 
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Train by each task's preset, evaluate the final policy, add a row to OUT/results.csv.
+    """Train with each task's preset, evaluate the final policy, add a row to OUT/results.csv.
 
-    What OUT has already is not run again, so that the command can be cut off and started anew.
+    Runs already in OUT are skipped, so an interrupted command can be repeated.
     """
 
     envs: tyro.conf.Positional[tuple[str, ...]] = PANEL
     """Environments to train on."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """A run for each."""
+    """Seeds, one run each."""
     peer: Literal["none", "sb3"] = "none"
-    """sb3: beside it, sb3-contrib's TRPO by RL Baselines3 Zoo's settings, for as many steps."""
+    """sb3: also train sb3-contrib's TRPO with RL Baselines3 Zoo's settings, for as many steps."""
     episodes: int = 50
     """Evaluation episodes of the final policy."""
     workers: int = 2
-    """Runs at a time, of one thread each."""
+    """Parallel runs, each with one thread."""
     out: Path = Path("runs/learning")
     """Folder for results.csv, curves.csv, options.json, the figures and runs/."""
     options: str = ""
-    """More options of trpo train, in one string, for every run."""
+    """Further options of trpo train for every run, as one string."""
 
     def __post_init__(self) -> None:
         words_of(self.options)
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def cells_of(options: LearningOptions) -> list[Cell]:
-    """Return the runs that are asked for, seed by seed; and record what their options resolve to.
+    """Return the requested runs, seed by seed, and record what their options resolve to.
 
     Args:
         options: of the command.
@@ -191,7 +191,7 @@ def run(cell: Cell, options: LearningOptions) -> Outcome:
 
 
 def keep_all(runs: Mapping[Future[Outcome], Cell], out: Path) -> int:
-    """Add runs to the tables as they end, and tell of each.
+    """Add runs to the tables as they end, and print each.
 
     Args:
         runs: what comes of them, to which they are.

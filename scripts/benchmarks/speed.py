@@ -31,19 +31,19 @@ SHARES = ("environment", "inference", "advantages", "policy", "value", "statisti
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Steps per second of training, of the bare environment, and of a peer; medians over rounds."""
+    """Measure steps per second of training, of the bare environment, and of a peer (medians)."""
 
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
     """Environments."""
     rounds: int = 5
-    """Rounds; each contender runs once in each."""
+    """Number of rounds; each contender runs once per round."""
     updates: int = 8
-    """Updates of training a round (the peer's, which are slower: a quarter)."""
+    """Training updates per round (a quarter as many for the slower peer)."""
     peer: Literal["none", "sb3"] = "none"
-    """sb3: sb3-contrib's TRPO as it comes, and at our batch, CG iterations and networks with 1, 8
-    and as many environments."""
+    """sb3: sb3-contrib's TRPO with its defaults, and with our batch size, CG iterations and
+    networks on 1, 8 and as many environments as ours."""
     threads: int = 0
-    """CPU threads of each contender; 0 for one a core."""
+    """CPU threads of each contender; 0: one per core."""
     out: Path = Path("runs/speed")
     """Folder for results.csv and speed.png."""
 

@@ -37,7 +37,7 @@ from trpo.validation import require
 
 
 def cpu_count() -> int:
-    """Return the cores that this process may use, where the system tells; else the machine's."""
+    """Return the number of cores available to this process, or else the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -55,7 +55,7 @@ class LearnerOptions(LearnerConfig):
 
 
 def _json_values(words: list[str]) -> dict[str, Any]:
-    """Return what words of the form key=JSON say."""
+    """Return the values of words of the form key=JSON."""
     values = {}
     for word in words:
         key, _, value = word.partition("=")
@@ -88,48 +88,47 @@ class EnvironmentOptions(EnvironmentConfig):
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a policy, by trust-region policy optimisation or another --algorithm.
+    """Train a policy with trust-region policy optimisation or another --algorithm.
 
-    Defaults are the environment's preset, where it has one; or another run's options; and on top of
-    these a file's. The command line wins.
+    Defaults come from the environment's preset, if it has one, or from another run (--like), then
+    from a file (--config). The command line takes precedence.
     """
 
     env: tyro.conf.Positional[str]
     """Environment id: EnvPool's or Gymnasium's, or module:Env-v0."""
     name: str = ""
-    """Name of the run, whose folder is RUNS/ENV/NAME; by default seed and time of day, and -2 where
-    another run has that."""
+    """Name of the run, whose folder is RUNS/ENV/NAME. Default: seed and time of day, with -2
+    appended if that is taken."""
     resume: bool = False
-    """Go on with the run of this --name if there is one, else start it: for schedulers that start a
-    failed job again."""
+    """Resume the run of this --name if there is one, else start it: for schedulers that restart
+    failed jobs."""
     runs: Path = Path("runs")
     """Folder of all runs."""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """YAML file of options, named as here: max_kl: 0.01."""
+    """YAML file of options, named as here, such as max_kl: 0.01."""
     like: Path | None = None
-    """Folder of a run, whose environment and options to start from instead of the preset."""
+    """Folder of a run whose environment and options replace the preset's."""
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Folder of a run, or a checkpoint, whose policy, value function and statistics training starts
-    from."""
+    """Run folder or checkpoint from which to initialise policy, value function and statistics."""
     seeds: int = 1
-    """Train this many runs side by side, of seeds --seed, --seed + 1, …, and report on them
-    together."""
+    """Number of runs to train in parallel, with seeds --seed, --seed + 1, …; they share one
+    report."""
     video_every: int = 0
-    """Environment steps from one video to the next, 0 for none: the deterministic policy plays an
-    episode in an environment of its own, at most 1000 steps of it, for RUN/videos and TensorBoard.
-    Training is the same with it as without."""
+    """Environment steps between videos; 0: none. The deterministic policy plays one episode, up to
+    1000 steps, in a separate environment, for RUN/videos and TensorBoard. Training itself is
+    unaffected."""
     quiet: bool = False
-    """Show nothing but the run's folder, at the end; of several seeds, a line each."""
+    """Print only the run's folder, at the end; with --seeds, one line per run."""
     track: tuple[Tracker, ...] = ()
-    """Trackers to log every update to, wandb and mlflow (extras of those names). Environment
-    variables configure them: WANDB_MODE=offline, MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""
+    """Trackers to log every update to (extras wandb and mlflow), configured by their environment
+    variables, such as WANDB_MODE=offline or MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""
     exercise: Path | None = None
-    """Folder with an exercise.py, whose functions to train with (trpo exercise new)."""
+    """Folder with an exercise.py whose functions are used for training (see trpo exercise new)."""
     threads: int = 0
-    """CPU threads for environments and for tensors; 0 for one a core. Of each process, under
-    torchrun: by default they share the cores. Of each run, with --seeds: 0 for one."""
+    """CPU threads for environments and for tensors; 0: one per core. Under torchrun, per process
+    (0: processes share the cores); with --seeds, per run (0: one)."""
     group_timeout: float = 1800.0
-    """Seconds that a process waits for the others, under torchrun, before all end."""
+    """Under torchrun: seconds that a process waits for the others before all exit."""
     environment: tyro.conf.OmitArgPrefixes[EnvironmentOptions] = field(
         default_factory=EnvironmentOptions
     )
@@ -155,10 +154,10 @@ class TrainOptions:
         require(self, "group_timeout", within, f"seconds in (0, {LONGEST_TIMEOUT:,}]")
 
     def check(self) -> None:
-        """Refuse what cannot be, before any environment is made: a million cannot be called back.
+        """Validate before any environment is made: creating a million cannot be interrupted.
 
         Raises:
-            ConfigError: with what does not go together, or is larger than this machine.
+            ConfigError: if options contradict each other, or exceed what this machine has.
         """
         check_environments("num_envs", self.environment)
         check_batch_size(self.learner.trainer.batch_size, self.environment.num_envs)
@@ -188,14 +187,14 @@ class TrainOptions:
         return make_vector_env(self.env, self.environment, seed, self.cpu_threads, on_hang, part)
 
     def config(self, observation_space: Space | None, action_space: Space | None) -> RunConfig:
-        """Return what a run's config.json keeps of the options.
+        """Return the options as a run's config.json stores them.
 
         Args:
             observation_space: of one environment, if it is known.
             action_space: of one environment, if it is known.
 
         Returns:
-            All that defines the run.
+            Everything that defines the run.
         """
         return RunConfig(
             env=self.env,
@@ -250,16 +249,15 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
 
     Args:
         run: any.
-        trust: whether modules that it names may be imported: that of its environment, and its
-            wrappers'.
-        remedy: how to say that they may.
+        trust: whether modules that it names, its environment's and its wrappers', may be imported.
+        remedy: how the user can allow that, for the message.
 
     Returns:
-        The options, but for those that say where its folder is.
+        The options, except those that determine the run's folder.
 
     Raises:
-        UsageError: if a module would be imported that is not trusted.
-        RunError: if its environments were none that the command line makes.
+        UsageError: if that requires importing a module that is not trusted.
+        RunError: if its environments cannot be made from the command line.
     """
     module = run.config.env.rpartition(":")[0]
     known = module.partition(".")[0] in KNOWN_ENGINES or module in sys.modules
@@ -291,7 +289,7 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
 
 
 def parse_train_options(arguments: Sequence[str], command: str = "train") -> TrainOptions:
-    """Read the options of `trpo train`, on top of a file's, and of a run's or the preset.
+    """Read the options of `trpo train`, on top of a file's, and a run's or the preset's.
 
     Args:
         arguments: the words after the command.
@@ -324,21 +322,21 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
 
 @cache
 def _preset(env_id: str) -> TrainOptions:
-    """Return the options of an environment's preset, read once, as reading takes a while."""
+    """Return the options of an environment's preset; cached, as parsing is slow."""
     return parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], "train")
 
 
 def _environment_among(arguments: Sequence[str], command: str) -> str:
-    """Return which of the words is the environment; nothing where they cannot be read."""
+    """Return the word that names the environment; "" where they cannot be parsed."""
     words = [word for word in arguments if word not in {"-h", "--help"}]
     try:
         return parse(TrainOptions, words, command).env
-    except UsageError:  # it is told where they are read with the preset
+    except UsageError:  # reported when they are parsed with the preset
         return ""
 
 
 def _sources_among(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the values of --config and --like, which the others start from."""
+    """Return the values of --config and --like, which determine the other options' defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--like", type=Path)
@@ -349,7 +347,7 @@ def _sources_among(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _options_like(folder: Path, env_id: str) -> TrainOptions:
-    """Return a run's options, for its own environment or another, and for this machine."""
+    """Return a run's options, for its own environment or another, with this machine's threads."""
     run = Run.open(folder)
     remedy = f"name it: trpo train {run.config.env} --like {folder}"
     options = options_of(run, bool(env_id), remedy)
