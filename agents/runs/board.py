@@ -1,5 +1,8 @@
 """TensorBoard's pages of a run: what is asked first stands first, and no more than can be read."""
 
+from typing import get_args
+
+from trpo.agents.config import Algorithm
 from trpo.agents.runs.config import RunConfig
 from trpo.agents.storage.typed_json import flat, to_json
 
@@ -93,7 +96,7 @@ def options(config: RunConfig) -> dict[str, object]:
     Returns:
         Names, such as trpo.max_kl, to values.
     """
-    others = {"npg", "vpg", "ppo", "trpo"} - {config.learner.algorithm}
+    others = set(get_args(Algorithm)) - {config.learner.algorithm}
     learner = {name: part for name, part in to_json(config.learner).items() if name not in others}
     return flat({
         "env": config.env,
