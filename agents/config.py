@@ -225,11 +225,14 @@ def with_recurrence(config: LearnerConfig) -> LearnerConfig:
         return config
     # V's fit receives the policy's recurrent features as precomputed rows
     fits_rows = config.value.trunk == "policy"
-    stride = max(config.trpo.fisher_stride, 1 if fits_rows else config.value.fisher_stride)
+    trpo = config.trpo if config.algorithm == "trpo" else TrpoConfig()
+    stride = max(trpo.fisher_stride, 1 if fits_rows else config.value.fisher_stride)
     for fits, name, expected in (
         (config.algorithm != "ppo", "algorithm ppo", "trpo, npg or vpg"),
         (fits_rows or config.value.fit != "adam", "value.fit adam", "gauss-newton"),
         (stride == 1, f"fisher_stride {stride}", "1"),
+        # the default gives way; another number was asked for
+        (trpo.memory in {0, TrpoConfig.memory}, f"memory {trpo.memory}", "0"),
     ):
         if not fits:
             raise ConfigError(f"recurrent = {recurrent!r} with {name}: expected {expected}")

@@ -212,6 +212,17 @@ def _from_15(content: Content) -> Content:
     return _filled(content, {"learner": LACKED_BY_15})
 
 
+def _from_16(content: Content) -> Content:
+    # before format 17, F was the batch's alone with a memory of the policy's, whatever was asked
+    learner = content.get("learner")
+    if isinstance(learner, dict):
+        recurrence, trpo = learner.get("recurrence"), learner.get("trpo")
+        remembers = isinstance(recurrence, dict) and recurrence.get("recurrent") != "none"
+        if remembers and isinstance(trpo, dict) and trpo.get("memory") != 16:
+            return content | {"learner": learner | {"trpo": trpo | {"memory": 0}}}
+    return content
+
+
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_1,
     _from_2,
@@ -228,6 +239,7 @@ MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
     _from_13,
     _from_14,
     _from_15,
+    _from_16,
 )
 FORMAT = len(MIGRATIONS) + 1
 

@@ -210,6 +210,8 @@ def test_an_agent_acts_as_in_its_rollout_and_is_loaded(tmp_path, recurrent):
         ({"algorithm": "ppo"}, "algorithm ppo: expected trpo, npg or vpg"),
         ({"value": {"fit": "adam"}}, "value.fit adam: expected gauss-newton"),
         ({"value": {"fisher_stride": 2}}, "fisher_stride 2: expected 1"),
+        ({"trpo": TrpoConfig(fisher_stride=8)}, "fisher_stride 8: expected 1"),
+        ({"trpo": TrpoConfig(memory=32)}, "memory 32: expected 0"),
     ],
 )
 def test_what_does_not_go_with_a_memory_is_refused(changes, message):
@@ -222,6 +224,10 @@ def test_with_a_memory_f_is_the_batchs_alone():
     run(trainer, 1)
     assert not trainer.update_policy.remembered
     trainer.close()
+
+
+def test_options_of_trpos_alone_do_not_hold_for_npg():
+    trainer_of(algorithm="npg", trpo=TrpoConfig(fisher_stride=8, memory=32)).close()
 
 
 @pytest.mark.parametrize("value", [{"fit": "adam"}, {"fisher_stride": 2}])

@@ -255,6 +255,20 @@ def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, wh
     assert read.policy.initial_concentration == 1 + math.log(2)
 
 
+@pytest.mark.parametrize(
+    ("recurrent", "asked", "read"),
+    [("gru", 32, 0), ("gru", 16, 16), ("gru", 0, 0), ("none", 32, 32)],
+)
+def test_a_run_of_format_16_ignored_fs_memory_beside_the_policys(
+    recurrent, asked, read, whole, tmp_path
+):
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
+    content["learner"]["recurrence"]["recurrent"] = recurrent
+    content["learner"]["trpo"]["memory"] = asked
+    (tmp_path / "config.json").write_text(json.dumps(content | {"format": 16}), encoding="utf-8")
+    assert Run.open(tmp_path).config.learner.trpo.memory == read
+
+
 def test_a_command_lines_run_of_format_5_had_no_arguments(whole, tmp_path):
     content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     environment = {"engine": "auto", "num_envs": 8, "step_timeout": 0.0}
