@@ -90,7 +90,8 @@ class Agent(nn.Module):
             pictures = replace(pictures, grid_codes=0)  # one's own expects the space's channels
         self.preprocessor = Preprocessor(observation_space, config.normalize, pictures)
         make = make_encoder or encoder_for(observation_space, pictures)
-        policy, value = (randomness.generator(part) for part in (Component.POLICY, Component.VALUE))
+        policy_rng = randomness.generator(Component.POLICY)
+        value_rng = randomness.generator(Component.VALUE)
 
         def features(generator: torch.Generator, memory: str) -> Features:
             encoder = make(observation_space, generator)
@@ -101,19 +102,20 @@ class Agent(nn.Module):
             return recurrent(self.preprocessor, encoder, size, memory, generator)
 
         self.policy = make_policy(
-            features(policy, POLICY_MEMORY),
+            features(policy_rng, POLICY_MEMORY),
             action_space,
             config.policy,
-            policy,
+            policy_rng,
             mask_in(observation_space),
         )
         self.adapt_actions = ActionAdapter(action_space)
-        borrowed = config.value.trunk == "policy"
-        if borrowed and self.policy.network.features.is_fixed:
-            nothing = "expected own: without pictures and memory there is nothing to share"
-            raise ConfigError(f"value.trunk = 'policy': {nothing}")
-        read = self.policy.network.features if borrowed else features(value, VALUE_MEMORY)
-        self.value_function = ValueFunction(read, config.value, value)
+        shared = config.value.trunk == "policy"
+        policy_features = self.policy.network.features
+        if shared and policy_features.is_fixed:
+            expected = "own: without pictures and memory there is nothing to share"
+            raise ConfigError(f"value.trunk = 'policy': expected {expected}")
+        value_features = policy_features if shared else features(value_rng, VALUE_MEMORY)
+        self.value_function = ValueFunction(value_features, config.value, value_rng)
         self.reward_scaler = RewardScaler(config.gamma)
         self.advantage_scale = AdvantageScale()
 

@@ -77,7 +77,7 @@ class ValueFunction(nn.Module):
         super().__init__()
         hidden = HIDDEN if config.hidden is None else config.hidden
         head = mlp(features.size, hidden, 1, config.activation, last_gain=1.0, generator=generator)
-        self.network = Network(features, head, borrowed=config.trunk == "policy")
+        self.network = Network(features, head, shared_features=config.trunk == "policy")
 
     def forward(self, observations: Observation) -> Tensor:
         """Return V(s).

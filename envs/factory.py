@@ -28,7 +28,7 @@ from trpo.envs.gymnasium_engine import (
 from trpo.envs.masking import ActionMask
 from trpo.envs.recording import make_filmed, make_watched
 from trpo.envs.seeding import seed_process
-from trpo.envs.time_limit import TimeLimitedVectorEnv, end_process
+from trpo.envs.step_timeout import StepTimeoutVectorEnv, end_process
 from trpo.envs.wrapping import wrappers_for
 
 Engine = Literal["auto", "envpool", "gymnasium", "gymnasium-async"]
@@ -158,7 +158,7 @@ def make_vector_env(
     else:
         vector = make_gymnasium(env, config.num_envs, _recipe(config))
     grouped = (
-        TimeLimitedVectorEnv(vector, config.step_timeout, on_hang, first)
+        StepTimeoutVectorEnv(vector, config.step_timeout, on_hang, first)
         if config.step_timeout
         else GroupedVectorEnv(vector, first)
     )

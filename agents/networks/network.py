@@ -192,19 +192,19 @@ class Network(nn.Module):
     Args:
         features: observations, as the environment gives them, to F numbers.
         head: F numbers to E outputs.
-        borrowed: whether the features are another network's, which alone learns them.
+        shared_features: whether another network owns the features, and alone learns them.
     """
 
-    def __init__(self, features: Features, head: MLP, borrowed: bool = False) -> None:
+    def __init__(self, features: Features, head: MLP, shared_features: bool = False) -> None:
         super().__init__()
         self.features = features
         self.head = head
-        self.borrowed = borrowed
+        self.shared_features = shared_features
 
     @property
     def learned(self) -> nn.Module:
-        """What is learned here: the head alone where features are fixed or borrowed, else all."""
-        return self.head if self.borrowed or self.features.is_fixed else self
+        """What is learned here: the head alone where features are fixed or shared, else all."""
+        return self.head if self.shared_features or self.features.is_fixed else self
 
     @torch.no_grad()
     def inputs(self, observations: Observation, microbatch_size: int) -> Observation:

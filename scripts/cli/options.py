@@ -27,7 +27,7 @@ from trpo.agents.updates.trpo import TrpoConfig
 from trpo.envs.errors import INSTALL
 from trpo.envs.factory import LONGEST_TIMEOUT, EnvironmentConfig, Part, make_vector_env
 from trpo.envs.grouped import GroupedVectorEnv
-from trpo.envs.time_limit import end_process
+from trpo.envs.step_timeout import end_process
 from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.config_file import read_options

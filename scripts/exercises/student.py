@@ -19,7 +19,7 @@ from trpo.agents.policies import Policy
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.agents.updates.batch import Batch
 from trpo.agents.updates.trpo import Trpo, TrpoConfig
-from trpo.envs.time_limit import TimeLimit
+from trpo.envs.step_timeout import CallTimeout
 from trpo.parameters import flatten
 from trpo.report import Status, StepReport
 from trpo.scripts.cli.interrupt import exit_at_once
@@ -62,7 +62,7 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
         say_error(f"{path} gave no answer within {TIME_LIMIT:g} s, in update {trainer.update + 1}")
         exit_at_once(1)
 
-    limit = TimeLimit(TIME_LIMIT, end)
+    limit = CallTimeout(TIME_LIMIT, end)
     try:
         with limit:
             exercise = load(folder)

@@ -1,4 +1,4 @@
-"""A time limit for code in this process: a thread watches, as nothing can interrupt it."""
+"""A watchdog thread that ends the process when a reset or step takes longer than allowed."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from gymnasium.vector import VectorEnv
 from trpo.envs.envpool_engine import Step
 from trpo.envs.grouped import GroupedVectorEnv
 
-# looks in a time limit; a process that was stopped, or a computer that slept, misses them and is
-# not late
+# looks at a call before it is late; a process that was stopped, or a computer that slept, misses
+# them and is not late
 TICKS = 20
 
 
@@ -27,8 +27,8 @@ def end_process(said: str) -> NoReturn:
     os._exit(1)
 
 
-class TimeLimit:
-    """Watches calls from a thread of its own; a call is what happens while the limit is entered.
+class CallTimeout:
+    """Watches calls from a thread of its own; a call is what happens in its `with` block.
 
     Args:
         seconds: for one call, > 0; its code lets other threads run, as all Python code does.
@@ -64,7 +64,7 @@ class TimeLimit:
             on_hang()
 
 
-class TimeLimitedVectorEnv(GroupedVectorEnv):
+class StepTimeoutVectorEnv(GroupedVectorEnv):
     """Vector environments whose every reset and step is watched from a thread of its own.
 
     Args:
@@ -80,7 +80,7 @@ class TimeLimitedVectorEnv(GroupedVectorEnv):
         super().__init__(env, first)
         name = env.spec.id if env.spec else "the environment"
         said = f"{name} gave no answer within {seconds:g} s"
-        self._limit = TimeLimit(seconds, lambda: on_hang(said))
+        self._timeout = CallTimeout(seconds, lambda: on_hang(said))
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -94,7 +94,7 @@ class TimeLimitedVectorEnv(GroupedVectorEnv):
         Returns:
             Observations and information.
         """
-        with self._limit:
+        with self._timeout:
             return super().reset(seed=seed, options=options)
 
     def receive(self, number: int) -> Step:
@@ -106,9 +106,9 @@ class TimeLimitedVectorEnv(GroupedVectorEnv):
         Returns:
             As `step`, of its environments.
         """
-        with self._limit:
+        with self._timeout:
             return super().receive(number)
 
     def close(self, **kwargs: Any) -> None:  # noqa: D102
-        self._limit.close()
+        self._timeout.close()
         super().close(**kwargs)
