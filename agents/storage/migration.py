@@ -1,42 +1,83 @@
-"""config.json as earlier versions wrote it: one function a format makes the next format of it."""
+"""config.json as earlier versions wrote it, made into what this version writes."""
 
 import math
 from collections.abc import Callable
 
 Content = dict[str, object]
 
-# What format 1 lacks where it was written before an option was there, and what was done then.
-LACKED_BY_1: Content = {
-    "learner": {
-        "algorithm": "trpo",
-        "trainer": {
-            "keep_checkpoints": 5,
-            "max_non_finite": 10,
-            "max_restarts": 0,
-            "device": "cpu",
+# Number of a format → the options that it lacks, and what was done before they were there.
+LACKED: dict[int, Content] = {
+    1: {
+        "learner": {
+            "algorithm": "trpo",
+            "trainer": {
+                "keep_checkpoints": 5,
+                "max_non_finite": 10,
+                "max_restarts": 0,
+                "device": "cpu",
+            },
+            "npg": {
+                "scaling": "kl",
+                "target_kl": 0.02,
+                "step_size": 0.1,
+                "damping": 0.1,
+                "cg_iterations": 10,
+            },
+            "vpg": {"optimizer": "adam", "learning_rate": 0.01},
+            "ppo": {
+                "learning_rate": 3e-4,
+                "clip_ratio": 0.2,
+                "epochs": 10,
+                "minibatch_size": 64,
+                "max_gradient_norm": 0.5,
+            },
+            "trpo": {"step_size": math.inf, "memory": 0},
+            "value": {"fisher_stride": 1, "max_change": math.inf},
         },
-        "npg": {
-            "scaling": "kl",
-            "target_kl": 0.02,
-            "step_size": 0.1,
-            "damping": 0.1,
-            "cg_iterations": 10,
-        },
-        "vpg": {"optimizer": "adam", "learning_rate": 0.01},
-        "ppo": {
-            "learning_rate": 3e-4,
-            "clip_ratio": 0.2,
-            "epochs": 10,
-            "minibatch_size": 64,
-            "max_gradient_norm": 0.5,
-        },
-        "trpo": {"step_size": math.inf, "memory": 0},
-        "value": {"fisher_stride": 1, "max_change": math.inf},
+        "environment": {"step_timeout": 0.0},
+        "observation_space": None,
+        "action_space": None,
     },
-    "environment": {"step_timeout": 0.0},
-    "observation_space": None,
-    "action_space": None,
+    2: {"learner": {"pictures": {"encoder": "auto", "channels": "auto"}}},
+    3: {"learner": {"trainer": {"eval_every": 0, "stop_return": math.inf}}},
+    4: {"started_from": None},
+    5: {
+        "environment": {
+            "env_kwargs": {},
+            "wrapper": [],
+            "frame_skip": None,
+            "frame_stack": None,
+            "time_limit": None,
+        }
+    },
+    6: {"environment": {"action_mask": "auto"}},
+    7: {"learner": {"recurrence": {"recurrent": "none", "recurrent_size": 64}}},
+    8: {"learner": {"policy": {"log_std": "shared"}}},
+    9: {"video_every": 0},
+    10: {"learner": {"value": {"trunk": "own"}, "normalize": {"pictures": False}}},
+    12: {"learner": {"policy": {"distribution": "gaussian"}}},
+    13: {"learner": {"trpo": {"entropy_bonus": 0.0}}},
+    14: {"learner": {"trpo": {"anneal_to": 1.0}}},
+    15: {"learner": {"policy": {"initial_concentration": 1 + math.log(2)}}},
 }
+FORMAT = 17
+LACKED_BY_AGENTS = (2, 7, 8, 10, 12, 15)  # of these, what is of an agent: its checkpoints say it
+
+
+def _filled(content: Content, lacked: Content) -> Content:
+    """Return `content` with what it lacks."""
+    filled = {**lacked, **content}
+    for name, within in lacked.items():
+        part = filled[name]
+        if isinstance(within, dict) and isinstance(part, dict):
+            filled[name] = _filled(part, within)
+    return filled
+
+
+def _renamed(content: Content, old: str, new: str) -> Content:
+    return {new if key == old else key: value for key, value in content.items()}
+
+
 # Options of the command line that format 1 held: where the folder is, the folder itself says.
 COMMAND_LINE = {"name", "runs", "resume"}
 
@@ -50,96 +91,10 @@ def _from_1(content: Content) -> Content:
         if isinstance(trainer, dict):
             learner["trainer"] = _renamed(trainer, "chunk_size", "microbatch_size")
         kept["learner"] = learner
-    return _filled(kept, LACKED_BY_1)
+    return kept
 
 
-def _renamed(content: Content, old: str, new: str) -> Content:
-    return {new if key == old else key: value for key, value in content.items()}
-
-
-def _filled(content: Content, lacked: Content) -> Content:
-    """Return `content` with what it lacks."""
-    filled = {**lacked, **content}
-    for name, within in lacked.items():
-        part = filled[name]
-        if isinstance(within, dict) and isinstance(part, dict):
-            filled[name] = _filled(part, within)
-    return filled
-
-
-# Before format 3 there were pictures for encoders of one's own only, which take no options.
-LACKED_BY_2: Content = {"pictures": {"encoder": "auto", "channels": "auto"}}
-
-
-def _from_2(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_2})
-
-
-# Before format 4, runs were not evaluated as they trained.
-LACKED_BY_3: Content = {"learner": {"trainer": {"eval_every": 0, "stop_return": math.inf}}}
-
-
-def _from_3(content: Content) -> Content:
-    return _filled(content, LACKED_BY_3)
-
-
-def _from_4(content: Content) -> Content:
-    return {"started_from": None} | content  # before format 5, all began from their seed
-
-
-# Before format 6, environments were as they are registered.
-LACKED_BY_5: Content = {
-    "env_kwargs": {},
-    "wrapper": [],
-    "frame_skip": None,
-    "frame_stack": None,
-    "time_limit": None,
-}
-
-
-def _from_5(content: Content) -> Content:
-    environment = content.get("environment")
-    if not isinstance(environment, dict) or "engine" not in environment:  # not the command line's
-        return content
-    return {**content, "environment": _filled(environment, LACKED_BY_5)}
-
-
-# Before format 7, there were no masks.
-LACKED_BY_6: Content = {"action_mask": "auto"}
-
-
-def _from_6(content: Content) -> Content:
-    environment = content.get("environment")
-    if not isinstance(environment, dict) or "engine" not in environment:
-        return content
-    return {**content, "environment": _filled(environment, LACKED_BY_6)}
-
-
-# Before format 8, nothing had a memory.
-LACKED_BY_7: Content = {"recurrence": {"recurrent": "none", "recurrent_size": 64}}
-
-
-def _from_7(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_7})
-
-
-# Before format 9, a Gaussian's deviation was the same in every state.
-LACKED_BY_8: Content = {"policy": {"log_std": "shared"}}
-
-
-def _from_8(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_8})
-
-
-def _from_9(content: Content) -> Content:
-    return {"video_every": 0} | content  # before format 10, nothing was filmed in training
-
-
-# Before format 11, V read pictures, and remembered, for itself; large ones were not normalised.
-LACKED_BY_10: Content = {"value": {"trunk": "own"}, "normalize": {"pictures": False}}
-
-
-# Since, 0, None and auto say what was meant by these, but where pictures are large.
+# Since format 11, 0, None and auto say what was meant by these, but where pictures are large.
 SAID_BY_10: dict[tuple[str, str], tuple[object, object]] = {
     ("trpo", "fisher_stride"): (1, 0),
     ("policy", "hidden"): ([64, 64], None),
@@ -149,15 +104,14 @@ SAID_BY_10: dict[tuple[str, str], tuple[object, object]] = {
 
 
 def _from_10(content: Content) -> Content:
-    filled = _filled(content, {"learner": LACKED_BY_10})
-    learner = filled.get("learner")
-    if not isinstance(learner, dict) or _may_have_pictures(filled.get("observation_space")):
-        return filled
+    learner = content.get("learner")
+    if not isinstance(learner, dict) or _may_have_pictures(content.get("observation_space")):
+        return content
     for (part, name), (before, now) in SAID_BY_10.items():
         settings = learner.get(part)
         if isinstance(settings, dict) and settings.get(name) == before:
             learner = learner | {part: settings | {name: now}}
-    return filled | {"learner": learner}
+    return content | {"learner": learner}
 
 
 def _may_have_pictures(space: object) -> bool:
@@ -180,38 +134,6 @@ def _from_11(content: Content) -> Content:
     return _filled(content, {"learner": _lacked_by_11(content)})
 
 
-# Before format 13, a Box's actions were Gaussian.
-LACKED_BY_12: Content = {"policy": {"distribution": "gaussian"}}
-
-
-def _from_12(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_12})
-
-
-# Before format 14, the surrogate was of advantages alone.
-LACKED_BY_13: Content = {"trpo": {"entropy_bonus": 0.0}}
-
-
-def _from_13(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_13})
-
-
-# Before format 15, δ stayed as it was.
-LACKED_BY_14: Content = {"trpo": {"anneal_to": 1.0}}
-
-
-def _from_14(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_14})
-
-
-# Before format 16, a Beta policy began at 1 + softplus(0).
-LACKED_BY_15: Content = {"policy": {"initial_concentration": 1 + math.log(2)}}
-
-
-def _from_15(content: Content) -> Content:
-    return _filled(content, {"learner": LACKED_BY_15})
-
-
 def _from_16(content: Content) -> Content:
     # before format 17, F was the batch's alone with a memory of the policy's, whatever was asked
     learner = content.get("learner")
@@ -223,25 +145,22 @@ def _from_16(content: Content) -> Content:
     return content
 
 
-MIGRATIONS: tuple[Callable[[Content], Content], ...] = (
-    _from_1,
-    _from_2,
-    _from_3,
-    _from_4,
-    _from_5,
-    _from_6,
-    _from_7,
-    _from_8,
-    _from_9,
-    _from_10,
-    _from_11,
-    _from_12,
-    _from_13,
-    _from_14,
-    _from_15,
-    _from_16,
-)
-FORMAT = len(MIGRATIONS) + 1
+CHANGED: dict[int, Callable[[Content], Content]] = {
+    1: _from_1,
+    10: _from_10,
+    11: _from_11,
+    16: _from_16,
+}
+
+
+def _next_format(content: Content, number: int) -> Content:
+    """Return the content of format `number` as the next format has it."""
+    lacked = LACKED.get(number, {})
+    environment = content.get("environment")
+    if number in {5, 6} and not (isinstance(environment, dict) and "engine" in environment):
+        lacked = {}  # not made by the command line
+    content = CHANGED.get(number, dict)(content)
+    return _filled(content, lacked)
 
 
 def migrate(content: object) -> Content:
@@ -262,8 +181,8 @@ def migrate(content: object) -> Content:
     if type(number) is not int or not 1 <= number <= FORMAT:
         raise ValueError(f"format = {number!r}: this version reads formats 1 to {FORMAT}")
     content = {key: value for key, value in content.items() if key != "format"}
-    for migration in MIGRATIONS[number - 1 :]:
-        content = migration(content)
+    for earlier in range(number, FORMAT):
+        content = _next_format(content, earlier)
     return content
 
 
@@ -278,7 +197,7 @@ def migrate_agent(content: object) -> object:
     """
     if not isinstance(content, dict):
         return content
-    lacking = (LACKED_BY_2, LACKED_BY_7, LACKED_BY_8, LACKED_BY_10, LACKED_BY_12, LACKED_BY_15)
-    for lacked in lacking:
-        content = _filled(content, lacked)
-    return _filled(content, _lacked_by_11(content))
+    learner: Content = {"learner": content}
+    for number in LACKED_BY_AGENTS:
+        learner = _filled(learner, LACKED[number])
+    return _filled(learner, {"learner": _lacked_by_11(content)})["learner"]
