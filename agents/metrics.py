@@ -28,7 +28,7 @@ METRICS: dict[str, str] = {
     "update/mean_reverse_kl": "E_s[KL(new ‖ old)] of the update, nats",
     "update/statistics_kl": "E_s[KL] by which new observation statistics move π after it, nats",
     "trust_region/max_kl": "the limit δ, nats",
-    "update/accepted": "1 if the update was kept, 0 if parameters were put back",
+    "update/accepted": "1 if the update was accepted, 0 if rejected and the parameters restored",
     "trust_region/backtracks": "times that the line search shrank the step",
     "update/step_fraction": "accepted fraction of the full step; 0 if none",
     "update/surrogate_before": "mean surrogate at the old policy; TRPO: × advantage_deviation, and "
@@ -48,7 +48,7 @@ METRICS: dict[str, str] = {
     "policy/advantage_deviation": "σ of the batch's advantages ÷ σ of all so far",
     "value/explained_variance": "1 − Var(return − V) / Var(return) before the fit, on unseen data",
     "value/explained_variance_after": "the same after the fit",
-    "value/accepted": "share of the fit's steps that were kept; of the others, V was put back",
+    "value/accepted": "fraction of the fit's steps that were accepted; V is restored after others",
     "value/mean_squared_change": "E[(V − V_old)²] of the fit on its batch, squared scaled rewards",
     "value/gain_ratio": "measured ÷ predicted gain of the fit's last step that was kept",
     "value/step_fraction": "mean accepted fraction of the fit's full steps; 0 for one that failed",

@@ -21,9 +21,8 @@ class GroupedVectorEnv(VectorWrapper):
     def __init__(self, env: VectorEnv, first: int = 0) -> None:
         super().__init__(env)
         self._first = first
-        self.handed_over = (
-            False  # whether it is one that the caller made, of which there is no other
-        )
+        # whether the caller constructed it, so that no further ones can be made
+        self.handed_over = False
         self._pools = env if isinstance(env, EnvPoolVectorEnv) else None
         self.groups = self._pools.groups if self._pools else [slice(0, env.num_envs)]
 

@@ -97,9 +97,8 @@ def main(arguments: Sequence[str]) -> int:
         for size in sorted(set(options.step_sizes))
     ]
     try:
-        untrained = untrained_return(
-            grid, cells[0]
-        )  # first: a bad environment leaves nothing behind
+        # first, so that a bad environment leaves nothing behind
+        untrained = untrained_return(grid, cells[0])
     except BrokenEnvironmentError as error:
         raise UsageError(f"{options.env} {error}") from error
     out.mkdir(parents=True, exist_ok=True)
@@ -140,9 +139,8 @@ def publish(out: Path, env: str) -> None:
         out: the grid's folder.
         env: its environment.
     """
-    from trpo.scripts.comparison.figures import (
-        draw_all,
-    )  # imports matplotlib, which a bad option need not wait for
+    # here, because matplotlib is slow to import
+    from trpo.scripts.comparison.figures import draw_all
 
     results = Results(out / "updates.csv.gz")
     report = write_report(results, env)
@@ -164,9 +162,8 @@ def untrained_return(grid: Grid, cell: Cell, episodes: int = 100) -> float:
         In raw rewards.
     """
     run = parse_train_options(grid.words(cell))
-    trainer = Trainer(
-        run.make_env, run.learner
-    )  # as a run makes it: what it refuses is told before the grid begins
+    # as a run creates it, so that its errors are raised before the grid begins
+    trainer = Trainer(run.make_env, run.learner)
     trainer.close()
     seed = trainer.randomness.integer(Component.EVALUATION)
     with (

@@ -123,9 +123,8 @@ def run_study(name: str, options: StudyOptions) -> None:
         options: of the study.
     """
     folder = options.out / name
-    from trpo.scripts.studies.findings import (
-        publish,
-    )  # imports matplotlib and tensorboard; the list of studies does not
+    # here, because matplotlib and tensorboard are slow to import
+    from trpo.scripts.studies.findings import publish
 
     print(f"\n{name} · {STUDIES[name]}\n", flush=True)
     threads = torch.get_num_threads()

@@ -46,9 +46,8 @@ def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
     Returns:
         Jv at about the cost of a forward pass, Jᵀu at that of a backward pass.
     """
-    eta = [
-        e if e.requires_grad else e.detach().requires_grad_() for e in outputs
-    ]  # constants join as leaves of their own
+    # constants become leaves
+    eta = [e if e.requires_grad else e.detach().requires_grad_() for e in outputs]
 
     @cache
     def transposed() -> tuple[Tensors, Tensors, list[int]]:

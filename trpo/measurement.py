@@ -52,7 +52,7 @@ def measure_against_present(
     old_outputs = reducer.map(
         lambda microbatch: tuple(e.clone() for e in model.linearization_at(microbatch).eta),
         microbatches,
-    )  # η at θ_old
+    )
 
     @torch.no_grad()
     def judge(microbatch_and_eta: tuple[Microbatch, tuple[Tensor, ...]]) -> Totals:

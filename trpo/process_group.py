@@ -55,9 +55,8 @@ class ProcessReducer(ThreadReducer):
         super().__init__(threads)
         self.group = group
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        if (
-            threads == 1
-        ):  # side by side all the same: one computes while the other's messages travel
+        # even then in parallel: one computes while the other's messages travel
+        if threads == 1:
             self._helpers = ThreadPoolExecutor(1, "beside", partial(torch.set_num_threads, 1))
 
     def combine(self, totals: Totals) -> Totals:  # noqa: D102

@@ -27,9 +27,8 @@ def _initialise(network: nn.Module, generator: torch.Generator) -> None:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     for block in network.modules():
-        if isinstance(
-            block, Residual
-        ):  # the identity at first, or every block doubles the variance
+        # the identity at initialisation, or every block would double the variance
+        if isinstance(block, Residual):
             nn.init.zeros_(block.last.weight)
 
 

@@ -126,7 +126,7 @@ def samples_of(rollout: Rollout) -> tuple[Observation, tuple[Tensor, Tensor]]:
 
 
 def normalized(advantages: Tensor, reducer: Reducer = SERIAL) -> Tensor:
-    """Return advantages of zero mean and unit standard deviation (Engstrom et al. 2020, §3).
+    """Return advantages of zero mean and unit standard deviation (Huang et al. 2022, detail 7).
 
     Args:
         advantages: (B,), B ≥ 2.

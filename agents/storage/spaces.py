@@ -7,9 +7,8 @@ import gymnasium as gym
 import msgspec
 import numpy as np
 
-Bounds: TypeAlias = (
-    bool | int | float | str | list
-)  # a number for all, or one each; "inf" is no JSON number
+# one number for all elements, or one for each; "inf", as JSON has no infinity
+Bounds: TypeAlias = bool | int | float | str | list
 Shape: TypeAlias = tuple[int, ...]
 
 MOST_NUMBERS = 2**24  # in a space that is read, 4,096 × 4,096: each takes ten bytes to make

@@ -170,7 +170,8 @@ class AdamFit:
             generator: source of the shuffles.
 
         Returns:
-            Whether the fit was kept: where V is no longer finite, it and Adam's state are put back.
+            Whether the fit was accepted: if V is no longer finite, it and Adam's state are
+            restored.
         """
         old = Snapshot(list(self.learned.parameters()), self.optimizer)
         with old.restored_on_error():

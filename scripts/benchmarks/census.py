@@ -151,7 +151,7 @@ def train(entry: Entry) -> dict[str, Any]:
     except (EnvError, ConfigError, TrainingError, UsageError) as error:
         return {"outcome": str(error)}
     except Exception as error:  # a fault of ours, and told as one
-        return {"outcome": f"not foreseen: {error!r}"}
+        return {"outcome": f"unexpected error: {error!r}"}
     return told(records)
 
 

@@ -83,9 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     for threads in options.threads:
         for size in options.sizes:
             batch, width = map(int, size.split("x"))
-            with get_context("spawn").Pool(
-                1
-            ) as pool:  # a process of its own, so that its peak memory is its own
+            # a separate process, so that peak memory is this measurement's only
+            with get_context("spawn").Pool(1) as pool:
                 rows += pool.apply(measure, (batch, width, threads, options.repeats))
             print(f"{size}, {threads} threads: done", flush=True)
     write_rows(options.out / "results.csv", rows)

@@ -1,4 +1,4 @@
-"""What all commands share: options read by tyro, and foreseen failures told in one line."""
+"""Shared by all commands: options parsed by tyro, and expected failures reported in one line."""
 
 import contextlib
 import io

@@ -159,7 +159,7 @@ class Display:
                 "-" if value is None else readable(value)[0],
                 self._evaluation or "-",
                 nats(metrics["update/mean_kl"]),
-                "accepted" if record.status is Status.ACCEPTED else "put back",
+                "accepted" if record.status is Status.ACCEPTED else "rejected",
                 f"{metrics['time/steps_per_second']:,.0f}",
                 str(timedelta(seconds=max(round(left), 0))),
             ))
@@ -240,7 +240,7 @@ class Display:
         within = (
             f"{results.within_limit:,} of {results.updates:,}{self.limit}"
             if self.limit
-            else "this algorithm has none: trpo audit holds it against one"
+            else "no limit for this algorithm; check one with trpo audit"
         )
         put_back = [
             f"{count:,} × {status.value}"
@@ -252,7 +252,7 @@ class Display:
             "return, last 100 episodes": self._return(last),
             "updates within the limit": within,
             "largest KL": nats(results.largest_kl),
-            "updates put back": "; ".join(put_back) or "none",
+            "updates rejected": "; ".join(put_back) or "none",
         }
         if restarts := last.metrics["environment/restarts"]:
             facts["environments restarted"] = f"{restarts:.0f} times: a process of theirs was lost"

@@ -20,9 +20,8 @@ def exit_at_once(exit_code: int) -> NoReturn:
         exit_code: the process's.
     """
     with contextlib.suppress(OSError, ValueError):
-        sys.stdout.write(
-            "\x1b[?25h" if sys.stdout.isatty() else ""
-        )  # the cursor, hidden by a panel
+        # show the cursor, which a panel hides
+        sys.stdout.write("\x1b[?25h" if sys.stdout.isatty() else "")
         sys.stdout.flush()
     os._exit(exit_code)
 
@@ -90,9 +89,8 @@ class Interrupt:
         return reducer.combine(Totals(int(self.signal is not None))).count > 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 the interface has it
-        if (
-            os.getpid() != self._owner
-        ):  # a process of the environments': Ctrl-C reaches it too, but its owner decides
+        # an environment's process, which Ctrl-C reaches, too: the owner decides
+        if os.getpid() != self._owner:
             if number != signal.SIGINT:
                 os._exit(128 + number)
             return

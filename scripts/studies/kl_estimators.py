@@ -93,9 +93,8 @@ def make_pair(name: str, distance: float, seed: int) -> tuple[Distribution, Dist
         return Normal(mean, 1.0), Normal(mean + distance, 1.0)
     logits, direction = torch.randn(2, 10, generator=generator, dtype=torch.float64)
     direction = direction - (Categorical(logits=logits).probs * direction).sum()
-    spread = (
-        (Categorical(logits=logits).probs * direction**2).sum().sqrt()
-    )  # of log π, so KL ≈ ½ d²
+    # the standard deviation of log π, so KL ≈ ½ d²
+    spread = (Categorical(logits=logits).probs * direction**2).sum().sqrt()
     return Categorical(logits=logits), Categorical(logits=logits + distance * direction / spread)
 
 

@@ -130,7 +130,7 @@ def test_training_says_where_the_run_is_and_what_it_came_to(tmp_path, capsys):
         "no episode has ended yet",
         "within the limit",
         "largest KL",
-        "updates put back",
+        "updates rejected",
         "tensorboard --logdir",
     ):
         assert words in out

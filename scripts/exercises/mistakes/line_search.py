@@ -92,11 +92,11 @@ LINE_SEARCH = {
         (partial(_line_search, kl_of=lambda old, new: kl_divergence(old, new).sum(-1).max()),),
     ),
     "not-restored": Mistake(
-        "θ_old is not put back where every try fails: the policy is left at the last one",
+        "θ_old is not restored where every try fails: the policy is left at the last one",
         (partial(_line_search, restores="not"),),
     ),
     "restored-by-subtraction": Mistake(
-        "θ_old is put back but for rounding: (θ + s) − s is not θ; keep a copy",
+        "θ_old is restored only up to rounding: (θ + s) − s is not θ; keep a copy",
         (partial(_line_search, restores="by subtraction"),),
     ),
     "accepts-nan": Mistake(
