@@ -18,7 +18,7 @@ class Solution:
         x: (P,), the approximate solution.
         quadratic_form: xᵀ(A + βI)x.
         curvature: xᵀAx, without the damping.
-        iterations: products with A that moved x.
+        iterations: steps taken, each with one product with A.
         relative_residual: ‖b − (A + βI)x‖ / ‖b‖, by CG's own recursion.
         ritz_values: eigenvalues of A + βI as seen from the Krylov space, ascending; the extreme
             ones bound its condition number from below. One per iteration.
@@ -41,18 +41,18 @@ def conjugate_gradient(
 ) -> Solution:
     """Solve (A + βI)x = b (Hestenes & Stiefel 1952; Nocedal & Wright 2006, algorithm 5.2).
 
-    Residuals are orthogonal to one another, but for rounding, which grows by orders of magnitude an
-    iteration once a Ritz value has converged. So each is made orthogonal to all before it (Golub &
-    Van Loan 2013, §10.3): x then is as exact as the products are, and the same to rounding in
-    whatever order these add up the batch.
+    Residuals are mutually orthogonal, except for rounding errors, which grow by orders of magnitude
+    per iteration once a Ritz value has converged. So each is reorthogonalised against all earlier
+    ones (Golub & Van Loan 2013, §10.3): x is then as accurate as the products, and the same up to
+    rounding in whatever order they sum the batch.
 
-    Stops early at a relative residual ≤ `tolerance`, or at a direction p without positive curvature
-    pᵀ(A + βI)p (singular there, or not finite); x is then what was found before that direction.
+    Stops early at a relative residual ≤ `tolerance`, or at a direction p without positive, finite
+    curvature pᵀ(A + βI)p; x is then the solution found before that direction.
 
     Args:
         product: v ↦ Av, (P,) to (P,); A + βI symmetric positive definite.
         b: (P,), finite.
-        max_iterations: products with A to spend at most.
+        max_iterations: maximum products with A.
         tolerance: relative residual ‖b − (A + βI)x‖ / ‖b‖ to stop at.
         damping: β.
 
@@ -66,7 +66,7 @@ def conjugate_gradient(
     r = unit_b.clone()  # the residual b − (A + βI)x
     p = r.clone()
     rr = (r @ r).item()
-    residuals = b.new_empty(max_iterations, len(b))  # those before, of unit length
+    residuals = b.new_empty(max_iterations, len(b))  # earlier ones, of unit length
     diagonal: list[float] = []
     off_diagonal: list[float] = []
     alpha, beta = 1.0, 0.0

@@ -1,4 +1,4 @@
-"""KL(p ‖ q), right in float32 too.
+"""KL(p ‖ q), accurate in float32, too.
 
 torch's own is infinite as soon as a probability underflows, at a logit gap of 104.
 """
@@ -11,21 +11,21 @@ from torch.nn.functional import logsigmoid
 
 
 def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
-    """Return KL(p ‖ q) = E_p[log p − log q], in nats, of each pair in the batch.
+    """Return KL(p ‖ q) = E_p[log p − log q], in nats, for each pair in the batch.
 
     Categoricals and Bernoullis, also as the base of `Independent`, are computed from
-    log-probabilities, which don't underflow; every other family by the formula that it has
-    registered with torch.
+    log-probabilities, which don't underflow; every other family with the formula registered with
+    torch.
 
     Args:
-        p: what the expectation is under; batch shape (b,).
+        p: the distribution of the expectation; batch shape (b,).
         q: of the same family and shapes.
 
     Returns:
         (b,).
 
     Raises:
-        NotImplementedError: if torch knows no formula for the pair.
+        NotImplementedError: if torch has no formula for the pair.
     """
     match p, q:
         case Independent(), Independent():
@@ -44,5 +44,5 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
 
 
 def _expected_gap(probs: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
-    # p (log p − log q), 0 where p is: also where both logarithms are −∞, and to every derivative
+    # p (log p − log q), 0 where p = 0, even if both logarithms are −∞; so are all derivatives
     return probs * (log_p - log_q).masked_fill(probs == 0, 0)

@@ -27,9 +27,9 @@ def fisher_vector_product(
 
     Args:
         model: the distribution; θ must stay as it is while the product is in use.
-        microbatches: the states to average over; with at most one a thread, all that does not
-            depend on v is computed once.
-        reducer: brings the microbatches together.
+        microbatches: the states to average over; with at most one per thread, everything that does
+            not depend on v is computed only once.
+        reducer: sums the results over threads and processes.
 
     Returns:
         A linear map from (P,) to (P,).

@@ -1,8 +1,8 @@
-"""The Gauss–Newton step, by which a value function is fitted: the policy's own mathematics.
+"""The Gauss–Newton step that fits a value function, with the mathematics of the policy's step.
 
-Read V(s) as the mean of a Gaussian of unit variance over the targets y. Then log N(y; V(s), 1) is
-−½(y − V)² but for a constant, its Fisher matrix is E[JᵀJ], and (F + βI)x = g is the damped
-Gauss–Newton equation (Nocedal & Wright 2006, §10.3; Schulman et al. 2016, §5, fit V so).
+Interpret V(s) as the mean of a unit-variance Gaussian over the targets y. Then log N(y; V(s), 1) is
+−½(y − V)² up to a constant, its Fisher matrix is E[JᵀJ], and (F + βI)x = g is the damped
+Gauss–Newton equation (Nocedal & Wright 2006, §10.3; Schulman et al. 2016, §5, fit V this way).
 """
 
 import math
@@ -27,23 +27,23 @@ def gauss_newton_step(
 ) -> StepReport:
     """Step by x ≈ (F + βI)⁻¹g itself, halved until the measured likelihood improves.
 
-    It is the trust-region step of η = 1, and of a δ only where the change is limited.
+    It is the trust-region step with η = 1, and with a δ only if `max_change` is given.
 
     Args:
         model: a Gaussian of unit variance; its θ is changed in place.
         log_likelihood: (π, microbatch) ↦ log N(y; V(s), 1) of each sample, shape (b,).
         microbatches: the batch.
         damping: β of this step.
-        cg_iterations: conjugate-gradient iterations at most.
+        cg_iterations: maximum conjugate-gradient iterations.
         max_change: limit on the mean squared change E[(V − V_old)²] = 2 E[KL], in squared units of
-            V: the step is no longer than its quadratic model allows, and the line search measures
+            V: it bounds the length of the step by its quadratic model, and the line search enforces
             it. `None` for no limit.
         fisher_microbatches: the states that F is averaged over; `None` for all of `microbatches`.
-        reducer: brings the microbatches together.
+        reducer: sums the results over threads and processes.
         cg_tolerance: relative residual at which conjugate gradient stops.
 
     Returns:
-        What was measured, with a status; `mean_kl` is half of the mean squared change.
+        What was measured, with a status; `mean_kl` is half the mean squared change.
     """
     config = StepConfig(
         max_kl=math.inf if max_change is None else max_change / 2,

@@ -34,23 +34,23 @@ def backtracking_line_search(
     backtrack_ratio: float,
     max_backtracks: int,
 ) -> SearchResult:
-    """Shrink the step until measured KL ≤ δ and the measured surrogate improved.
+    """Shrink the step until the measured KL is ≤ δ and the measured surrogate has improved.
 
     Schulman et al. 2015, appendix C. A candidate that measures NaN or infinity is never accepted.
-    θ is left at the accepted point; if there is none, or anything is raised on the way, bit for bit
-    where it was.
+    θ is left at the accepted point; if there is none, or an exception is raised, it is restored bit
+    for bit.
 
     Args:
         parameters: θ, changed in place.
-        full_step: (P,), what is tried first.
-        measure: measures θ as it is when called.
+        full_step: (P,), tried first.
+        measure: measures the current θ.
         surrogate_before: L(θ_old).
         max_kl: δ, nats; infinite for no limit.
         backtrack_ratio: factor in (0, 1) from one try to the next.
-        max_backtracks: how often to shrink the step at most.
+        max_backtracks: maximum number of times to shrink the step.
 
     Returns:
-        What was accepted, if anything.
+        The accepted candidate, if any.
     """
     with restore_on_error(parameters) as theta_old:
         for backtracks in range(max_backtracks + 1):

@@ -1,4 +1,4 @@
-"""θ ↦ η to first order at the present θ: products with the Jacobian J = ∂η/∂θ from either side."""
+"""θ ↦ η to first order at the current θ: products with the Jacobian J = ∂η/∂θ from either side."""
 
 import copy
 import threading
@@ -18,7 +18,7 @@ Tensors = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class Linearization:
-    """A map θ ↦ η as seen from one θ; what its products return has no graph.
+    """A map θ ↦ η linearized at one θ; the results of its products are detached.
 
     Args:
         eta: η at that θ, detached.
@@ -32,16 +32,16 @@ class Linearization:
 
 
 def linearize(outputs: Tensors, parameters: Tensors) -> Linearization:
-    """Linearize any network, from two graphs built once; the second where a product Jv asks for it.
+    """Linearize any network with two graphs built once, the second only when Jv is first called.
 
-    Both stay in memory as long as what is returned.
+    Both stay in memory as long as the linearization does.
 
     Reverse mode gives Jᵀu, which is linear in u: its own reverse mode gives Jv.
 
     Args:
         outputs: η, with the graph that leads to it.
-        parameters: θ; parts of η that it does not reach have no derivative, and the other way
-            round.
+        parameters: θ; parts of η that do not depend on θ, and parts of θ that η does not depend on,
+            have derivative 0.
 
     Returns:
         Jv at about the cost of a forward pass, Jᵀu at that of a backward pass.
@@ -82,7 +82,7 @@ _using_dual_numbers = 0
 
 @contextmanager
 def dual_numbers() -> Iterator[None]:
-    """Have dual numbers: torch has one level, which stays open until the last thread leaves."""
+    """Enable dual numbers: torch has one level, which stays open until the last thread leaves."""
     global _using_dual_numbers
     with _dual_numbers:
         if _using_dual_numbers == 0:
@@ -98,15 +98,15 @@ def dual_numbers() -> Iterator[None]:
 
 
 def linearize_network(network: nn.Module, inputs: Any) -> Linearization:
-    """Linearize a network by forward mode and reverse mode: Jv needs no graph of a graph.
+    """Linearize a network by forward-mode and reverse-mode AD: Jv needs no double-backward graph.
 
-    Faster than `linearize` where that would be made anew for each product, as of convolutions over
-    more pictures than are in memory at a time. One thread may use it at a time.
+    Faster than `linearize` where that graph would be rebuilt for each product, as with convolutions
+    over more images than fit into memory at once. Only one thread may use it at a time.
 
     Args:
-        network: to be called with the inputs, for η; all of its parameters are θ, and all of its
-            operations have a forward derivative.
-        inputs: what it takes.
+        network: returns η for the inputs; θ is all of its parameters, and all of its operations
+            need a forward derivative.
+        inputs: the network's.
 
     Returns:
         Jv at about the cost of three forward passes, Jᵀu at that of a backward pass.
@@ -117,7 +117,7 @@ def linearize_network(network: nn.Module, inputs: Any) -> Linearization:
 
     @cache
     def twin() -> nn.Module:
-        # dual numbers take the parameters' places in it, while other threads call the network
+        # a copy in which dual numbers replace the parameters, while other threads call the network
         return copy.deepcopy(network)
 
     def jvp(v: Tensors) -> Tensors:

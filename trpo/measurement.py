@@ -1,4 +1,4 @@
-"""What a candidate θ is judged by on the batch: surrogate, and KL to π_old in both directions."""
+"""Measurements of a candidate θ on the batch: surrogate, and KL to π_old in both directions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,19 +35,19 @@ def measure_against_present(
     microbatches: Sequence[Microbatch],
     reducer: Reducer = SERIAL,
 ) -> Callable[[], Measurement]:
-    """Fix π_old as the model is now; return what measures the model against it, when called.
+    """Fix π_old as the current model, and return a function that measures the model against it.
 
-    KL is computed, and every sum taken, in float64: float32 cannot tell a KL of 1e-6 from its own
-    rounding of each state's.
+    KL and all sums are computed in float64: in float32, rounding errors of the states' KLs reach
+    1e-6.
 
     Args:
         model: the distribution, at θ_old.
         surrogate: (π, microbatch) ↦ the per-sample terms of L, shape (b,).
         microbatches: the batch.
-        reducer: brings the microbatches together.
+        reducer: sums the results over threads and processes.
 
     Returns:
-        A function of nothing.
+        A function without arguments.
     """
     old_outputs = reducer.map(
         lambda microbatch: tuple(e.clone() for e in model.linearization_at(microbatch).eta),
@@ -77,11 +77,11 @@ def measure_against_present(
 def mean_kl(
     old: Model[Microbatch], new: Model[Microbatch], microbatches: Sequence[Microbatch]
 ) -> float:
-    """Return E_s[KL(old ‖ new)] of two models of one family, each with parameters of its own.
+    """Return E_s[KL(old ‖ new)] of two models of one family, each with its own parameters.
 
     Args:
-        old: what the expectation is under.
-        new: what it is held against.
+        old: the distribution of the expectation.
+        new: the other one.
         microbatches: the states to average over.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the mathematics sees of a policy: parameters θ, outputs η = f_θ(s), a family π(·|η)."""
+"""A policy as the mathematics sees it: parameters θ, outputs η = f_θ(s), a family π(·|η)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ Surrogate = Callable[[Distribution, Microbatch], Tensor]
 
 @dataclass(frozen=True)
 class Model(Generic[Microbatch]):
-    """A conditional distribution π_θ(·|s), as two closures: no environment is needed to test it.
+    """A conditional distribution π_θ(·|s) as two closures, which needs no environment to test.
 
     Args:
         parameters: the tensors that make up θ, P numbers in all; every one of them is optimised.
@@ -29,8 +29,8 @@ class Model(Generic[Microbatch]):
             differentiable in θ.
         family: η ↦ π(·|η), a torch distribution with batch shape (b,) and a KL registered with
             torch; η comes in the parameters' dtype, and in float64 where KL is measured.
-        linearize: microbatch ↦ `outputs` to first order, where that is to be had for less than by
-            autograd's two graphs.
+        linearize: microbatch ↦ `outputs` to first order, if there is a cheaper way than autograd's
+            two graphs.
         family_fisher: η ↦ (u ↦ Mu), M the Hessian of the microbatch's summed KL(π(·|η) ‖ π(·|·)),
             where it has a closed form.
     """
@@ -46,7 +46,7 @@ class Model(Generic[Microbatch]):
         return self.family(*self.outputs(microbatch))
 
     def linearization_at(self, microbatch: Microbatch) -> Linearization:
-        """Return `outputs` to first order at the present θ."""
+        """Return `outputs` to first order at the current θ."""
         return (
             self.linearize(microbatch)
             if self.linearize
@@ -57,14 +57,14 @@ class Model(Generic[Microbatch]):
 def keep_linearizations(
     model: Model[Microbatch], microbatches: Sequence[Microbatch], reducer: Reducer = SERIAL
 ) -> Model[Microbatch]:
-    """Return the model with its linearizations at hand, given at most one microbatch a thread.
+    """Return the model with cached linearizations, if there is at most one microbatch per thread.
 
-    Of more, they are made anew each time, so that a thread has only one in memory.
+    With more, they are recomputed each time, so that a thread has only one in memory.
 
     Args:
-        model: the distribution; θ must stay as it is while the linearizations are in use.
-        microbatches: the only ones, these very objects, that the result can be linearized at.
-        reducer: works on the microbatches.
+        model: the distribution; θ must not change while the linearizations are in use.
+        microbatches: the only objects, compared by identity, at which the result is linearizable.
+        reducer: runs the microbatches on its threads.
 
     Returns:
         A model.
@@ -88,7 +88,7 @@ def surrogate_gradient(
         model: the distribution, at the θ to differentiate at.
         surrogate: (π, microbatch) ↦ the per-sample terms of L, shape (b,).
         microbatches: the batch.
-        reducer: brings the microbatches together.
+        reducer: sums the results over threads and processes.
 
     Returns:
         L, and g of shape (P,).

@@ -47,10 +47,10 @@ def assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:
-    """Return a number that, for all practical purposes, differs wherever a bit of them does.
+    """Return a number that, for all practical purposes, differs whenever any of their bits does.
 
     Args:
-        tensors: of any shapes, in an order.
+        tensors: of any shapes; their order matters.
 
     Returns:
         8 bytes of SHA-256, as a signed integer.
@@ -64,13 +64,13 @@ def checksum(tensors: Iterable[Tensor]) -> int:
 
 @contextmanager
 def restore_on_error(parameters: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Put θ back, bit for bit, if anything is raised inside, interrupts included; then re-raise.
+    """Restore θ, bit for bit, if an exception or interrupt is raised inside; then re-raise.
 
     Args:
         parameters: θ.
 
     Yields:
-        A copy of θ as it is on entry, (P,).
+        A copy of θ on entry, (P,).
     """
     theta_old = flatten(parameters).detach()
     try:

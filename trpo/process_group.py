@@ -1,9 +1,9 @@
-"""Several processes' microbatches brought together, by torch.distributed: gloo, or NCCL.
+"""Reduction over the microbatches of several processes, with torch.distributed (gloo or NCCL).
 
 Every process has a part of the batch, and all take the same step: whatever depends on the whole
-batch is reduced to the same bits in all of them, and everything else is computed from that. A sum
-goes round the ring once, packed, with the count of its samples; small numbers, and maxima, are
-gathered and added up in the order of ranks.
+batch is reduced to the same bits in all of them, and everything else is computed from that. Sums
+take one packed all-reduce, together with the count of samples; small tensors and maxima are
+gathered and combined in rank order.
 """
 
 import re
@@ -23,15 +23,15 @@ DIGIT = 4096  # counts travel as two digits: exact in float32 up to 2²⁴ · 40
 
 
 class LostProcessError(RuntimeError):
-    """Another process of the group has died, or not answered in time."""
+    """Another process of the group has died or timed out."""
 
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Tell by a `LostProcessError` where others do not take part in what all do together.
+    """Raise `LostProcessError` where other processes do not take part in a collective call.
 
     Raises:
-        LostProcessError: with what torch.distributed says of it, in a line.
+        LostProcessError: with torch.distributed's message, in one line.
     """
     try:
         yield
@@ -41,14 +41,14 @@ def answered() -> Iterator[None]:
 
 
 class ProcessReducer(ThreadReducer):
-    """One of the processes of torch.distributed, each with threads of its own.
+    """One of the processes of torch.distributed, each with its own threads.
 
-    All have to make it, its `halves`, and every call that reduces, in the same order.
+    All processes have to create it, its `halves`, and call its reductions in the same order.
 
     Args:
         threads: ≥ 1, of this process.
         group: of all processes; `None` for the default one. Two reducers that are used at the same
-            time need a group each, or one's messages would be taken for the other's.
+            time need separate groups, or their messages would be mixed up.
     """
 
     def __init__(self, threads: int, group: dist.ProcessGroup | None = None) -> None:
@@ -88,9 +88,9 @@ class ProcessReducer(ThreadReducer):
         return self.combine(Totals(count, tuple(count * mean for mean in means))).means
 
     def moments(self, samples: Tensor) -> tuple[int, Tensor, Tensor]:
-        """Return number, mean and variance (÷ number) of every process's samples, merged.
+        """Return count, mean and (biased) variance of all processes' samples.
 
-        Chan, Golub & LeVeque 1983: every process's mean and variance, weighed by its samples.
+        Chan, Golub & LeVeque 1983: merges each process's mean and variance, weighted by its count.
 
         Args:
             samples: (B, …), this process's; B may be 0, but not in all of them.
@@ -139,13 +139,13 @@ def _cast(tensors: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
 
 
 def make_reducer(threads: int) -> ThreadReducer:
-    """Return a reducer over all there is: every process, where torch.distributed is initialised.
+    """Return a reducer over all threads, and all processes if torch.distributed is initialised.
 
     Args:
         threads: ≥ 1, of this process.
 
     Returns:
-        A reducer for this process alone, or for it as one of its group.
+        A reducer for this process only, or for it as a member of its group.
     """
     together = dist.is_available() and dist.is_initialized()
     return ProcessReducer(threads) if together else ThreadReducer(threads)

@@ -1,9 +1,9 @@
-"""How microbatches are worked on, and how their results become one for the whole batch.
+"""How microbatches are processed, and how their results are combined for the whole batch.
 
-Every mean, maximum and moment over a batch goes through one `Reducer`, handed down from the caller.
-On a CPU, a thread for each microbatch beats torch's parallel operations, which meet at a barrier
-after every one of them: microbatches meet once a product. Where other programs want the cores too,
-those barriers can cost ten times the work.
+Every mean, maximum and moment over a batch goes through one `Reducer`, passed in by the caller. On
+a CPU, one thread per microbatch beats torch's parallel operations, which synchronise after every
+operation: microbatches synchronise once per product. On a busy machine, torch's barriers can cost
+ten times the work.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True)
 class Totals:
-    """What some samples add up to: those of a microbatch, of a batch, of every process.
+    """Sums and maxima over some samples: a microbatch's, a batch's, or those of all processes.
 
     Args:
         count: number of samples.
         sums: tensors of any shape, each summed over the samples.
-        maxima: tensors of any shape, each the largest over the samples.
+        maxima: tensors of any shape, each a maximum over the samples.
     """
 
     count: int
@@ -43,31 +43,31 @@ class Totals:
 
     @property
     def means(self) -> tuple[Tensor, ...]:
-        """Σ over samples ÷ their number, for each of `sums`."""
+        """Mean over the samples, for each of `sums`."""
         return tuple(total / self.count for total in self.sums)
 
 
 class Reducer:
     """One thread of one process; the interface of all reducers."""
 
-    threads: int = 1  # microbatches worked on at a time
+    threads: int = 1  # microbatches processed at a time
     rank: int = 0  # of this process, among
     size: int = 1  # processes
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return function(item) for every item, in their order.
+        """Return function(item) for every item, in order.
 
         Args:
             function: must not depend on the calling thread's state, such as `torch.no_grad`.
             items: microbatches, or what is kept for each of them.
 
         Returns:
-            A result for each.
+            One result per item.
         """
         return [function(item) for item in items]
 
     def reduce(self, function: Callable[[Item], Totals], items: Sequence[Item]) -> Totals:
-        """Return what all items add up to.
+        """Return the totals over all items.
 
         Args:
             function: item ↦ its totals; the same number of `sums` and `maxima` from each.
@@ -76,65 +76,65 @@ class Reducer:
         Returns:
             The totals of the whole batch, added in the items' order.
         """
-        # as many at a time as there are threads: a microbatch's gradient takes as much memory as θ
+        # only as many at a time as there are threads: a gradient takes as much memory as θ
         some = (items[start : start + self.threads] for start in range(0, len(items), self.threads))
         totals = (total for few in some for total in self.map(function, few))
         return self.combine(reduce(Totals.__add__, totals))
 
     def combine(self, totals: Totals) -> Totals:
-        """Add up over processes; here there is one. With several: one all-reduce a call, packed.
+        """Sum over processes, with one packed all-reduce per call; a no-op for one process.
 
         Args:
             totals: this process's.
 
         Returns:
-            Every process's, the same in all of them.
+            The totals over all processes, the same in all of them.
         """
         return totals
 
     def pool_means(self, means: Sequence[Tensor], count: int) -> Sequence[Tensor]:  # noqa: ARG002
-        """Return the means over every process's samples, weighed by their number.
+        """Return the means over all processes' samples.
 
         Args:
             means: over this process's samples.
-            count: their number.
+            count: the number of this process's samples.
 
         Returns:
-            The same of one process.
+            The means, unchanged for one process.
         """
         return means
 
     def moments(self, samples: Tensor) -> tuple[int, Tensor, Tensor]:
-        """Return number, mean and variance (÷ number) of every process's samples, merged.
+        """Return count, mean and (biased) variance of all processes' samples.
 
         Args:
             samples: (B, …), this process's.
 
         Returns:
-            B, and two tensors of a sample's shape; of no samples, zeros.
+            B, and two tensors of a sample's shape; zeros if there are no samples.
         """
         if len(samples) == 0:
             return 0, samples.sum(0), samples.sum(0)
         return len(samples), samples.mean(0), samples.var(0, correction=0)
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """Return every process's tensor, in the order of ranks.
+        """Return all processes' tensors, in rank order.
 
         Args:
             tensor: of the same shape and dtype in all of them.
 
         Returns:
-            (R, …) of R processes.
+            (R, …) for R processes.
         """
         return tensor[None]
 
     def assemble(self, rows: Tensor, places: Tensor, count: int) -> Tensor:
-        """Put every process's rows together, each where it belongs.
+        """Gather all processes' rows, each at its place.
 
         Args:
             rows: (b, …), this process's.
-            places: (b,) int, in [0, count); each of those is some process's.
-            count: rows of all processes.
+            places: (b,) int, in [0, count); each place belongs to exactly one process.
+            count: total number of rows.
 
         Returns:
             (count, …), bit for bit.
@@ -150,26 +150,26 @@ class Reducer:
     def side_by_side(
         self, one: Callable[[], Result], other: Callable[[], Other]
     ) -> tuple[Result, Other]:
-        """Run two independent functions, at the same time if there are threads for it.
+        """Run two independent functions, in parallel if there are several threads.
 
         Args:
-            one: run on the calling thread; reduces, if at all, by the first of `halves`.
-            other: reduces by the second.
+            one: run on the calling thread; if it reduces, then with the first of `halves`.
+            other: if it reduces, then with the second.
 
         Returns:
-            What they returned.
+            Their results.
         """
         return one(), other()
 
     def close(self) -> None:
-        """Give back what the reducer holds."""
+        """Release the reducer's threads and groups."""
 
 
 SERIAL = Reducer()
 
 
 class ThreadReducer(Reducer):
-    """Several threads, the calling one among them; keeps torch to one thread in each.
+    """Several threads, including the calling one; limits torch to one thread in each.
 
     Args:
         threads: ≥ 1.
@@ -190,14 +190,14 @@ class ThreadReducer(Reducer):
         if self._helpers is None or n <= 1:
             return super().map(function, items)
 
-        def share(k: int) -> list[Result]:  # every n-th item, so that none waits for a thread
+        def share(k: int) -> list[Result]:  # every n-th item, so that no thread waits
             return [function(item) for item in items[k::n]]
 
         others = [self._helpers.submit(share, k) for k in range(1, n)]
         try:
             shares = [share(0), *(other.result() for other in others)]
         finally:
-            wait(others)  # after an error, too: nobody works on behind the caller's back
+            wait(others)  # after an error, too, so that no thread keeps working in the background
         return [shares[i % n][i // n] for i in range(len(items))]
 
     def halves(self) -> tuple[Reducer, Reducer]:  # noqa: D102

@@ -1,8 +1,8 @@
-"""Curvature that training does not use: F·v's slow twins, and what the studies compare F with.
+"""Curvature that training does not use: slow equivalents of F·v, and matrices compared with F.
 
-The score is ∇_θ log π(a|s). Its mean under the model's own a ∼ π is 0 and its covariance is F
-(Amari 1998). With the data's a in place of the model's the same outer product is the *empirical*
-Fisher: another matrix (Kunstner, Balles & Hennig 2019).
+The score is ∇_θ log π(a|s). Under the model's own a ∼ π its mean is 0 and its covariance is F
+(Amari 1998). With the data's a in place of the model's, the mean outer product is the *empirical*
+Fisher, a different matrix (Kunstner, Balles & Hennig 2019).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from trpo.reducer import SERIAL, Totals
 def double_backward_product(
     model: Model[Microbatch], microbatches: Sequence[Microbatch]
 ) -> Product:
-    """Return v ↦ Fv as KL's Hessian times v, as most TRPOs do: `fisher_vector_product`'s twin.
+    """Return v ↦ Fv as the Hessian of KL times v, as most implementations of TRPO compute it.
 
     Args:
         model: the distribution.
@@ -60,7 +60,7 @@ def dense_fisher(model: Model[Microbatch], microbatches: Sequence[Microbatch]) -
             eta_1 = [piece.view_as(e) for piece, e in zip(flat_eta.split(sizes), eta, strict=True)]
             return kl_divergence(model.family(*eta_old), model.family(*eta_1)).sum()
 
-        # over the E numbers of all states' η in one vector
+        # with respect to all states' η, concatenated to one vector of E numbers
         M = torch.autograd.functional.hessian(total_kl, flatten(eta_old))  # (E, E)
         J = jacobian(flatten(eta), model.parameters)  # (E, P)
         return Totals(model.family(*eta).batch_shape.numel(), (J.T @ M @ J,))
@@ -69,7 +69,7 @@ def dense_fisher(model: Model[Microbatch], microbatches: Sequence[Microbatch]) -
 
 
 def materialize(product: Product, like: Tensor) -> Tensor:
-    """Write a linear map out as the matrix A, a product a column: P² memory, for small P.
+    """Materialise a linear map as the matrix A, one product per column: P² memory, for small P.
 
     Args:
         product: v ↦ Av, (P,) to (P,).
@@ -129,7 +129,7 @@ def empirical_fisher_product(
     """
 
     def microbatch_product(microbatch: Microbatch) -> Callable[[Tensor], Totals]:
-        # (b,), with Jacobian S: a score a row
+        # (b,), with Jacobian S: one score per row
         terms = log_likelihood(model.distribution(microbatch), microbatch)
         S = linearize([terms], model.parameters)
         return lambda v: Totals(

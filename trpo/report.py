@@ -1,4 +1,4 @@
-"""What a step says of itself: how it ended, and everything that was measured on the way."""
+"""A step's report: how it ended, and everything that was measured on the way."""
 
 import math
 from dataclasses import dataclass
@@ -23,21 +23,21 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class StepReport:
-    """All that a step measured. KL in nats; `None` where the step ended before there was a value.
+    """Everything a step measured. KL in nats; `None` where the step ended before measuring it.
 
     Args:
         status: how the step ended.
         surrogate_before: L(θ_old).
         gradient_norm: ‖g‖.
-        mean_kl: E_s[KL(old ‖ new)] at the θ that is left in place; 0 unless accepted.
+        mean_kl: E_s[KL(old ‖ new)] at the final θ; 0 unless accepted.
         max_state_kl: max_s KL(old ‖ new), likewise.
         mean_reverse_kl: E_s[KL(new ‖ old)], likewise.
-        surrogate_after: L(θ) at the θ left in place.
+        surrogate_after: L(θ) at the final θ.
         predicted_gain: gᵀ(step), the linear model's gain at the accepted fraction.
         gain_ratio: measured gain ÷ predicted gain.
         step_norm: ‖θ − θ_old‖.
         step_fraction: accepted fraction of the full step; 0 if none.
-        backtracks: times the line search shrank the step.
+        backtracks: number of times the line search shrank the step.
         curvature: xᵀFx, without the damping.
         cg_iterations: iterations spent.
         cg_residual: relative residual reached.
@@ -70,7 +70,7 @@ def norm(vector: Tensor) -> float:
 
 
 def bad_gradient(surrogate: float, g: Tensor) -> Status | None:
-    """Return why no step can be made of this gradient, or `None`.
+    """Return why no step can be made from this gradient, or `None`.
 
     Args:
         surrogate: L(θ).
@@ -98,11 +98,11 @@ def measured_report(
     Args:
         surrogate_before: L(θ_old).
         g: (P,), ∇L(θ_old).
-        step: (P,), θ − θ_old as it was left; 0 where no try was accepted.
+        step: (P,), final θ − θ_old; 0 where no try was accepted.
         after: what was measured at θ; `None` where no try was accepted.
         solution: the natural direction, if the step has one.
         step_fraction: accepted fraction of the full step; 0 if none.
-        backtracks: times the line search shrank the step, if there was one.
+        backtracks: number of times the line search shrank the step, if there was one.
 
     Returns:
         The report.

@@ -60,7 +60,7 @@ def natural_direction(
     tolerance: float = 1e-10,
     reducer: Reducer = SERIAL,
 ) -> Solution:
-    """Solve (F + βI) x = g by conjugate gradient: the direction of most gain for its KL.
+    """Solve (F + βI) x = g by conjugate gradient: the direction of most gain per KL.
 
     Amari 1998; Kakade 2001; Schulman et al. 2015, appendix C.
 
@@ -69,12 +69,12 @@ def natural_direction(
         g: (P,), the surrogate's gradient there, finite.
         microbatches: the states that F is averaged over, the same ones for the whole solve.
         damping: β ≥ 0.
-        max_iterations: products with F to spend at most.
+        max_iterations: maximum products with F.
         tolerance: relative residual ‖g − (F + βI)x‖ / ‖g‖ to stop at.
-        reducer: brings the microbatches together.
+        reducer: sums the results over threads and processes.
 
     Returns:
-        x, (P,), and what the solve tells of F.
+        x, (P,), and what the solve reveals about F.
     """
     product = fisher_vector_product(model, microbatches, reducer)
     return conjugate_gradient(product, g, max_iterations, tolerance, damping)
@@ -90,9 +90,9 @@ def trust_region_step(
 ) -> StepReport:
     """Maximise L(θ) subject to E_s[KL(π_old(·|s) ‖ π_θ(·|s))] ≤ δ (Schulman et al. 2015).
 
-    To second order, then by measurement: x ≈ (F + βI)⁻¹g by conjugate gradient; full step
-    min(η, √(2δ / xᵀ(F + βI)x)) · x; then a backtracking line search on the measured KL and the
-    measured surrogate. θ is left at the accepted point, else bit for bit where it was.
+    First by a quadratic model, then by measurement: x ≈ (F + βI)⁻¹g by conjugate gradient; full
+    step min(η, √(2δ / xᵀ(F + βI)x)) · x; then a backtracking line search on the measured KL and the
+    measured surrogate. θ is left at the accepted point, else restored bit for bit.
 
     Args:
         model: the distribution; its θ is changed in place.
@@ -101,7 +101,7 @@ def trust_region_step(
         config: limits and effort.
         fisher_microbatches: the states that F is averaged over, the same ones for the whole solve;
             `None` for all of `microbatches`.
-        reducer: brings the microbatches together.
+        reducer: sums the results over threads and processes.
 
     Returns:
         What was measured, with a status.
@@ -130,7 +130,7 @@ def trust_region_step(
     length = min(config.step_size, math.sqrt(2 * config.max_kl / solution.quadratic_form))
     full_step = length * solution.x
 
-    # 4. Backtrack until the measurements agree, else put θ_old back.
+    # 4. Backtrack until the measurements agree, else restore θ_old.
     search = backtracking_line_search(
         model.parameters,
         full_step,

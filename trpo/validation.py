@@ -2,11 +2,11 @@
 
 
 class ConfigError(ValueError):
-    """A value that cannot be used; its message is one line, fit to print to a user.
+    """An invalid value; its message is one line that can be shown to the user.
 
     Args:
         message: the line.
-        config: the configuration class that refused it, where it is one field's value.
+        config: the configuration class that rejected it, if it is one field's value.
         field: that field's name.
     """
 
@@ -20,9 +20,9 @@ def require(config: object, field: str, valid: bool, expected: str) -> None:
     """Refuse a field's value unless it is valid.
 
     Args:
-        config: a dataclass that is being checked.
+        config: the dataclass being validated.
         field: the name of the field.
-        valid: the condition that its value has to meet.
+        valid: whether its value is valid.
         expected: what would be valid, in words.
 
     Raises:
