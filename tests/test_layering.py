@@ -13,7 +13,16 @@ from tests.helpers import HOME
 PACKAGES = {"trpo", "agents", "envs", "scripts"}
 OURS = {"trpo": {"trpo"}, "agents": {"agents", "trpo"}, "envs": {"envs"}, "scripts": PACKAGES}
 WITHIN_AGENTS = [
-    {"actions", "metrics", "normalization", "observations", "order", "randomness", "stopwatch"},
+    {
+        "actions",
+        "errors",
+        "metrics",
+        "normalization",
+        "observations",
+        "order",
+        "randomness",
+        "stopwatch",
+    },
     {"storage"},
     {"distributions"},
     {"networks"},

@@ -1,7 +1,6 @@
 """Rollouts: T steps of N environments, written into storage that is allocated once."""
 
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from torch import Tensor
 
 from trpo.agents.actions import ActionAdapter
+from trpo.agents.errors import told
 from trpo.agents.networks.masks import MASK, MaskedNetwork, without_choice
 from trpo.agents.networks.recurrence import POLICY_MEMORY, VALUE_MEMORY, RecurrentFeatures, one_step
 from trpo.agents.observations import Observation, allocate, leaves, map_leaves
@@ -96,9 +96,7 @@ def environment_errors() -> Iterator[None]:
     except (KeyboardInterrupt, GeneratorExit, BrokenEnvironmentError):
         raise
     except BaseException as error:  # sys.exit() in an environment ends it, not the training
-        # format_exception_only: an exception may fail to say what it is
-        said = "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
-        raise BrokenEnvironmentError(f"raised {said}") from error
+        raise BrokenEnvironmentError(f"raised {told(error)}") from error
 
 
 class Rollout:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
+from trpo.agents.errors import told
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs.config import RunConfig
 from trpo.agents.runs.sinks import Outcome, Sink
@@ -62,8 +63,8 @@ class NeverFatal:
             yield
         except Exception as error:  # whatever a tracker raises
             self._run = None
-            said = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
-            warnings.warn(f"{self.name}: {said}; training goes on without it", stacklevel=3)
+            message = f"{self.name}: {told(error)}; training goes on without it"
+            warnings.warn(message, stacklevel=3)
 
     def write(self, record: UpdateRecord) -> None:
         """Send an update, unless it has been sent.

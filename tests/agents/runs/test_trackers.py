@@ -9,7 +9,7 @@ from collections import defaultdict
 import pytest
 
 from trpo.agents.runs import Run
-from trpo.agents.runs.trackers import tracked
+from trpo.agents.runs.trackers import NeverFatal, tracked
 from trpo.scripts import __main__
 
 pytest.importorskip("wandb")
@@ -140,6 +140,18 @@ def test_a_tracker_that_fails_ends_no_training(tmp_path, monkeypatch, capsys):
     run = Run.open(tmp_path / "CartPole-v1" / "x")
     assert run.records()[-1].steps >= 1024
     assert list(tracked(run.folder)) == ["mlflow"]
+
+
+def test_a_tracker_may_fail_without_words():
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    def begin():
+        raise MuteError
+
+    with pytest.warns(UserWarning, match="wandb: .*MuteError: .*; training goes on without it"):
+        NeverFatal("wandb", begin, 0)
 
 
 @pytest.mark.parametrize("content", ['{"wandb": "../../x"}', "[]", "{", '{"mlflow": 3}'])
