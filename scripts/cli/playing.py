@@ -1,12 +1,13 @@
 """What commands that play a trained policy share: where it is, and how failures are told."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from gymnasium.spaces import flatdim
 
 from trpo.agents.agent import Agent
-from trpo.agents.rollouts.rollout import BrokenEnvironmentError, environment_errors
+from trpo.agents.rollouts.environments import close
+from trpo.agents.rollouts.rollout import BrokenEnvironmentError
 from trpo.agents.runs import CheckpointError, Run, RunError
 from trpo.agents.storage.checkpoint import Checkpoint
 from trpo.agents.trainer import TrainingError
@@ -58,5 +59,4 @@ def played(env_id: str, env: GroupedVectorEnv, agent: Agent) -> Iterator[None]:
     except BrokenEnvironmentError as error:
         raise TrainingError(f"{env_id} {error}") from error
     finally:
-        with suppress(BrokenEnvironmentError), environment_errors():
-            env.close()
+        close(env)
