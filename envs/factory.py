@@ -66,20 +66,18 @@ class EnvironmentConfig:
     auto: an action_mask in a Dict observation, or that method, if either exists. none: no mask."""
 
     def __post_init__(self) -> None:
-        if self.num_envs < 1:
-            raise EnvError(f"num_envs = {self.num_envs!r} is out of range: expected an integer ≥ 1")
-        for name in ("frame_skip", "frame_stack", "time_limit"):
+        for name in ("num_envs", "frame_skip", "frame_stack", "time_limit"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise EnvError(f"{name} = {value!r} is out of range: expected an integer ≥ 1")
+            _require(name, value, value is None or value >= 1, "an integer ≥ 1")
         for wrapper in self.wrapper:
-            if not all(wrapper.partition(":")):
-                raise EnvError(f"wrapper = {wrapper!r} is out of range: expected module:function")
-        if not 0 <= self.step_timeout <= LONGEST_TIMEOUT:
-            expected = f"seconds in [0, {LONGEST_TIMEOUT:,}]"
-            raise EnvError(
-                f"step_timeout = {self.step_timeout!r} is out of range: expected {expected}"
-            )
+            _require("wrapper", wrapper, all(wrapper.partition(":")), "module:function")
+        within = 0 <= self.step_timeout <= LONGEST_TIMEOUT
+        _require("step_timeout", self.step_timeout, within, f"seconds in [0, {LONGEST_TIMEOUT:,}]")
+
+
+def _require(name: str, value: object, valid: bool, expected: str) -> None:
+    if not valid:
+        raise EnvError(f"{name} = {value!r} is out of range: expected {expected}")
 
 
 @dataclass(frozen=True)
