@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trpo.parameters import norm
+
 Product = Callable[[Tensor], Tensor]
 
 
@@ -59,9 +61,9 @@ def conjugate_gradient(
     Returns:
         The solution; x = 0 when b = 0.
     """
-    norm = b.norm(dtype=torch.float64).item()
+    norm_b = norm(b)
     # of unit length, so that no square overflows or vanishes in float32
-    unit_b = b / norm if norm > 0 else b
+    unit_b = b / norm_b if norm_b > 0 else b
     x = torch.zeros_like(b)
     r = unit_b.clone()  # the residual b − (A + βI)x
     p = r.clone()
@@ -88,12 +90,12 @@ def conjugate_gradient(
         off_diagonal.append(math.sqrt(beta) / alpha)
         p = r + beta * p
 
-    quadratic_form = norm * norm * (x @ (unit_b - r)).item()
-    x = norm * x
+    quadratic_form = norm_b * norm_b * (x @ (unit_b - r)).item()
+    x = norm_b * x
     return Solution(
         x=x,
         quadratic_form=quadratic_form,
-        curvature=quadratic_form - damping * x.norm(dtype=torch.float64).item() ** 2,
+        curvature=quadratic_form - damping * norm(x) ** 2,
         iterations=len(diagonal),
         relative_residual=math.sqrt(rr),
         ritz_values=_ritz_values(diagonal, off_diagonal[:-1]),

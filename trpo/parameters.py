@@ -34,6 +34,11 @@ def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]
 
 
+def norm(vector: Tensor) -> float:
+    """Return ‖v‖, squared and summed in float64."""
+    return vector.norm(dtype=torch.float64).item()
+
+
 @torch.no_grad()
 def assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
     """Copy a vector into parameters, in place and bit for bit.

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-import torch
 from torch import Tensor
 
 from trpo.conjugate_gradient import Solution
 from trpo.measurement import Measurement
+from trpo.parameters import norm
 
 
 class Status(Enum):
@@ -62,11 +62,6 @@ class StepReport:
     cg_residual: float | None = None
     smallest_ritz: float | None = None
     largest_ritz: float | None = None
-
-
-def norm(vector: Tensor) -> float:
-    """Return ‖v‖, squared and summed in float64."""
-    return vector.norm(dtype=torch.float64).item()
 
 
 def bad_gradient(surrogate: float, g: Tensor) -> Status | None:

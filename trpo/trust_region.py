@@ -11,8 +11,9 @@ from trpo.fisher import fisher_vector_product
 from trpo.line_search import backtracking_line_search
 from trpo.measurement import measure_against_present
 from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrogate_gradient
+from trpo.parameters import norm
 from trpo.reducer import SERIAL, Reducer
-from trpo.report import Status, StepReport, bad_gradient, measured_report, norm
+from trpo.report import Status, StepReport, bad_gradient, measured_report
 from trpo.validation import require
 
 

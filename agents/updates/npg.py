@@ -10,9 +10,9 @@ from trpo.agents.policies import Policy
 from trpo.agents.updates.batch import Batch
 from trpo.agents.updates.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.model import surrogate_gradient
-from trpo.parameters import assign, flatten
+from trpo.parameters import assign, flatten, norm
 from trpo.reducer import SERIAL, Reducer
-from trpo.report import Status, StepReport, bad_gradient, norm
+from trpo.report import Status, StepReport, bad_gradient
 from trpo.trust_region import TrustRegionConfig, natural_direction
 from trpo.validation import require
 

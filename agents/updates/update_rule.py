@@ -16,9 +16,9 @@ from trpo.agents.updates.batch import Batch
 from trpo.agents.updates.optimizer_state import Snapshot
 from trpo.conjugate_gradient import Solution
 from trpo.measurement import measure_against_present
-from trpo.parameters import flatten
+from trpo.parameters import flatten, norm
 from trpo.reducer import SERIAL, Reducer
-from trpo.report import Status, StepReport, measured_report, norm
+from trpo.report import Status, StepReport, measured_report
 
 # What only some rules measure; every rule writes the rest of a report, as update/…
 GROUPS = dict.fromkeys(
