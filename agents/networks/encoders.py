@@ -23,7 +23,7 @@ from trpo.agents.observations import (
     Observation,
     check_space,
     leaves,
-    map_leaves,
+    nested_as,
 )
 from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError
@@ -208,14 +208,13 @@ class Preprocessor(nn.Module):
                 return VectorPreprocessor(leaf, config)
             return PicturePreprocessor(leaf, picture, config)
 
-        self._nested = map_leaves(make, space)
-        self._in_a_row: list[VectorPreprocessor | PicturePreprocessor] = leaves(self._nested)
-        self.leaves = nn.ModuleList(self._in_a_row)
+        self._typed = [make(leaf) for leaf in leaves(space)]
+        self.leaves = nn.ModuleList(self._typed)
 
     @property
     def has_statistics(self) -> bool:
         """Whether `update` changes anything."""
-        return any(leaf.normalizer is not None for leaf in self._in_a_row)
+        return any(leaf.normalizer is not None for leaf in self._typed)
 
     def forward(self, observation: Observation) -> Observation:
         """Return the observation as an encoder takes it.
@@ -227,10 +226,9 @@ class Preprocessor(nn.Module):
             Tensors (…, K), normalised, or (…, *shape) for pictures, nested alike.
         """
         if isinstance(observation, Tensor):  # the common case, in the fewest calls
-            return self._in_a_row[0].forward(observation)
-        return map_leaves(
-            lambda preprocessor, leaf: preprocessor.forward(leaf), self._nested, observation
-        )
+            return self._typed[0].forward(observation)
+        parts = zip(self._typed, leaves(observation), strict=True)
+        return nested_as(observation, [part.forward(leaf) for part, leaf in parts])
 
     def update(self, observation: Observation, reducer: Reducer = SERIAL) -> None:
         """Merge a batch into the running statistics, which hold from then on.
@@ -239,7 +237,7 @@ class Preprocessor(nn.Module):
             observation: tensors (B, *shape), as the environment gave them.
             reducer: brings every process's samples together.
         """
-        for preprocessor, leaf in zip(self._in_a_row, leaves(observation), strict=True):
+        for preprocessor, leaf in zip(self._typed, leaves(observation), strict=True):
             preprocessor.update(leaf, reducer)
 
 

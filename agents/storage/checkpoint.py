@@ -14,9 +14,12 @@ from trpo.agents.storage.errors import CheckpointError
 from trpo.agents.storage.files import read_file, replace_file
 
 # Since 2, policies act in [-1, 1], and checkpoints say what agent they are of; 3 renames a counter,
-# 4 a tensor.
-FORMAT = 4
-LOG_STD = {"agent.policy.log_std": "agent.policy.family.log_std"}  # the name up to 3, and since
+# 4 and 5 tensors.
+FORMAT = 5
+RENAMED = {  # the names up to 3 and 4, and since
+    "agent.policy.log_std": "agent.policy.family.log_std",
+    "agent.preprocessor._nested.": "agent.preprocessor.leaves.0.",
+}
 NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
 
 
@@ -103,7 +106,7 @@ def decode(content: bytes, path: Path) -> Checkpoint:
         metadata = _metadata(content)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    if metadata.get("format") not in {"2", "3", str(FORMAT)}:
+    if metadata.get("format") not in {str(number) for number in range(2, FORMAT + 1)}:
         raise CheckpointError(
             f"{path} has format {metadata.get('format')!r}: this version reads 2 to {FORMAT}"
         )
@@ -115,9 +118,7 @@ def decode(content: bytes, path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
     try:
         state = _state(metadata)
-        tensors = load(content)
-        if metadata["format"] in {"2", "3"}:
-            tensors = {LOG_STD.get(name, name): tensor for name, tensor in tensors.items()}
+        tensors = {_today(name): tensor for name, tensor in load(content).items()}
         checkpoint = Checkpoint(tensors, state)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
@@ -135,6 +136,13 @@ def _state(metadata: dict[str, Any]) -> dict[str, Any]:
     if metadata["format"] != "2":
         return state
     return {"at_resume_point" if key == "at_boundary" else key: x for key, x in state.items()}
+
+
+def _today(name: str) -> str:
+    for old, new in RENAMED.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def _check_finite(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -137,10 +137,20 @@ def test_format_3_is_read(tmp_path: Path, monkeypatch):
     assert list(load_checkpoint(path).tensors) == ["agent.policy.family.log_std"]
 
 
+def test_format_4_is_read(tmp_path: Path, monkeypatch):
+    path = tmp_path / "update-000001.safetensors"
+    shift = "normalizer.shift"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, "FORMAT", 4)
+        tensors = {f"agent.preprocessor._nested.{shift}": torch.ones(2)}
+        save_checkpoint(path, tensors, STATE)
+    assert list(load_checkpoint(path).tensors) == [f"agent.preprocessor.leaves.0.{shift}"]
+
+
 def test_another_format_is_refused(tmp_path: Path):
     path = tmp_path / "update-000001.safetensors"
     save_file(TENSORS, path, metadata={"format": "1", "state": "{}"})
-    with pytest.raises(CheckpointError, match="has format '1': this version reads 2 to 4"):
+    with pytest.raises(CheckpointError, match="has format '1': this version reads 2 to 5"):
         load_checkpoint(path)
     save_file(TENSORS, path)
     with pytest.raises(CheckpointError, match="has format None"):
