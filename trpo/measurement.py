@@ -73,27 +73,5 @@ def measure_against_present(
     return measure
 
 
-@torch.no_grad()
-def mean_kl(
-    old: Model[Microbatch], new: Model[Microbatch], microbatches: Sequence[Microbatch]
-) -> float:
-    """Return E_s[KL(old ‖ new)] of two models of one family, each with its own parameters.
-
-    Args:
-        old: the distribution of the expectation.
-        new: the other one.
-        microbatches: the states to average over.
-
-    Returns:
-        KL in nats, computed in float64.
-    """
-
-    def total(microbatch: Microbatch) -> Totals:
-        kl = kl_divergence(*(_in_float64(m, m.outputs(microbatch)) for m in (old, new)))  # (b,)
-        return Totals(len(kl), (kl.sum(),))
-
-    return SERIAL.reduce(total, microbatches).means[0].item()
-
-
 def _in_float64(model: Model[Microbatch], eta: tuple[Tensor, ...]) -> Distribution:
     return model.family(*(e.double() for e in eta))

@@ -2,7 +2,7 @@
 
 The score is ∇_θ log π(a|s). Under the model's own a ∼ π its mean is 0 and its covariance is F
 (Amari 1998). With the data's a in place of the model's, the mean outer product is the *empirical*
-Fisher, a different matrix (Kunstner, Balles & Hennig 2019).
+Fisher, a different matrix (Kunstner, Balles & Hennig 2019). `mean_kl` is between two models.
 """
 
 from collections.abc import Callable, Sequence
@@ -161,6 +161,29 @@ def hessian_vector_product(
 
     kept = SERIAL.map(microbatch_product, microbatches)
     return lambda v: SERIAL.reduce(lambda product: product(v), kept).means[0]
+
+
+@torch.no_grad()
+def mean_kl(
+    old: Model[Microbatch], new: Model[Microbatch], microbatches: Sequence[Microbatch]
+) -> float:
+    """Return E_s[KL(old ‖ new)] of two models of one family, each with parameters of its own.
+
+    Args:
+        old: what the expectation is under.
+        new: what it is held against.
+        microbatches: the states to average over.
+
+    Returns:
+        KL in nats, computed in float64.
+    """
+
+    def total(microbatch: Microbatch) -> Totals:
+        old_new = (m.family(*(e.double() for e in m.outputs(microbatch))) for m in (old, new))
+        kl = kl_divergence(*old_new)  # (b,)
+        return Totals(len(kl), (kl.sum(),))
+
+    return SERIAL.reduce(total, microbatches).means[0].item()
 
 
 def _gradient(

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten, unflatten
+from trpo.reference import mean_kl
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
 from trpo.trust_region import natural_direction
 

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trpo.measurement import mean_kl
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten, unflatten
+from trpo.reference import mean_kl
 from trpo.scripts.studies.digits import (
     Digits,
     categorical,

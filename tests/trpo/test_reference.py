@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical
 
 from trpo.fisher import fisher_vector_product
-from trpo.measurement import mean_kl, measure_against_present
+from trpo.measurement import measure_against_present
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
 from trpo.reference import (
@@ -14,6 +14,7 @@ from trpo.reference import (
     empirical_fisher_product,
     hessian_vector_product,
     materialize,
+    mean_kl,
     score_moments,
 )
 
