@@ -51,11 +51,6 @@ class Joint(Distribution):
         """
         return torch.cat([part.sample(sample_shape).float() for part in self.parts], dim=-1)
 
-    @property
-    def mode(self) -> Tensor:
-        """The likeliest action, (b, A), of floats."""
-        return torch.cat([part.mode.double() for part in self.parts], dim=-1)
-
 
 @register_kl(Joint, Joint)  # type: ignore[untyped-decorator]
 def _kl_of_independents(p: Joint, q: Joint) -> Tensor:

@@ -11,6 +11,7 @@ from tests.helpers import ACTION_SPACES, OBSERVATION_SIZE, make_problem, make_tr
 from trpo.agents.distributions.betas import Betas
 from trpo.agents.distributions.factory import make_family
 from trpo.agents.distributions.gaussians import Gaussian, StateGaussian
+from trpo.agents.distributions.joint import Joint
 from trpo.agents.networks.encoders import flat_features
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.updates.trpo import States
@@ -52,8 +53,10 @@ def test_bernoulli_samples_have_the_distributions_frequencies():
 def test_without_noise_the_action_is_the_mode(action_space):
     problem = make_problem(action_space, (6,))
     output = problem.policy.network(problem.batch.observations)
-    mode = problem.policy.distribution(output).mode
-    assert torch.equal(problem.policy.family.act(output, None).double(), mode.double())
+    distribution = problem.policy.distribution(output)
+    parts = distribution.parts if isinstance(distribution, Joint) else [distribution]
+    mode = torch.cat([part.mode.double() for part in parts], dim=-1)
+    assert torch.equal(problem.policy.family.act(output, None).double(), mode)
 
 
 def test_choices_that_do_not_exist_have_no_probability():
