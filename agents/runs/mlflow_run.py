@@ -86,6 +86,3 @@ class MlflowRun:
         now = int(time.time() * 1000)
         logged = [Metric(name, value, now, step) for name, value in metrics.items()]
         self._client.log_batch(self.run_id, metrics=logged)
-
-
-TRACKED_RUN = MlflowRun

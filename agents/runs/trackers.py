@@ -5,7 +5,6 @@ what the tracker has not had, as metrics.csv tells. Rows that are made again are
 run is made longer and its δ falls, they are not quite the same, and the tracker has the first ones.
 """
 
-import importlib
 import json
 import re
 import warnings
@@ -173,6 +172,12 @@ def _checked(run_id: object) -> str:
 
 def _class_of(name: Tracker) -> type[TrackedRun]:
     """Return a tracker's class; its module imports a package that may take seconds."""
-    module = importlib.import_module(f"trpo.agents.runs.{name}_run")
-    found: type[TrackedRun] = module.TRACKED_RUN
-    return found
+    match name:
+        case "wandb":
+            from trpo.agents.runs.wandb_run import WandbRun
+
+            return WandbRun
+        case "mlflow":
+            from trpo.agents.runs.mlflow_run import MlflowRun
+
+            return MlflowRun

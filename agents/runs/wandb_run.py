@@ -63,6 +63,3 @@ class WandbRun:
             outcome: of the training.
         """
         self._run.finish(exit_code=int(outcome == "failed"))
-
-
-TRACKED_RUN = WandbRun
