@@ -57,5 +57,13 @@ def main(arguments: Sequence[str]) -> int:
             total_steps=options.total_steps or loop.total_steps,
             stop_return=loop.stop_return if options.stop_return is None else options.stop_return,
         )
-        continue_run(run, loop, interrupt, options.trust, options.quiet, ranks, options.track)
+        continue_run(
+            run,
+            loop,
+            interrupt,
+            ranks,
+            trust=options.trust,
+            quiet=options.quiet,
+            track=options.track,
+        )
     return interrupt.exit_code

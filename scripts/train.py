@@ -115,7 +115,7 @@ def start(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> Path:
         options = replace(options, name=claim_name(options, stamp))
     exercise = exercise_of(options.exercise)
     files = {FILE: exercise} if exercise is not None else {}
-    run = Run.create(options.folder, config, options.resume, begun, files)
+    run = Run.create(options.folder, config, exist_ok=options.resume, start=begun, files=files)
     train_into(run, trainer, interrupt, options, ranks)
     return run.folder
 
@@ -209,9 +209,15 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -
             ranks.send(FINISHED)
             print(said)
         else:
-            # trusted: all was named
-            loop = options.learner.trainer
-            continue_run(run, loop, interrupt, True, options.quiet, ranks, options.track)
+            continue_run(
+                run,
+                options.learner.trainer,
+                interrupt,
+                ranks,
+                trust=True,  # all was named
+                quiet=options.quiet,
+                track=options.track,
+            )
 
 
 if __name__ == "__main__":

@@ -158,6 +158,8 @@ class TrainOptions:
 
         Raises:
             ConfigError: if options contradict each other, or exceed what this machine has.
+            EnvError: if the environments cannot be divided among the processes.
+            UsageError: if an exercise is asked for under torchrun, or a tracker is not installed.
         """
         check_environments("num_envs", self.environment)
         check_batch_size(self.learner.trainer.batch_size, self.environment.num_envs)

@@ -56,9 +56,10 @@ def continue_run(
     run: Run,
     loop: TrainerConfig,
     interrupt: Interrupt,
+    ranks: Ranks,
+    *,
     trust: bool,
     quiet: bool,
-    ranks: Ranks,
     track: Sequence[Tracker] = (),
 ) -> None:
     """Go on with a run from its last resume point.
@@ -67,15 +68,19 @@ def continue_run(
         run: this process holds its lock.
         loop: as the run was started with, or with another end.
         interrupt: ends training after the update in which it comes.
+        ranks: the processes that train it, this one the first of them.
         trust: whether to import the module that its environment is registered by, and its
             exercise.py.
         quiet: whether to show nothing but the run's folder, at the end.
-        ranks: the processes that train it, this one the first of them.
         track: trackers to begin with, beside those that the run has.
 
     Raises:
-        UsageError: if the run is finished.
-        RunError: if its environment has other spaces than it had.
+        UsageError: if the run is finished, would import what is not trusted, cannot be filmed, or a
+            tracker is not installed.
+        RunError: if what is there of it cannot be read or gone on from, or its environment has
+            other spaces than it had.
+        EnvError: if its environments cannot be made.
+        TrainingError: if they fail, or nothing finite is learned.
     """
     check_trackers(track)  # of the run's own, one that is not installed is warned of
     if said := finished(run, loop):
