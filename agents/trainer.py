@@ -237,9 +237,12 @@ class Trainer:
         episodes = self.environments.collect(acting, rollout, self.update)
         watch.lap("rollout")
         episodes = of_all_processes(episodes, rollout.done, self.reducer)
+        scaled = self.config.normalize.rewards
+        if scaled:
+            self._update_reward_scale()
         batch, values = make_batch(
             rollout,
-            self._rewards(),
+            agent.reward_scaler(rollout.rewards) if scaled else rollout.rewards,
             agent,
             acting,
             self.config.trainer,
@@ -295,23 +298,16 @@ class Trainer:
         watch.lap("evaluation")
         return metrics | {"time/evaluation": watch.total}
 
-    def _rewards(self) -> Tensor:
-        """Return the rollout's rewards (T, N) as they are learned from, by statistics up to now."""
-        scaler, rollout, collector = (
-            self.agent.reward_scaler,
-            self.rollout,
-            self.environments.collector,
-        )
-        if not self.config.normalize.rewards:
-            return rollout.rewards
-        collector.discounted_returns = scaler.update(
+    def _update_reward_scale(self) -> None:
+        """Merge the rollout's discounted returns into the statistics that rewards are scaled by."""
+        rollout, collector = self.rollout, self.environments.collector
+        collector.discounted_returns = self.agent.reward_scaler.update(
             rollout.rewards,
             rollout.done,
             rollout.valid,
             collector.discounted_returns,
             self.reducer,
         )
-        return scaler(rollout.rewards)
 
     def _check_on_policy(self, batch: Batch) -> None:
         """Before the step the ratio is 1: else it is not the policy that acted."""
