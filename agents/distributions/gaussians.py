@@ -13,7 +13,12 @@ from trpo.linearization import Tensors
 LOG_STD_BOUNDS = -5.0, 2.0  # where it depends on the state
 
 
-class Gaussian(Family):
+class _NormalNoise(Family):
+    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(steps, envs, *self.noise_shape, generator=generator)
+
+
+class Gaussian(_NormalNoise):
     """Box actions: N(mean(s), diag(exp(log_std))²); log_std is in θ, and the same in every state.
 
     Args:
@@ -42,9 +47,6 @@ class Gaussian(Family):
         precision = (-2 * log_std).exp()
         return lambda u: (u[0] * precision, 2 * len(mean) * u[1])
 
-    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        return torch.randn(steps, envs, *self.noise_shape, generator=generator)
-
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         return output if noise is None else torch.addcmul(output, self.log_std.exp(), noise)
 
@@ -52,7 +54,7 @@ class Gaussian(Family):
         return self.log_std.detach().exp()
 
 
-class StateGaussian(Family):
+class StateGaussian(_NormalNoise):
     """Box actions: N(mean(s), diag(σ(s))²); the network says log σ, too, within bounds.
 
     log σ = (low + high)/2 + (high − low)/2 · tanh(z + offset), z the second half of the output: at
@@ -93,9 +95,6 @@ class StateGaussian(Family):
         slope = self.reach - (log_std - self.middle).square() / self.reach  # reach · (1 − tanh²)
         diagonal = torch.cat([(-2 * log_std).exp(), 2 * slope.square()], dim=-1)
         return lambda u: (u[0] * diagonal,)
-
-    def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        return torch.randn(steps, envs, *self.noise_shape, generator=generator)
 
     def act(self, output: Tensor, noise: Tensor | None) -> Tensor:  # noqa: D102
         mean, log_std = self._mean_and_log_std(output)
