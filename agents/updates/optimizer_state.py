@@ -1,16 +1,14 @@
 """A torch optimizer's state: as named tensors for a checkpoint, and as what to go back to."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trpo.agents.updates.batch import Batch
 from trpo.parameters import assign, flatten
-from trpo.reducer import Reducer
 from trpo.validation import ConfigError
 
 
@@ -97,30 +95,3 @@ class Snapshot:
         except BaseException:
             self.restore()
             raise
-
-
-def pool_gradients(
-    parameters: Iterable[Tensor],
-    loss: Callable[[Batch], Tensor],
-    batch: Batch,
-    chosen: Tensor,
-    reducer: Reducer,
-) -> None:
-    """Give each parameter the gradient of a minibatch's mean loss, over every process's share.
-
-    Args:
-        parameters: those that the loss does not reach get zeros.
-        loss: mean over the samples of a batch.
-        batch: this process's.
-        chosen: (C,) int, the minibatch's samples, of the whole batch.
-        reducer: brings the processes together.
-    """
-    parameters = list(parameters)
-    _, rows = batch.own(chosen)
-    for parameter in parameters:
-        parameter.grad = None
-    if len(rows):  # of a small minibatch a process may have none
-        loss(batch.rows(rows)).backward()
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    for parameter, mean in zip(parameters, reducer.pool_means(gradients, len(rows)), strict=True):
-        parameter.grad = mean

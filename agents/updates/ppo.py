@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
 from trpo.agents.policies import Policy
 from trpo.agents.updates.batch import Batch
-from trpo.agents.updates.optimizer_state import pool_gradients
+from trpo.agents.updates.minibatches import descend
 from trpo.agents.updates.update_rule import UpdateRule, importance_weighted_advantage
 from trpo.model import surrogate_gradient
 from trpo.reducer import SERIAL, Reducer
@@ -89,13 +88,16 @@ class Ppo(UpdateRule):
         return self.measured_update(microbatches, g, lambda: self._ascend(batch, generator))
 
     def _ascend(self, batch: Batch, generator: torch.Generator) -> None:
-        for _ in range(self.config.epochs):
-            for chosen in torch.randperm(batch.total, generator=generator).split(
-                self.config.minibatch_size
-            ):
-                pool_gradients(self.policy.parameters(), self._loss, batch, chosen, self.reducer)
-                clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
-                self.optimizer.step()
+        descend(
+            self.optimizer,
+            self._loss,
+            batch,
+            self.config.epochs,
+            self.config.minibatch_size,
+            generator,
+            self.reducer,
+            self.config.max_gradient_norm,
+        )
 
     def _loss(self, minibatch: Batch) -> Tensor:
         distribution = self.policy.distribution(self.policy.network(minibatch.observations))

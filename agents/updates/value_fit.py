@@ -9,7 +9,8 @@ from torch.distributions import Distribution
 
 from trpo.agents.updates import optimizer_state
 from trpo.agents.updates.batch import Batch
-from trpo.agents.updates.optimizer_state import Snapshot, pool_gradients
+from trpo.agents.updates.minibatches import descend
+from trpo.agents.updates.optimizer_state import Snapshot
 from trpo.agents.value_function import ValueConfig, ValueFunction
 from trpo.gauss_newton import gauss_newton_step
 from trpo.reducer import SERIAL, Reducer, Totals
@@ -175,20 +176,20 @@ class AdamFit:
         """
         old = Snapshot(list(self.learned.parameters()), self.optimizer)
         with old.restored_on_error():
-            self._descend(batch, generator)
+            descend(
+                self.optimizer,
+                self._loss,
+                batch,
+                self.config.epochs,
+                self.config.minibatch_size,
+                generator,
+                self.reducer,
+            )
         fitted = [*self.learned.parameters(), *self.state_tensors().values()]
         if not all(tensor.isfinite().all() for tensor in fitted):
             old.restore()
             return FitReport(accepted=0.0)
         return FitReport(accepted=1.0)
-
-    def _descend(self, batch: Batch, generator: torch.Generator) -> None:
-        for _ in range(self.config.epochs):
-            for chosen in torch.randperm(batch.total, generator=generator).split(
-                self.config.minibatch_size
-            ):
-                pool_gradients(self.learned.parameters(), self._loss, batch, chosen, self.reducer)
-                self.optimizer.step()
 
     def _loss(self, minibatch: Batch) -> Tensor:
         values = self.learned(minibatch.observations).squeeze(-1)  # (b,)
