@@ -25,7 +25,7 @@ class CheckpointOptions:
 
     envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5")
     """Environments."""
-    boundaries: int = 4
+    resume_points: int = 4
     """Resume points to measure; one more interval of training serves as warm-up."""
     threads: int = 0
     """CPU threads; 0: one per core."""
@@ -33,7 +33,7 @@ class CheckpointOptions:
     """Folder for cost.csv."""
 
     def __post_init__(self) -> None:
-        require(self, "boundaries", self.boundaries >= 1, "an integer ≥ 1")
+        require(self, "resume_points", self.resume_points >= 1, "an integer ≥ 1")
         require(self, "threads", self.threads >= 0, "an integer ≥ 0")
 
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(CheckpointOptions, arguments, "benchmark checkpoint")
     options.out.mkdir(parents=True, exist_ok=True)
     runs = {env: [env, "--threads", str(options.threads)] for env in options.envs}
-    rows = [measure(parse_train_options(words), options.boundaries) for words in runs.values()]
+    rows = [measure(parse_train_options(words), options.resume_points) for words in runs.values()]
     write_rows(options.out / "cost.csv", rows)
     write_options(options.out, runs)
     write_provenance(options.out / "provenance.json")
@@ -60,12 +60,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
+def measure(run: TrainOptions, resume_points: int) -> dict[str, Any]:
     """Train, and time what happens at resume points.
 
     Args:
         run: all that defines the run.
-        boundaries: how many resume points.
+        resume_points: how many resume points.
 
     Returns:
         A row of cost.csv.
@@ -92,7 +92,7 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
                 watch.lap("saving")
             if record.update == interval:  # warmed up: all starts here
                 watch, updating, steps, cut = Stopwatch(), 0.0, trainer.steps, 0
-            if record.update == interval * (boundaries + 1):
+            if record.update == interval * (resume_points + 1):
                 break
         telemetry.close()
     trainer.close()
@@ -100,10 +100,10 @@ def measure(run: TrainOptions, boundaries: int) -> dict[str, Any]:
     return {
         "environment": run.env,
         "interval": interval,
-        "boundaries": boundaries,
+        "resume_points": resume_points,
         "seconds": watch.total,
-        "saving_ms": 1000 * watch.seconds["saving"] / boundaries,
-        "fresh_environments_ms": 1000 * fresh / boundaries,
+        "saving_ms": 1000 * watch.seconds["saving"] / resume_points,
+        "fresh_environments_ms": 1000 * fresh / resume_points,
         "share_of_time": (watch.seconds["saving"] + fresh) / watch.total,
         "share_of_steps_in_cut_episodes": cut / (trainer.steps - steps),
     }

@@ -13,7 +13,7 @@ from trpo.scripts.cli.options import parse_train_options
 
 def test_the_cost_of_a_checkpoint():
     options = parse_train_options(["CartPole-v1", *SMALL.split()])
-    row = measure(options, boundaries=2)
+    row = measure(options, resume_points=2)
     each = (row["saving_ms"] + row["fresh_environments_ms"]) / 1000
     assert row["share_of_time"] == pytest.approx(2 * each / row["seconds"])
     assert 0 < row["share_of_time"] < 1
@@ -31,5 +31,5 @@ def test_the_cost_of_a_checkpoint():
 
 
 def test_its_options_are_validated(capsys):
-    assert __main__.main(["benchmark", "checkpoint", "--boundaries", "0"]) == 2
-    assert "boundaries = 0 is out of range: expected an integer ≥ 1" in capsys.readouterr().err
+    assert __main__.main(["benchmark", "checkpoint", "--resume-points", "0"]) == 2
+    assert "resume_points = 0 is out of range: expected an integer ≥ 1" in capsys.readouterr().err
