@@ -217,21 +217,23 @@ class Display:
                 table.add_row(name, figure)
         return table
 
-    def summarize(self, folder: Path, results: Results, finished: bool) -> None:
+    def summarize(self, folder: Path, results: Results, resume_point: int | None) -> None:
         """Print what the run came to, and how to go on with it.
 
         Args:
             folder: the run's.
             results: of all its updates.
-            finished: whether it came to its end.
+            resume_point: the update after which it would go on; `None` if it is finished.
         """
         with self._never_fatal():
             if self.quiet:
                 print(printable(folder))
                 return
             self._summarize(folder, results)
-            if not finished:
-                print(f"interrupted, and saved; to go on: trpo resume {printable(folder)}")
+            if resume_point is not None:
+                resume = f"trpo resume {printable(folder)}"
+                last = f"update {resume_point:,}, its last resume point"
+                print(f"interrupted, and saved; {resume} goes on after {last}")
 
     def _summarize(self, folder: Path, results: Results) -> None:
         last = results.last

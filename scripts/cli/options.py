@@ -7,15 +7,15 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import tyro
 from gymnasium import Space
 
-from trpo.agents.config import LearnerConfig, TrainerConfig, check_batch_size
+from trpo.agents.config import Algorithm, LearnerConfig, TrainerConfig, check_batch_size
 from trpo.agents.networks.pictures import PictureConfig
 from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.policies import PolicyConfig
@@ -29,7 +29,7 @@ from trpo.envs.factory import LONGEST_TIMEOUT, EnvironmentConfig, Part, make_vec
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.step_timeout import end_process
 from trpo.scripts.cli import torchrun
-from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.command import UsageError, option_of, parse
 from trpo.scripts.cli.config_file import read_options
 from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.sizes import MOST_THREADS, check_environments, check_integers, check_memory
@@ -312,6 +312,7 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
         env_id = default.env
     elif env_id in PRESETS:
         default = _preset(env_id)
+    before = default.learner if default else LearnerConfig()
     if env_id and sources.config:
         try:
             default = parse(TrainOptions, [env_id, *words], command, default)
@@ -319,7 +320,18 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
             raise UsageError(f"{sources.config}: {error}") from error
     options = parse(TrainOptions, arguments, command, default)
     options.check()
+    _refuse_options_of_others(options.learner, before)
     return options
+
+
+def _refuse_options_of_others(learner: LearnerConfig, before: LearnerConfig) -> None:
+    """Refuse options of update rules that are not trained with, where they were given."""
+    for name in get_args(Algorithm):
+        rule, default = getattr(learner, name), getattr(before, name)
+        for option in fields(rule) if name != learner.algorithm else ():
+            if getattr(rule, option.name) != getattr(default, option.name):
+                written = option_of(TrainOptions, type(rule), option.name)
+                raise UsageError(f"{written} is an option of {name}, not of {learner.algorithm}")
 
 
 @cache

@@ -49,7 +49,9 @@ def train_into(
                 updates.add_video(record, file)
             if interrupt.asked(trainer.reducer):
                 break
-    display.summarize(run.folder, updates.results, trainer.finished)
+    since = trainer.update % trainer.config.trainer.checkpoint_interval
+    resume_point = None if trainer.finished else trainer.update - since
+    display.summarize(run.folder, updates.results, resume_point)
 
 
 def continue_run(
@@ -113,7 +115,9 @@ def continue_run(
         trainer.restore(checkpoint.tensors, checkpoint.state)
     run.extend(loop)
     if not quiet:
-        print(f"going on after update {trainer.update:,}, step {trainer.steps:,}")
+        again = len(run.records()) - trainer.update
+        after = f"update {trainer.update:,}, step {trainer.steps:,}"
+        print(f"going on after {after}" + (f"; {again:,} updates are made again" if again else ""))
     train_into(run, trainer, interrupt, options, ranks)
 
 

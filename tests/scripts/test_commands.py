@@ -372,6 +372,14 @@ BAD_INPUT = {
         ["train", "CartPole-v1", "--max-restarts", "-1"],
         "max_restarts = -1 is out of range: expected an integer ≥ 0",
     ),
+    "option of another algorithm": (
+        ["train", "CartPole-v1", "--algorithm", "ppo", "--max-kl", "0.01"],
+        "^trpo: --max-kl is an option of trpo, not of ppo$",
+    ),
+    "option of an algorithm, for trpo": (
+        ["train", "CartPole-v1", "--ppo.epochs", "3"],
+        "^trpo: --ppo.epochs is an option of ppo, not of trpo$",
+    ),
     "unmakeable": (
         ["train", "TestUnmakeable-v0"],
         "'TestUnmakeable-v0' cannot be made: RuntimeError: no display",
@@ -390,6 +398,12 @@ def test_bad_input_is_told_in_one_line(name, capsys, tmp_path, monkeypatch):
     assert "Traceback" not in err
     assert re.search(message, err), err
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_a_presets_options_of_trpo_are_no_obstacle_to_other_algorithms():
+    options = parse_train_options(["Ant-v5", "--algorithm", "ppo"])
+    assert options.learner.algorithm == "ppo"
+    assert options.learner.trpo.max_kl == 0.08  # the preset's, unused
 
 
 def test_an_existing_run_is_not_overwritten(run, capsys):

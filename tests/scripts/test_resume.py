@@ -48,8 +48,12 @@ def test_a_finished_run_goes_on_for_longer_exactly(steps, resume_point, whole, t
     total_steps = json.loads((whole / "config.json").read_text(encoding="utf-8"))["learner"][
         "trainer"
     ]["total_steps"]
+    again = updates_of(short) - resume_point
+    assert again > 0
     assert __main__.main(["resume", str(short), "--total-steps", str(total_steps)]) == 0
-    assert f"going on after update {resume_point}," in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"going on after update {resume_point}," in out
+    assert f"; {again} updates are made again\n" in out
     assert not differences(whole, short)
     before["learner"]["trainer"]["total_steps"] = total_steps
     assert json.loads((short / "config.json").read_text(encoding="utf-8")) == before
@@ -172,8 +176,9 @@ def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert not err
-    assert f"trpo resume {run}" in out.splitlines()[-1]
     updates = len(rows(run)) - 1
+    said = f"trpo resume {run} goes on after update {updates - updates % 3}, its last resume point"
+    assert out.splitlines()[-1] == f"interrupted, and saved; {said}"
     state = load_checkpoint(run / "checkpoints" / f"update-{updates:06d}.safetensors").state
     assert state["update"] == updates
     assert state["at_resume_point"] == (updates % 3 == 0)
