@@ -7,17 +7,17 @@ import numpy as np
 
 from trpo.agents.observations import leaves, map_leaves, named_leaves, nested_as
 
-LARGEST_BOUND = 1e6  # a Box that reaches farther says what a number can be, not what it should be
+LARGEST_BOUND = 1e6  # wider bounds only state a data type's range, not sensible values
 
 
 def odd_scale(space: gym.Space) -> str | None:
-    """Say why a policy's actions are not scaled to the space, where they are not.
+    """Explain why a policy's actions are not scaled to the space, if they are not.
 
     Args:
         space: of one environment's actions.
 
     Returns:
-        What a user has to know, in one line; `None` if there is nothing to know.
+        One line for the user; `None` if all actions are scaled.
     """
     for name, leaf in named_leaves(space, "actions").items():
         if isinstance(leaf, gym.spaces.Box) and not LeafAdapter(leaf).scaled:
@@ -59,10 +59,10 @@ class ActionAdapter:
 class LeafAdapter:
     """Turns a policy's flat actions into an environment's, for one of the four kinds of space.
 
-    A bounded Box is scaled: the policy's [-1, 1] is the Box's [low, high], so that its deviation
-    means the same for torques and for steering angles. Where either side is unbounded, actions
-    are as the policy has them. Actions out of bounds are clipped here, where they leave; their
-    log-probability stays that of the unclipped action. Discrete actions get their `start`.
+    A bounded Box is scaled: the policy's [-1, 1] is the Box's [low, high], so that a standard
+    deviation means the same for torques and for steering angles. If either bound is infinite,
+    actions are not scaled. Out-of-bounds actions are clipped only here; their log-probability
+    remains that of the unclipped action. `start` is added to discrete actions.
 
     Args:
         space: Box, Discrete, MultiDiscrete or MultiBinary.

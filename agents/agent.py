@@ -1,4 +1,4 @@
-"""What is trained, saved and put to use together: policy, value function, statistics, actions."""
+"""Everything trained, saved and used together: policy, value function, statistics, actions."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,17 +39,17 @@ TENSORS = "agent."  # what the names of its tensors begin with in a checkpoint
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """All that an agent is made from, but for its tensors: it stands in every checkpoint.
+    """Everything that defines an agent except its tensors; stored in every checkpoint.
 
     Args:
         observation_space: of one environment.
         action_space: of one environment.
         policy: its network.
-        value: the value function's network, and its fit.
+        value: the value function's network and fit.
         normalize: running statistics.
-        pictures: how pictures are read, unless by an encoder of one's own.
-        gamma: discount of the returns that rewards are scaled by.
-        recurrence: memory of both networks.
+        pictures: how images are read, unless by a custom encoder.
+        gamma: discount of the returns used for reward scaling.
+        recurrence: recurrent layers of both networks.
     """
 
     observation_space: gym.Space
@@ -87,7 +87,8 @@ class Agent(nn.Module):
         self.action_space = action_space = config.action_space
         pictures = config.pictures
         if make_encoder and pictures.grid_codes is None:
-            pictures = replace(pictures, grid_codes=0)  # one's own expects the space's channels
+            # a custom encoder expects the space's channels
+            pictures = replace(pictures, grid_codes=0)
         self.preprocessor = Preprocessor(observation_space, config.normalize, pictures)
         make = make_encoder or encoder_for(observation_space, pictures)
         policy_rng = randomness.generator(Component.POLICY)
@@ -121,7 +122,7 @@ class Agent(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, make_encoder: MakeEncoder | None = None) -> "Agent":
-        """Read a trained agent; no environment is needed, and no code of the file's runs.
+        """Load a trained agent; this needs no environment, and runs no code from the file.
 
         Args:
             path: a run's folder, for its newest checkpoint, or a file that `save` or a run wrote.
@@ -140,7 +141,7 @@ class Agent(nn.Module):
     def of_checkpoint(
         cls, checkpoint: Checkpoint, make_encoder: MakeEncoder | None = None
     ) -> "Agent":
-        """Make the agent that a checkpoint is of.
+        """Make a checkpoint's agent.
 
         Args:
             checkpoint: as it was read.
@@ -150,7 +151,7 @@ class Agent(nn.Module):
             The agent, ready to act.
 
         Raises:
-            CheckpointError: if the checkpoint says nothing of an agent.
+            CheckpointError: if the checkpoint describes no agent.
             ConfigError: if it was made with another encoder.
         """
         try:
@@ -159,8 +160,9 @@ class Agent(nn.Module):
             raise CheckpointError(f"a checkpoint's agent cannot be read: {error}") from error
         tensors = without_prefix(TENSORS, checkpoint.tensors)
         try:
-            if make_encoder is None:  # one's own need not work without memory
-                with torch.device("meta"):  # shapes alone: a stranger's sizes are told, not made
+            if make_encoder is None:  # a custom encoder need not support meta tensors
+                # allocates nothing: an untrusted file may have any sizes
+                with torch.device("meta"):
                     cls(config, Randomness(0)).check_tensors(tensors)
             agent = cls(config, Randomness(0), make_encoder)
         except (RuntimeError, MemoryError, OverflowError) as error:  # of sizes that cannot be
@@ -169,15 +171,15 @@ class Agent(nn.Module):
         return agent
 
     def save(self, path: str | Path) -> None:
-        """Write all that acting needs: whole or not at all.
+        """Save everything needed for acting, atomically.
 
         Args:
-            path: a file, by convention NAME.safetensors; its folder exists.
+            path: a file, by convention NAME.safetensors, in an existing folder.
         """
         save_checkpoint(Path(path), with_prefix(TENSORS, self.tensors()), self.description())
 
     def description(self) -> dict[str, object]:
-        """Return what a checkpoint says of the agent beside its tensors, as JSON can hold it."""
+        """Return what a checkpoint stores about the agent besides its tensors, as JSON content."""
         return {"agent": to_json(self.config)}
 
     @torch.inference_mode()
@@ -193,13 +195,13 @@ class Agent(nn.Module):
         Args:
             observation: one, as an environment gives it, or N of them, as a vector environment
                 does.
-            state: the policy's memory, (N, M), as the last call returned it; `None` where an
-                episode begins, and of policies without.
-            deterministic: whether to take the family's deterministic action, or to sample.
+            state: the recurrent state, (N, M), as the last call returned it; `None` at the start of
+                an episode, and for policies that are not recurrent.
+            deterministic: whether to return the deterministic action instead of a sample.
             generator: source of the samples' noise; `None` for torch's own.
 
         Returns:
-            An action of the action space, or N of them; and the policy's memory, if it has one.
+            An action of the action space, or N of them; and the recurrent state, or `None`.
 
         Raises:
             ConfigError: if the observation is not of the observation space's shape.
@@ -244,7 +246,7 @@ class Agent(nn.Module):
         return next(self.policy.parameters()).device
 
     def move_networks(self, device: torch.device) -> None:
-        """Move policy and value function; what scales rewards and advantages stays on the CPU.
+        """Move policy and value function; reward and advantage scaling stay on the CPU.
 
         Args:
             device: where to.
@@ -253,14 +255,14 @@ class Agent(nn.Module):
         self.value_function.to(device)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor that acting and learning need; what networks share, once."""
+        """Return every tensor that acting and learning need, shared ones once."""
         unique = {name for name, _ in self.named_parameters()}
         unique |= {name for name, _ in self.named_buffers()}
         return {name: tensor for name, tensor in self.state_dict().items() if name in unique}
 
     @torch.no_grad()
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` returned.
+        """Load what `tensors` returned.
 
         Args:
             tensors: of an agent of the same spaces and configuration.
@@ -273,13 +275,13 @@ class Agent(nn.Module):
             tensor.copy_(tensors[name])
 
     def check_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Refuse tensors of other names, shapes or types than this agent's.
+        """Reject tensors whose names, shapes or types differ from this agent's.
 
         Args:
             tensors: by name.
 
         Raises:
-            ConfigError: with the first that differs.
+            ConfigError: naming the first that differs.
         """
         expected, given = (
             {n: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for n, t in ts.items()}

@@ -18,7 +18,7 @@ def make_update_rule(
     Args:
         policy: to be updated in place.
         config: the learner's.
-        reducer: brings together what a batch is cut into.
+        reducer: sums the results over threads and processes.
 
     Returns:
         The rule.

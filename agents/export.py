@@ -1,7 +1,7 @@
 """A trained policy as one file for other programs: ONNX, or TorchScript.
 
-What is exported is all of `Agent.act`'s deterministic policy: observations as the environment gives
-them, through normalisation, clipping and networks, to actions as the environment takes them.
+Exports the whole deterministic policy of `Agent.act`, from the environment's observations through
+normalisation, clipping and networks to the environment's actions.
 """
 
 import copy
@@ -22,16 +22,16 @@ from trpo.agents.networks.network import MLP, Tanh
 from trpo.agents.networks.recurrence import RecurrentFeatures
 from trpo.agents.observations import allocate, leaves, map_leaves, named_leaves, nested_as
 
-EXAMPLES = 2  # observations that are traced with; with one, its number would be taken for fixed
+EXAMPLES = 2  # batch size for tracing; 1 would be specialised to a constant
 ACTION = "action"
 STATE, NEXT_STATE = "state", "next_state"
 
 
 class DeterministicPolicy(nn.Module):
-    """An agent's deterministic policy: a tensor for each leaf of the observation, to actions.
+    """An agent's deterministic policy: from one tensor per leaf of the observation to actions.
 
     Args:
-        agent: of which a copy is taken, on the CPU.
+        agent: copied to the CPU.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -47,19 +47,19 @@ class DeterministicPolicy(nn.Module):
 
     @property
     def memory_size(self) -> int:
-        """Numbers in the policy's memory, M; 0 if it has none."""
+        """Size M of the recurrent state; 0 if the policy is not recurrent."""
         features = self.policy.network.features
         return features.memory_size if isinstance(features, RecurrentFeatures) else 0
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return actions, and the memory after them.
+        """Return actions, and the next recurrent state.
 
         Args:
             inputs: (N, *shape) for each leaf of the observation, in the order of `named_leaves`;
-                then the memory, (N, M), if there is one: zeros where an episode begins.
+                then the recurrent state, (N, M), if there is one: zeros at the start of an episode.
 
         Returns:
-            (N, *shape) for each leaf of the action space, and of its dtype; then the memory.
+            (N, *shape) for each leaf of the action space, in its dtype; then the recurrent state.
         """
         network = self.policy.network
         if isinstance(network.features, RecurrentFeatures):
@@ -84,7 +84,7 @@ class DeterministicPolicy(nn.Module):
 
 
 def _by_torch_alone(network: MLP) -> None:
-    """Put torch's tanh, which can be traced, in NumPy's place."""
+    """Replace NumPy's tanh with torch's, which can be traced."""
     for number, layer in enumerate(network):
         if isinstance(layer, Tanh):
             network[number] = nn.Tanh()
@@ -140,7 +140,7 @@ class TensorLeafAdapter(nn.Module):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch's exporters say of their own age to themselves."""
+    """Silence the deprecation warnings of torch's exporters."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings():
@@ -159,7 +159,7 @@ def input_names(space: gym.Space) -> list[str]:
         space: of one observation.
 
     Returns:
-        `observation`, or a name a leaf, such as observation.image.
+        `observation`, or one name per leaf, such as observation.image.
     """
     return list(named_leaves(space))
 
@@ -171,7 +171,7 @@ def output_names(space: gym.Space) -> list[str]:
         space: of one action.
 
     Returns:
-        `action`, or a name a leaf, such as action.gripper.
+        `action`, or one name per leaf, such as action.gripper.
     """
     return list(named_leaves(space, ACTION))
 
@@ -184,8 +184,8 @@ def to_onnx(agent: Agent) -> bytes:
         agent: trained.
 
     Returns:
-        The content of an .onnx file; inputs and outputs are called as `input_names` and
-        `output_names` have them, a memory `state` and `next_state`.
+        The content of an .onnx file; inputs and outputs are named by `input_names` and
+        `output_names`, the recurrent state `state` and `next_state`.
 
     Raises:
         ModuleNotFoundError: if onnx or onnxscript is not installed.

@@ -7,7 +7,7 @@ from trpo.report import Status
 
 @dataclass(frozen=True)
 class UpdateRecord:
-    """One update, as it is logged.
+    """One update as logged.
 
     Args:
         update: its number, from 1.
@@ -29,12 +29,12 @@ METRICS: dict[str, str] = {
     "update/statistics_kl": "E_s[KL] by which new observation statistics move π after it, nats",
     "trust_region/max_kl": "the limit δ, nats",
     "update/accepted": "1 if the update was accepted, 0 if rejected and the parameters restored",
-    "trust_region/backtracks": "times that the line search shrank the step",
+    "trust_region/backtracks": "number of times the line search shrank the step",
     "update/step_fraction": "accepted fraction of the full step; 0 if none",
     "update/surrogate_before": "mean surrogate at the old policy; TRPO: × advantage_deviation, and "
     "entropy_bonus × entropy is added",
-    "update/surrogate_after": "mean surrogate at the policy left in place",
-    "update/predicted_gain": "gain of the surrogate by its linear model, gᵀ(step)",
+    "update/surrogate_after": "mean surrogate at the final policy",
+    "update/predicted_gain": "gain of the surrogate predicted by its linear model, gᵀ(step)",
     "update/gain_ratio": "measured gain ÷ predicted gain",
     "update/gradient_norm": "‖g‖, g the gradient of the surrogate",
     "update/step_norm": "Euclidean length of the step in parameter space",
@@ -50,23 +50,23 @@ METRICS: dict[str, str] = {
     "value/explained_variance_after": "the same after the fit",
     "value/accepted": "fraction of the fit's steps that were accepted; V is restored after others",
     "value/mean_squared_change": "E[(V − V_old)²] of the fit on its batch, squared scaled rewards",
-    "value/gain_ratio": "measured ÷ predicted gain of the fit's last step that was kept",
+    "value/gain_ratio": "measured ÷ predicted gain of the fit's last accepted step",
     "value/step_fraction": "mean accepted fraction of the fit's full steps; 0 for one that failed",
     "value/mean_return": "mean TD(λ) return, in scaled rewards",
     "episode/return": "mean undiscounted raw return of the episodes that ended in this batch",
     "episode/length": "mean length of the episodes that ended in this batch, steps",
     "episode/return_100": "mean raw return of the last 100 episodes",
     "episode/count": "episodes ended since the run began",
-    "evaluation/return": "mean raw return of the deterministic policy, an episode an environment",
+    "evaluation/return": "mean raw return of the deterministic policy, one episode per environment",
     "evaluation/length": "mean length of the evaluation's episodes, steps",
     "environment/restarts": "restarts of all environments so far, after the loss of a process",
     "time/steps_per_second": "environment steps per second of this update",
-    "time/seconds": "wall time of this update; evaluation, logging and checkpoints aside",
+    "time/seconds": "wall time of this update, without evaluation, logging and checkpoints",
     "time/environment": "share of the update's time spent waiting for environments",
     "time/inference": "share of the update's time spent on acting and bookkeeping",
     "time/advantages": "share of the update's time spent on values and advantages",
     "time/statistics": "share of the update's time spent on normalisation statistics and the rest",
     "time/policy": "share of the update's time spent on the policy's update and its metrics",
-    "time/value": "share of the update's time that the value fit takes longer than the policy's",
-    "time/evaluation": "seconds that the evaluation took, beside time/seconds",
+    "time/value": "share of the update's time by which the value fit outlasts the policy's update",
+    "time/evaluation": "seconds that the evaluation took, not included in time/seconds",
 }

@@ -1,8 +1,8 @@
 """Running statistics: of observations, of rewards' discounted return, and of advantages.
 
-Those of observations are frozen while a batch is collected and used, and updated between batches:
-a policy that saw one normalisation when it acted and another when it is updated is two policies.
-Those of rewards and advantages take a batch in before they scale it.
+Those of observations are frozen while a batch is collected and used, and updated between batches: a
+policy normalised differently when acting and when updated would be two policies. Those of rewards
+and advantages include a batch before they scale it.
 """
 
 from dataclasses import dataclass
@@ -52,11 +52,11 @@ class RunningMoments(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def update(self, samples: Tensor, reducer: Reducer = SERIAL) -> Tensor:
-        """Merge a batch; one that would leave them not finite changes nothing.
+        """Merge a batch; one that would make the moments non-finite is ignored.
 
         Args:
-            samples: (B, K); none change nothing.
-            reducer: brings every process's samples together.
+            samples: (B, K); B may be 0.
+            reducer: pools the samples of all processes.
 
         Returns:
             The batch's own variance, (K,).
@@ -78,11 +78,11 @@ class RunningMoments(nn.Module):
 
 
 class ObservationNormalizer(nn.Module):
-    """s ↦ clip((s − mean) / √(variance + ε), ±clip); only clips until its first update.
+    """s ↦ clip((s − mean) / √(variance + ε), ±clip); before its first update it only clips.
 
     Args:
         size: features O.
-        clip: largest magnitude let through.
+        clip: largest magnitude.
     """
 
     shift: Tensor
@@ -96,11 +96,11 @@ class ObservationNormalizer(nn.Module):
         self.register_buffer("scale", torch.ones(size))
 
     def update(self, observations: Tensor, reducer: Reducer = SERIAL) -> None:
-        """Merge a batch, and normalise by the new statistics from now on.
+        """Merge a batch, and normalise with the new statistics from now on.
 
         Args:
             observations: (B, O), raw.
-            reducer: brings every process's samples together.
+            reducer: pools the samples of all processes.
         """
         self.moments.update(observations, reducer)
         self.shift.copy_(self.moments.mean)
@@ -120,7 +120,7 @@ class ObservationNormalizer(nn.Module):
 
 
 class RewardScaler(nn.Module):
-    """Divides rewards by their return's standard deviation (Engstrom et al. 2020, §3.2); no shift.
+    """Divides rewards by the discounted return's standard deviation (Engstrom et al. 2020, §3.2).
 
     Args:
         gamma: discount of the return.
@@ -145,19 +145,20 @@ class RewardScaler(nn.Module):
             rewards: (T, N), raw.
             done: (T, N), whether the episode ended at this step.
             valid: (T, N), false for reset steps.
-            carried: (N,), γR at the end of the rollout before.
-            reducer: brings every process's samples together.
+            carried: (N,), γR at the end of the previous rollout.
+            reducer: pools the samples of all processes.
 
         Returns:
             (N,), γR at the end of this rollout, 0 where an episode ended with it.
         """
-        keep = self.gamma * (~done).to(rewards.dtype)  # (T, N): what of R_t goes into R_{t+1}
+        keep = self.gamma * (~done).to(rewards.dtype)  # (T, N): the share of R_t in R_{t+1}
         returns = []
         for reward_t, keep_t in zip(rewards.unbind(), keep.unbind(), strict=True):
             returns.append(reward_t + carried)
             carried = keep_t * returns[-1]
         self.moments.update(torch.stack(returns)[valid].unsqueeze(-1), reducer)
-        return carried.where(carried.isfinite(), 0.0)  # or no later return of its episode is finite
+        # or no later return of its episode would be finite
+        return carried.where(carried.isfinite(), 0.0)
 
     def forward(self, rewards: Tensor) -> Tensor:
         """Scale.
@@ -172,9 +173,9 @@ class RewardScaler(nn.Module):
 
 
 class AdvantageScale(nn.Module):
-    """How large a batch's advantages are, beside those of the run so far.
+    """The size of a batch's advantages relative to the run's so far.
 
-    Where there is nothing left to learn they are the value function's errors, and small.
+    Where nothing is left to learn, advantages are errors of the value function, and small.
     """
 
     def __init__(self) -> None:
@@ -186,7 +187,7 @@ class AdvantageScale(nn.Module):
 
         Args:
             advantages: (B,), B ≥ 2, in scaled rewards.
-            reducer: brings every process's samples together.
+            reducer: pools the samples of all processes.
 
         Returns:
             Their standard deviation ÷ that of all advantages so far, these included.

@@ -1,4 +1,4 @@
-"""Observations of any space: a tensor for each leaf, of its own shape, up to the network.
+"""Observations of any space: one tensor per leaf, of the leaf's shape, up to the network.
 
 A leaf is a Box, Discrete, MultiDiscrete or MultiBinary space; Dict and Tuple spaces nest them. An
 observation nests its tensors in the same way: a single leaf is a plain tensor.
@@ -16,8 +16,8 @@ from torch import Tensor
 from trpo.validation import ConfigError
 
 Observation: TypeAlias = "Tensor | dict[str, Observation] | tuple[Observation, ...]"
-BEGINS, OBSERVATION = "begins a sequence", "observation"  # parts of sequences in a row
-LARGEST_SPACE = 10_000_000  # numbers; a first layer of 64 units has 2.5 GB of weights then
+BEGINS, OBSERVATION = "begins a sequence", "observation"  # parts of concatenated sequences
+LARGEST_SPACE = 10_000_000  # elements; a first layer of 64 units then has 2.5 GB of weights
 LEAVES = (
     gym.spaces.Box,
     gym.spaces.Discrete,
@@ -101,15 +101,15 @@ def nested_as(tree: Any, leaves: Iterable[Any]) -> Any:
 
 
 def check_space(kind: str, space: gym.Space) -> None:
-    """Refuse a space that no network can read, or act in.
+    """Reject a space that is not supported.
 
     Args:
         kind: observation or action.
         space: of one environment.
 
     Raises:
-        ConfigError: if a leaf is none of the four kinds, or has no numbers in it, or there is none;
-            or if there are too many for any memory.
+        ConfigError: if there are no leaves, a leaf is none of the four kinds or empty, or the space
+            is too large for memory.
     """
     for leaf in leaves(space):
         if not isinstance(leaf, LEAVES):
@@ -122,12 +122,12 @@ def check_space(kind: str, space: gym.Space) -> None:
         expected = "expected at least one number in each of its parts"
         raise ConfigError(f"{kind} space {space} is empty: {expected}")
     if sum(sizes) > LARGEST_SPACE:
-        expected = f"expected at most {LARGEST_SPACE:,} numbers, one a choice"
+        expected = f"expected at most {LARGEST_SPACE:,} numbers, one per choice"
         raise ConfigError(f"{kind} space {space} is too large: {expected}")
 
 
 def allocate(space: gym.Space, *leading: int) -> Observation:
-    """Return storage for observations, zeroed: numbers as the space has them, floats in float32.
+    """Return zeroed storage for observations: of the space's dtypes, but floats in float32.
 
     Args:
         space: of one observation.
@@ -163,7 +163,7 @@ def to_device(observation: Observation, device: torch.device) -> Observation:
 
     Args:
         observation: tensors.
-        device: where to; nothing is copied of what is there.
+        device: the target; tensors already there are not copied.
 
     Returns:
         The same, on the device.
@@ -181,7 +181,7 @@ def count(observation: Observation) -> int:
 
 
 def is_in_sequences(observation: Observation) -> bool:
-    """Return whether observations are laid out as sequences in a row (`recurrence.py`).
+    """Return whether observations are concatenated sequences (`recurrence.py`).
 
     Args:
         observation: tensors.
@@ -193,7 +193,7 @@ def plain(observation: Observation) -> Observation:
     """Return observations as the environment gave them, sequences or not.
 
     Args:
-        observation: tensors (B, *shape), or sequences of them in a row.
+        observation: tensors (B, *shape), or concatenated sequences of them.
     """
     if not is_in_sequences(observation):
         return observation
@@ -202,14 +202,14 @@ def plain(observation: Observation) -> Observation:
 
 
 def whole_sequences(observation: Observation, starts: Iterable[int]) -> list[int]:
-    """Move cuts to where sequences begin, if observations are laid out so.
+    """Move cuts to where sequences begin, if observations are sequences.
 
     Args:
         observation: tensors (B, …).
         starts: rows where pieces begin, ascending, the first 0.
 
     Returns:
-        The starts, or the nearest rows from them on at which a sequence begins.
+        The starts, each moved to the next row at which a sequence begins.
     """
     if not is_in_sequences(observation):
         return list(starts)
@@ -225,12 +225,12 @@ def whole_sequences(observation: Observation, starts: Iterable[int]) -> list[int
 def map_pieces(
     function: Callable[[Observation], Tensor], observation: Observation, size: int
 ) -> Tensor:
-    """Apply a function to a batch piece by piece, so that no more is in memory at a time.
+    """Apply a function to a batch piece by piece, to limit memory.
 
     Args:
         function: from b observations to a tensor (b, …).
         observation: tensors (B, *shape).
-        size: observations in a piece at most, but that sequences stay whole.
+        size: maximum observations per piece, except that sequences stay whole.
 
     Returns:
         (B, …).

@@ -1,8 +1,8 @@
-"""Where a process's samples stand among every process's, in the order of time and environments.
+"""The positions of a process's samples among those of all processes.
 
-It is the order of one process that has all environments: by time, or with a memory by environment.
-So what is drawn from a batch, a minibatch or the states that TRPO remembers, is the same however
-many processes have parts of it.
+The order is that of a single process with all environments: by time, or by environment if
+recurrent. So draws from a batch (minibatches, or the states that TRPO keeps) are the same for any
+number of processes.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from trpo.reducer import Reducer
 
 @dataclass(frozen=True)
 class Order:
-    """The places of B of this process's samples.
+    """The places of this process's B samples.
 
     Args:
         places: (B,) int, ascending.
-        total: samples of all processes.
+        total: number of samples of all processes.
     """
 
     places: Tensor
@@ -27,11 +27,11 @@ class Order:
 
     @classmethod
     def of(cls, mask: Tensor, reducer: Reducer) -> "Order":
-        """Find the places of samples that some cells of a rollout hold, by time.
+        """Return the places of the samples in some cells of a rollout, ordered by time.
 
         Args:
-            mask: (T, N), whether there is a sample at this step of this process's environment.
-            reducer: brings every process's numbers of samples together.
+            mask: (T, N), whether this process has a sample at this step of this environment.
+            reducer: gathers the counts of all processes.
 
         Returns:
             The order, of samples row by row.
@@ -44,11 +44,11 @@ class Order:
 
     @classmethod
     def by_environment(cls, count: int, reducer: Reducer) -> "Order":
-        """Find the places of samples that stand environment after environment, as sequences do.
+        """Return the places of samples ordered by environment, as sequences are.
 
         Args:
-            count: B, of this process.
-            reducer: brings every process's numbers of samples together.
+            count: this process's B.
+            reducer: gathers the counts of all processes.
 
         Returns:
             The order, of each process's samples after those of the processes before it.
@@ -58,7 +58,7 @@ class Order:
         return cls(torch.arange(first, first + count), int(each.sum()))
 
     def own(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Find this process's samples among some of every process's.
+        """Find this process's samples among some of all processes'.
 
         Args:
             chosen: (C,) int, places of samples.

@@ -82,7 +82,7 @@ class Policy(nn.Module):
         return Model(list(self.parameters()), outputs, self.family, linearize, self.family.fisher)
 
     def _linearize(self, microbatch: HasObservations) -> Linearization:
-        """Return η to first order in all of θ: what autograd's two graphs would give, for less."""
+        """Return η to first order in all of θ, cheaper than with autograd's two graphs."""
         network = self.network.linearize(microbatch.observations)
         own = [parameter.detach() for parameter in self.family.parameters()]
 
@@ -103,7 +103,7 @@ class Policy(nn.Module):
 
         Args:
             observations: tensors (B, *shape).
-            microbatch_size: observations to look at together, at most.
+            microbatch_size: maximum observations per forward pass.
 
         Returns:
             (B, E).
@@ -126,11 +126,11 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def metrics(self, outputs: Tensor, reducer: Reducer = SERIAL) -> dict[str, float]:
-        """Return how much the policy explores.
+        """Return measures of the policy's exploration.
 
         Args:
             outputs: (B, E), of the network.
-            reducer: brings every process's samples together.
+            reducer: pools the samples of all processes.
 
         Returns:
             By name, of `trpo.agents.metrics.METRICS`.
@@ -152,7 +152,8 @@ def make_policy(
 ) -> Policy:
     """Build the policy that fits an action space.
 
-    Its last layer is small: near uniform at first (Andrychowicz et al. 2021).
+    Its last layer has small weights, so that actions hardly depend on the state at first
+    (Andrychowicz et al. 2021).
 
     Args:
         features: from observations.
@@ -160,7 +161,7 @@ def make_policy(
             environment.
         config: network and distributions.
         generator: source of the initial weights.
-        mask: the space of `action_mask`, where the observations have one.
+        mask: the space of `action_mask`, if the observations have one.
 
     Returns:
         A policy whose actions have A numbers, the space's own, flattened.

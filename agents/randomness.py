@@ -11,7 +11,7 @@ import torch
 
 
 class Component(IntEnum):
-    """What has a stream of random numbers of its own; to renumber them would change every run."""
+    """Components with their own random stream; renumbering them would change every run."""
 
     ENVIRONMENT = 0
     POLICY = 1
@@ -39,8 +39,8 @@ class Randomness:
             update: number of the update that the stream is for.
 
         Returns:
-            A seed that differs, for all practical purposes, from every other component's and
-            update's.
+            A seed that, for all practical purposes, differs from those of all other components and
+            updates.
         """
         sequence = np.random.SeedSequence(self.seed, spawn_key=(component, update))
         return int(sequence.generate_state(1)[0] >> 1)
@@ -60,9 +60,9 @@ class Randomness:
 
 @contextmanager
 def shared_generators_kept() -> Iterator[None]:
-    """Leave the generators that all code of this process shares as they are found.
+    """Restore the process's global random number generators on exit.
 
-    Environments may draw from them, whoever made these: `random`'s, and NumPy's legacy one.
+    These are `random`'s and NumPy's legacy one, which environments may draw from.
     """
     state, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 that one is meant
     try:

@@ -5,14 +5,14 @@ from collections import defaultdict
 
 
 class Stopwatch:
-    """Books the time between laps under names."""
+    """Records the time between laps by name."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.start = self.last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Book the time since the last lap.
+        """Record the time since the last lap.
 
         Args:
             name: what it was spent on.

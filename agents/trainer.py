@@ -39,30 +39,31 @@ from trpo.reducer import SERIAL
 from trpo.report import Status, StepReport
 from trpo.validation import ConfigError
 
-CHECK_EVERY = 10  # updates, after which processes that train together compare their parameters
+CHECK_EVERY = 10  # updates between comparisons of the processes' parameters
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message is one line, fit to print to a user."""
+    """Training cannot continue; the message is one line that can be shown to the user."""
 
 
 class Trainer:
     """Trains an agent on vector environments.
 
-    Where torch.distributed is initialised, every process makes a trainer with a part of the
-    environments, and the same configuration: all train one agent together, each a copy of it.
+    If torch.distributed is initialised, every process creates a trainer with its part of the
+    environments and the same configuration: together they train one agent, of which each has a
+    copy.
 
     Args:
-        make_env: seed ↦ N environments, as `trpo.envs.make_vector_env` makes them; of several
-            processes, each one's own part.
+        make_env: seed ↦ N environments, as `trpo.envs.make_vector_env` makes them; with several
+            processes, this process's part.
         config: the learner.
         threads: of the CPU, for the updates.
-        make_encoder: from the observation space to an encoder; by default the one that fits.
+        make_encoder: from the observation space to an encoder; by default chosen by the space.
 
     Raises:
-        ConfigError: if there is no such device, the batch size is no multiple of the number of
-            environments, a space is not supported, or evaluations would play in the one environment
-            that is trained on.
+        ConfigError: if the device is missing, the batch size is not a multiple of the number of
+            environments, a space is not supported, or evaluations would need a second copy of a
+            single given environment.
         TrainingError: if the environments cannot be started.
     """
 
@@ -73,18 +74,18 @@ class Trainer:
         threads: int = 1,
         make_encoder: MakeEncoder | None = None,
     ) -> None:
-        device = config.trainer.torch_device  # first: if it is not there, nothing is started
+        device = config.trainer.torch_device  # first: if it is missing, nothing is started
         self.reducer = make_reducer(threads)
         self.update = 0
         self.steps = 0
-        self.non_finite = 0  # updates in a row, the last ones
+        self.non_finite = 0  # number of most recent updates in a row
         self.evaluation_return: float | None = None  # mean, of the last evaluation
         self.episodes = EpisodeStatistics()
         self.randomness = Randomness(config.trainer.seed)
         self.environments = Environments(
             make_env, self.randomness, config.trainer.max_restarts, self.reducer
         )
-        with ExitStack() as unless_made:  # nobody else can close them
+        with ExitStack() as unless_made:  # the caller cannot close them
             unless_made.callback(self.reducer.close)
             self._start_environments()
             unless_made.callback(self.environments.close)
@@ -94,7 +95,7 @@ class Trainer:
     def _make_learner(
         self, config: LearnerConfig, make_encoder: MakeEncoder | None, device: torch.device
     ) -> None:
-        """Make what learns, for the environments that there are."""
+        """Make everything that learns, for the given environments."""
         env, batch_size = self.environments.env, config.trainer.batch_size
         num_envs = env.num_envs * self.reducer.size  # of all processes
         check_batch_size(batch_size, num_envs)
@@ -118,7 +119,7 @@ class Trainer:
         )
         self.agent = Agent(agent_config, self.randomness, make_encoder)
         self.agent.move_networks(device)
-        # with the policy's features V is fitted in turn, to what the policy's step left
+        # with the policy's features, V is fitted after the policy's step, which changes them
         self.in_turn = config.value.trunk == "policy"
         whole = self.reducer, self.reducer
         policy_reducer, self.value_reducer = whole if self.in_turn else self.reducer.halves()
@@ -133,14 +134,14 @@ class Trainer:
         self.rollout = Rollout(batch_size // num_envs, env, self.agent.policy)
 
     def updates(self) -> Iterator[UpdateRecord]:
-        """Train until it is finished; between records everything is at rest and may be saved.
+        """Train until finished; between records nothing is running, and everything can be saved.
 
         Yields:
-            One record an update.
+            One record per update.
 
         Raises:
-            TrainingError: if an environment fails, or is lost once too often, too many updates in
-                a row are not finite, or another process of the group is lost.
+            TrainingError: if an environment fails or is lost too often, too many updates in a row
+                are not finite, or another process of the group is lost.
         """
         while not self.finished:
             if self.at_resume_point and self.update:
@@ -175,15 +176,15 @@ class Trainer:
     def at_resume_point(self) -> bool:
         """Whether the next update begins with fresh environments.
 
-        A run continued from a checkpoint taken there equals one that was never stopped.
+        A run resumed from a checkpoint taken there equals an uninterrupted one.
         """
         return self.update % self.config.trainer.checkpoint_interval == 0
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that training carries between updates, but for the environments.
+        """Return everything training carries between updates, except the environments.
 
         Returns:
-            Tensors, and the rest as JSON can hold it.
+            Tensors, and the rest as JSON content.
         """
         tensors = with_prefix(TENSORS, self.agent.tensors())
         tensors |= with_prefix("update_rule.", self.update_policy.state_tensors())
@@ -199,7 +200,7 @@ class Trainer:
         return tensors, counters | self.episodes.state() | self.agent.description()
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go on from a snapshot; exactly, if it was taken where `at_resume_point` holds.
+        """Continue from a snapshot; exactly, if it was taken where `at_resume_point` holds.
 
         Args:
             tensors: of the snapshot.
@@ -273,7 +274,7 @@ class Trainer:
         return UpdateRecord(self.update, self.steps, report.status, metrics)
 
     def _check_alike(self) -> None:
-        """Every process has the same bits: else they train several agents, not one."""
+        """Raise unless all processes have the same parameters, bit for bit."""
         if self.reducer.size == 1:
             return
         own = checksum(self.agent.tensors().values())
@@ -283,7 +284,7 @@ class Trainer:
             raise TrainingError(f"parameters have come apart: {who}, after update {self.update}")
 
     def _evaluation_due(self, steps: int) -> bool:
-        """Return whether an update of so many steps passes a multiple of `eval_every`."""
+        """Return whether an update of this many steps passes a multiple of `eval_every`."""
         every = self.config.trainer.eval_every
         return every > 0 and (self.steps + steps) // every > self.steps // every
 
@@ -310,7 +311,7 @@ class Trainer:
         )
 
     def _check_on_policy(self, batch: Batch) -> None:
-        """Before the step the ratio is 1: else it is not the policy that acted."""
+        """Raise unless the ratio is 1 before the step, as it must be for the policy that acted."""
         first = batch.rows(slice(0, 64))
         acted = self.rollout.outputs[first.times.cpu(), first.environments.cpu()]  # (64, E)
         with torch.no_grad():
@@ -337,7 +338,7 @@ class Trainer:
         return self.agent.policy.outputs(batch.observations, size)  # (B, E)
 
     def _update_statistics(self, batch: Batch, outputs: Tensor) -> dict[str, float]:
-        # merge the batch into them; it moves the policy, too, which no limit is on: say how far
+        # merge the batch into them; this moves the policy, too, without a limit: report how far
         if not self.agent.preprocessor.has_statistics:
             return {}
         self.agent.preprocessor.update(plain(batch.observations), self.reducer)
@@ -357,13 +358,13 @@ class Trainer:
 
 
 def on_cpu(policy: Policy) -> Policy:
-    """Return a policy that can act on the CPU.
+    """Return a copy of a policy that can act on the CPU, or itself.
 
     Args:
         policy: on any device.
 
     Returns:
-        The policy itself if it is there, else a copy.
+        The policy itself if it is on the CPU, else a copy.
     """
     if next(policy.parameters()).device.type == "cpu":
         return policy

@@ -1,1 +1,1 @@
-"""Distributions over actions: a family for every kind of action space."""
+"""Distributions over actions: one family per kind of action space."""

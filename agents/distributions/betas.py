@@ -1,4 +1,4 @@
-"""Bounded Box actions: Beta distributions, which reach no farther than the Box does."""
+"""Bounded Box actions: Beta distributions, whose support is the Box."""
 
 import math
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from torch.nn.functional import softplus
 from trpo.agents.distributions.family import Family
 from trpo.linearization import Tensors
 
-TRIES = 6  # of a sample: all are rejected in 1 of 6e7 or less, below what float32 resolves
+TRIES = 6  # per sample: all are rejected at most once in 6e7, which is below float32's resolution
 EDGE = 1e-6  # a density may be 0 at ±1
 
 
 class Betas(Family):
     """Box actions in [-1, 1]: 2x − 1, x ~ Beta(α(s), β(s)) with α, β > 1 (Chou et al. 2017).
 
-    α = 1 + c softplus(z), β = 1 + c softplus(z'), z and z' the halves of the output; both are the
-    initial concentration at 0. Samples are ratios of Gamma samples by rejection (Marsaglia & Tsang
-    2000), of tries that are drawn beforehand.
+    α = 1 + c softplus(z), β = 1 + c softplus(z'), z and z' the halves of the output; at 0, both are
+    the initial concentration. Samples are ratios of Gamma samples by rejection (Marsaglia & Tsang
+    2000), with proposals drawn beforehand.
 
     Args:
         action_size: A.
@@ -64,7 +64,7 @@ class Betas(Family):
     def draw_noise(self, steps: int, envs: int, generator: torch.Generator | None) -> Tensor:  # noqa: D102
         shape = (steps, envs, *self.noise_shape[1:])
         normal = torch.randn(shape, generator=generator)
-        # n²/2 − log u: of the test that a try has to pass, what the noise alone decides
+        # n²/2 − log u: the part of the acceptance test that depends on the noise only
         slack = torch.rand(shape, generator=generator).log_().neg_()
         slack.addcmul_(normal, normal, value=0.5)
         return torch.stack([normal, slack], dim=2)
@@ -79,7 +79,7 @@ class Betas(Family):
         return self(output).stddev.mean(0)
 
     def _concentrations(self, output: Tensor) -> Tensor:
-        """Return α's, then β's: (B, 2A) to (B, 2A)."""
+        """Return the slopes of α, then of β: (B, 2A) to (B, 2A)."""
         return 1 + self.scale * softplus(output)
 
 

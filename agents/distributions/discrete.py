@@ -1,4 +1,4 @@
-"""Discrete, MultiDiscrete and MultiBinary actions: categoricals and coins, of logits."""
+"""Discrete, MultiDiscrete and MultiBinary actions: categoricals and Bernoullis, from logits."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from trpo.agents.distributions.family import Family
 
 
 class Categoricals(Family):
-    """Discrete and MultiDiscrete actions: a categorical each, sampled by the Gumbel-max trick.
+    """Discrete and MultiDiscrete actions: one categorical each, sampled by the Gumbel-max trick.
 
-    The network's output is all dimensions' logits in a row, (B, Σ choices).
+    The network's output is the concatenation of all dimensions' logits, (B, Σ choices).
 
     Args:
         choices: number of choices in each dimension.
@@ -22,8 +22,8 @@ class Categoricals(Family):
     def __init__(self, choices: tuple[int, ...]) -> None:
         widest = max(choices)
         super().__init__(sum(choices), len(choices), torch.int64, (len(choices), widest))
-        # Where dimension d's logits stand in a row; a dimension with fewer choices than the widest
-        # borrows slot 0, masked out.
+        # Where dimension d's logits are in the output; a dimension with fewer choices than the
+        # widest is padded with slot 0, masked out.
         starts = torch.tensor([sum(choices[:d]) for d in range(len(choices))])[:, None]
         real = torch.arange(widest) < torch.tensor(choices)[:, None]  # (A, widest)
         self.register_buffer(
@@ -40,8 +40,7 @@ class Categoricals(Family):
         return torch.ones(self.output_size, dtype=torch.bool)
 
     def _logits(self, row: Tensor) -> Tensor:
-        # (B, Σ choices) → (B, A, widest), with choices that do not exist at -1e9: of probability 0,
-        # and finite.
+        # (B, Σ choices) → (B, A, widest), with padding at -1e9: of probability 0, but finite.
         if self.uniform:
             return row.unflatten(-1, self.slots.shape)
         return row[..., self.slots] + self.padding
@@ -61,7 +60,7 @@ class Categoricals(Family):
 
 
 class Bernoullis(Family):
-    """MultiBinary actions: A independent coins, logits from the network, logistic noise.
+    """MultiBinary actions: A independent Bernoullis, logits from the network, logistic noise.
 
     Args:
         action_size: A.

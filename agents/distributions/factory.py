@@ -1,4 +1,4 @@
-"""Which family fits an action space."""
+"""The choice of a family for an action space."""
 
 import math
 from dataclasses import dataclass
@@ -90,11 +90,11 @@ def make_family(space: gym.Space, box: BoxConfig) -> Family:
         box: how a Box's actions are distributed.
 
     Returns:
-        A family whose actions have A numbers, the space's own, flattened, leaf after leaf.
+        A family whose actions have A numbers: the space's leaves, flattened and concatenated.
 
     Raises:
-        ConfigError: if a leaf is none of the four, or empty, or there is none, or it has no such
-            family.
+        ConfigError: if there are no leaves, or a leaf is none of the four, empty, or not suited to
+            the distribution.
     """
     check_space("action", space)
     match space:

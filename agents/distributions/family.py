@@ -1,7 +1,7 @@
-"""What a family is: distributions over an action, given a network's output, and how it samples.
+"""The interface of families: distributions over an action, given a network's output.
 
-Every family samples as a function of the output and noise, such as argmax, threshold or shift of
-their sum, and the noise depends on nothing. So a whole rollout's is drawn at once.
+Every family samples with a function of the output and noise, such as the argmax, threshold or shift
+of their sum, and the noise depends on nothing. So a whole rollout's noise is drawn at once.
 """
 
 from abc import ABC, abstractmethod
@@ -18,13 +18,13 @@ class Family(nn.Module, ABC):
     """π(·|η) over actions of A numbers; η is linear in a network's output and the family's own θ.
 
     Args:
-        output_size: E, numbers that it asks of a network.
+        output_size: E, size of the network's output.
         action_size: A.
         action_dtype: of the actions.
         noise_shape: of the noise of one action.
     """
 
-    # η ↦ (u ↦ Mu), M in closed form, where autograd's is slow
+    # η ↦ (u ↦ Mu), M in closed form, if autograd is slow
     fisher: Callable[..., Callable[[Tensors], Tensors]] | None = None
 
     def __init__(
@@ -41,7 +41,7 @@ class Family(nn.Module, ABC):
         self.noise_shape = noise_shape
 
     def eta(self, output: Tensor, own: Tensors) -> tuple[Tensor, ...]:
-        """Return the distribution's parameters η; being linear, this is their derivative, too.
+        """Return the distribution's parameters η; as the map is linear, it is its own derivative.
 
         Args:
             output: (B, E).
@@ -53,7 +53,7 @@ class Family(nn.Module, ABC):
         return (output, *own)
 
     def eta_transposed(self, u: Tensors) -> tuple[Tensor, Tensors]:
-        """Return what `eta`'s transpose makes of tensors shaped like η.
+        """Apply the transpose of `eta` to tensors shaped like η.
 
         Args:
             u: shaped like η.
@@ -93,7 +93,7 @@ class Family(nn.Module, ABC):
 
         Args:
             output: (N, E).
-            noise: one step of `draw_noise`; `None` for the deterministic action: the mode, but a
+            noise: one step of `draw_noise`; `None` for the deterministic action: the mode, or a
                 Beta's mean.
 
         Returns:
@@ -101,7 +101,7 @@ class Family(nn.Module, ABC):
         """
 
     def choices(self) -> list[int]:
-        """Return the numbers of choices of an action's categorical parts, in a row."""
+        """Return the numbers of choices of an action's categorical parts, as one tuple."""
         return []
 
     def is_choice(self) -> Tensor:

@@ -35,7 +35,7 @@ class Gaussian(_NormalNoise):
         return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
 
     def fisher(self, mean: Tensor, log_std: Tensor) -> Callable[[Tensors], Tensors]:
-        """Return u ↦ Mu: a Gaussian's Fisher matrix is 1/σ² in its mean, 2 in its log-deviation.
+        """Return u ↦ Mu: a Gaussian's Fisher matrix is 1/σ² for the mean, 2 for log σ.
 
         Args:
             mean: (B, A).
@@ -57,8 +57,8 @@ class Gaussian(_NormalNoise):
 class StateGaussian(_NormalNoise):
     """Box actions: N(mean(s), diag(σ(s))²); the network says log σ, too, within bounds.
 
-    log σ = (low + high)/2 + (high − low)/2 · tanh(z + offset), z the second half of the output: at
-    z = 0 it is where it is to start.
+    log σ = (low + high)/2 + (high − low)/2 · tanh(z + offset), z the second half of the output; z =
+    0 gives the initial log σ.
 
     Args:
         action_size: A.

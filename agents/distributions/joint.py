@@ -16,7 +16,7 @@ class Joint(Distribution):
 
     Args:
         parts: of batch shape (b,), and event shapes (A_k,).
-        sizes: A_k, which part has how many of an action's numbers.
+        sizes: A_k, the size of each part of an action.
     """
 
     def __init__(self, parts: Sequence[Distribution], sizes: Sequence[int]) -> None:
@@ -28,7 +28,7 @@ class Joint(Distribution):
         """Return log π(a|η).
 
         Args:
-            value: (b, A), the parts' numbers in a row, of one dtype.
+            value: (b, A), the parts concatenated, in one dtype.
 
         Returns:
             (b,).

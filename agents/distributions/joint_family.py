@@ -1,4 +1,4 @@
-"""Dict and Tuple actions: a family for each of their leaves."""
+"""Dict and Tuple actions: one family per leaf."""
 
 from collections.abc import Callable
 
@@ -13,19 +13,19 @@ from trpo.linearization import Tensors
 
 
 class JointFamily(Family):
-    """Dict and Tuple actions: a family for each leaf, independent of one another given the state.
+    """Dict and Tuple actions: one family per leaf, mutually independent given the state.
 
-    Outputs, own parameters, η, noise and actions are the parts', in a row.
+    Outputs, own parameters, η, noise and actions are the concatenation of the parts'.
 
     Args:
-        parts: one a leaf.
+        parts: one per leaf.
     """
 
     def __init__(self, parts: list[Family]) -> None:
         self.output_sizes = [part.output_size for part in parts]
         self.action_sizes = [part.action_size for part in parts]
         self.noise_sizes = [torch.Size(part.noise_shape).numel() for part in parts]
-        # choices are whole numbers in float32, too, up to 2²⁴
+        # float32 represents choices exactly, up to 2²⁴
         super().__init__(
             sum(self.output_sizes), sum(self.action_sizes), torch.float32, (sum(self.noise_sizes),)
         )
@@ -49,10 +49,10 @@ class JointFamily(Family):
         return Joint([part(*piece) for part, piece in parts], self.action_sizes)
 
     def fisher(self, *eta: Tensor) -> Callable[[Tensors], Tensors]:
-        """Return u ↦ Mu: M of independents has the parts' along its diagonal, and nothing else.
+        """Return u ↦ Mu: for independent parts, M is block-diagonal.
 
         Args:
-            eta: the parts', in a row.
+            eta: the parts', concatenated.
 
         Returns:
             A linear map between tensors shaped like η.
@@ -97,6 +97,6 @@ class JointFamily(Family):
 
 
 def _split(tensors: Tensors, sizes: list[int]) -> list[Tensors]:
-    """Return consecutive pieces of a sequence, as long as `sizes` says."""
+    """Return consecutive pieces of a sequence, of the given sizes."""
     ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
     return [tensors[end - size : end] for end, size in zip(ends, sizes, strict=True)]

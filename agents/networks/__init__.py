@@ -1,1 +1,1 @@
-"""From observations to numbers: encoders, memory, multilayer perceptrons."""
+"""From observations to outputs: encoders, recurrent layers, multilayer perceptrons."""

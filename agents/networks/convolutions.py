@@ -1,7 +1,7 @@
-"""Convolutional networks that read pictures: Nature's, IMPALA's residual one, one for grids.
+"""Convolutional networks for images: the Nature CNN, IMPALA's residual network, one for grids.
 
 Each takes (B, C, H, W) and returns (B, F). Weights are orthogonal, biases zero, as in the
-perceptrons behind them (Engstrom et al. 2020).
+perceptrons after them (Engstrom et al. 2020).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ IMPALA_CHANNELS = (16, 32, 32)
 
 
 def _numbers_left(picture: Picture, filters: nn.Module) -> int:
-    """Return how many numbers filters make of a picture."""
+    """Return the output size of convolutions applied to an image."""
     with torch.no_grad():
         return filters(torch.zeros(1, picture.planes, *picture.sides)).numel()
 
@@ -33,10 +33,10 @@ def _initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def nature(picture: Picture) -> nn.Sequential:
-    """Return the network of Mnih et al. 2015 up to its 512 features.
+    """Return the network of Mnih et al. 2015, up to its 512 features.
 
     Args:
-        picture: at least 36 pixels a side.
+        picture: at least 36 pixels per side.
 
     Returns:
         (B, C, H, W) ↦ (B, 512).
@@ -78,7 +78,7 @@ class Residual(nn.Module):
 
 
 def impala(picture: Picture) -> nn.Sequential:
-    """Return the residual network of Espeholt et al. 2018 (figure 3) up to its 256 features.
+    """Return the residual network of Espeholt et al. 2018 (figure 3), up to its 256 features.
 
     Args:
         picture: any.
@@ -98,10 +98,10 @@ def impala(picture: Picture) -> nn.Sequential:
 
 
 def grid(picture: Picture) -> nn.Sequential:
-    """Return two 3 × 3 convolutions, for pictures whose pixels are cells (Young & Tian 2019).
+    """Return two 3 × 3 convolutions, for grids of cells (Young & Tian 2019).
 
     Args:
-        picture: at least 5 cells a side.
+        picture: at least 5 cells per side.
 
     Returns:
         (B, C, H, W) ↦ (B, 32·(H − 4)·(W − 4)).
@@ -123,10 +123,10 @@ NETWORKS: dict[str, Callable[[Picture], nn.Sequential]] = {
 
 
 class PictureEncoder(nn.Module):
-    """One picture to features.
+    """From one image to features.
 
     Args:
-        picture: what it is, and what reads it.
+        picture: its layout, and which network reads it.
         generator: source of the initial weights.
     """
 

@@ -1,9 +1,9 @@
 """From an observation to the features that a multilayer perceptron takes.
 
-`Features` = a `Preprocessor`, which turns every leaf of the observation into floats of an even
-scale, then an `Encoder`, which makes one vector of them. The preprocessor has statistics, and no
-parameters; the encoder may have parameters. Pictures are read by convolutions, one network a
-picture; to read them otherwise, or anything else, write an `Encoder`.
+`Features` = a `Preprocessor`, which turns every leaf of the observation into floats of similar
+scale, then an `Encoder`, which combines them into one vector. The preprocessor has statistics, but
+no parameters; the encoder may have parameters. Images are read by convolutions, one network per
+image; to read observations differently, write an `Encoder`.
 """
 
 from abc import ABC, abstractmethod
@@ -28,15 +28,15 @@ from trpo.agents.observations import (
 from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError
 
-PIECES = 16  # of a batch of large pictures: one's floats are in memory at a time, for statistics
+PIECES = 16  # of a batch of large images: statistics convert one piece at a time to floats
 
 
 class VectorPreprocessor(nn.Module):
-    """A leaf that is no picture as floats: flat, choices one-hot, normalised.
+    """Converts a leaf that is not an image to floats: flat, choices one-hot, normalised.
 
     Args:
         leaf: its space.
-        config: whether to normalise, and how far normalised numbers may go.
+        config: whether to normalise, and the clipping range.
     """
 
     start: Tensor
@@ -59,7 +59,7 @@ class VectorPreprocessor(nn.Module):
         )
 
     def flat(self, observation: Tensor) -> Tensor:
-        """Return one vector an observation; not yet normalised.
+        """Return one vector per observation, not yet normalised.
 
         Args:
             observation: (…, *shape), as the environment gave it.
@@ -94,24 +94,24 @@ class VectorPreprocessor(nn.Module):
 
         Args:
             observation: (B, *shape), as the environment gave it.
-            reducer: brings every process's samples together.
+            reducer: pools the samples of all processes.
         """
         if self.normalizer is not None:
             self.normalizer.update(self.flat(observation), reducer)
 
 
 class PicturePreprocessor(nn.Module):
-    """A picture as floats: in [0, 1] by its bounds, then normalised, each channel over all cells.
+    """Converts an image to floats: in [0, 1] by its bounds, then normalised per channel.
 
-    Bytes stay bytes until here, where a network asks for them. Of codes such as MiniGrid's, each
-    has a channel of its own: a key is no nearer to a ball than to a wall, and one that is rare
-    should weigh as much as one that is not. A game's background fills most of a picture, and would
-    drown what moves before it.
+    Bytes are stored as bytes up to here. Categories such as MiniGrid's get one channel each: a key
+    is no closer to a ball than to a wall, and rare categories should weigh as much as common ones.
+    Without normalisation, a game's background, which fills most of an image, would dominate what
+    moves.
 
     Args:
         leaf: its space.
         picture: how it is read.
-        config: whether to normalise, and how far normalised numbers may go.
+        config: whether to normalise, and the clipping range.
     """
 
     codes: Tensor
@@ -134,7 +134,7 @@ class PicturePreprocessor(nn.Module):
         )
 
     def cells(self, observation: Tensor) -> Tensor:
-        """Return pictures in [0, 1], a vector a cell; not normalised.
+        """Return images in [0, 1], one vector per cell; not normalised.
 
         Args:
             observation: (…, *shape), as the environment gave it.
@@ -153,13 +153,14 @@ class PicturePreprocessor(nn.Module):
         return (by_cell - self.low if self.low else by_cell) / self.range
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Return the picture as a network takes it.
+        """Return the image as a network takes it.
 
         Args:
             observation: (…, *shape), as the environment gave it.
 
         Returns:
-            (…, *shape) float; of codes (…, C, H, W) or (…, H, W, C), the channels where they were.
+            (…, *shape) float; for categories (…, C, H, W) or (…, H, W, C), channels where they
+            were.
         """
         cells = self.cells(observation)
         normalized = cells if self.normalizer is None else self.normalizer.forward(cells)
@@ -171,23 +172,23 @@ class PicturePreprocessor(nn.Module):
 
         Args:
             observation: (B, *shape), as the environment gave it.
-            reducer: brings every process's samples together.
+            reducer: pools the samples of all processes.
         """
         if self.normalizer is None:
             return
-        # as many pieces in every process; of a grid without codes, floats are few
+        # the same number of pieces in every process; grids without categories are small
         few = self.picture.is_grid and not self.picture.codes
         for some in observation.tensor_split(1 if few else PIECES):
             self.normalizer.update(self.cells(some).reshape(-1, self.picture.channels), reducer)
 
 
 class Preprocessor(nn.Module):
-    """Every leaf of an observation as floats of an even scale; frozen but for `update`.
+    """Converts every leaf of an observation to floats of similar scale; only `update` changes it.
 
     Args:
         space: of one observation.
-        config: whether to normalise, and how far normalised numbers may go.
-        pictures: which leaves are pictures.
+        config: whether to normalise, and the clipping range.
+        pictures: how images are read.
 
     Raises:
         ConfigError: if the space cannot be read.
@@ -231,11 +232,11 @@ class Preprocessor(nn.Module):
         return nested_as(observation, [part.forward(leaf) for part, leaf in parts])
 
     def update(self, observation: Observation, reducer: Reducer = SERIAL) -> None:
-        """Merge a batch into the running statistics, which hold from then on.
+        """Merge a batch into the running statistics, which take effect at once.
 
         Args:
             observation: tensors (B, *shape), as the environment gave them.
-            reducer: brings every process's samples together.
+            reducer: pools the samples of all processes.
         """
         for preprocessor, leaf in zip(self._typed, leaves(observation), strict=True):
             preprocessor.update(leaf, reducer)
@@ -269,10 +270,10 @@ MakeEncoder: TypeAlias = Callable[[gym.Space, torch.Generator], Encoder]
 
 
 class FlatEncoder(Encoder):
-    """Vectors in a row, as gymnasium.spaces.flatten puts them; nothing is learned.
+    """Concatenates the leaves, like gymnasium.spaces.flatten; no parameters.
 
     Args:
-        space: of one observation, without pictures.
+        space: of one observation, without images.
         generator: not drawn from.
     """
 
@@ -286,15 +287,15 @@ class FlatEncoder(Encoder):
 
 
 class LeafEncoder(Encoder):
-    """A network for each picture, and vectors as they are, in a row.
+    """Concatenates the output of one network per image and the unchanged vectors.
 
     Args:
         space: of one observation.
         generator: source of the initial weights.
-        config: which leaves are pictures, and what reads them.
+        config: how images are read.
 
     Raises:
-        ConfigError: if a picture is too small for its network.
+        ConfigError: if an image is too small for its network.
     """
 
     def __init__(self, space: gym.Space, generator: torch.Generator, config: PictureConfig) -> None:
@@ -315,32 +316,32 @@ class LeafEncoder(Encoder):
 
 
 def encoder_for(space: gym.Space, config: PictureConfig) -> MakeEncoder:
-    """Return what makes the encoder that fits a space.
+    """Return a factory of the encoder that fits a space.
 
     Args:
         space: of one observation.
-        config: which leaves are pictures, and what reads them.
+        config: how images are read.
 
     Returns:
-        Of convolutions where there are pictures, else of nothing that learns.
+        Of convolutions if there are images, else of an encoder without parameters.
 
     Raises:
-        ConfigError: if an encoder was named, or codes were, and there is no picture for them.
+        ConfigError: if an encoder or categories were requested, but there is no image for them.
     """
     pictures = [picture for leaf in leaves(space) if (picture := picture_of(leaf, config))]
     if config.grid_codes and not any(picture.codes for picture in pictures):
-        expected = "expected None or 0, as nothing in the observation is a grid of whole numbers"
+        expected = "expected None or 0, as nothing in the observation is a grid of integers"
         raise ConfigError(f"grid_codes = {config.grid_codes}: {expected} ({space})")
     if pictures:
         return partial(LeafEncoder, config=config)
     if config.encoder not in {"auto", "flat"}:
-        expected = "expected auto or flat, as nothing in the observation is a picture"
+        expected = "expected auto or flat, as nothing in the observation is an image"
         raise ConfigError(f"encoder = {config.encoder!r}: {expected} ({space})")
     return FlatEncoder
 
 
 class Features(nn.Module):
-    """An observation, as the environment gave it, to features.
+    """From an observation, as the environment gave it, to features.
 
     Args:
         preprocessor: may be shared with other networks of the agent.
@@ -366,18 +367,18 @@ class Features(nn.Module):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing in it is learned."""
+        """Whether it has no parameters to learn."""
         return next(self.parameters(), None) is None
 
     @property
     def suits_dual_numbers(self) -> bool:
-        """Whether J v is faster by dual numbers: where nature or impala reads pictures."""
+        """Whether J v is faster with dual numbers: if nature or impala reads images."""
         parts = self.encoder.modules()
         return any(isinstance(p, PictureEncoder) and p.picture.has_deep_encoder for p in parts)
 
 
 def flat_features(size: int) -> Features:
-    """Return features that are the observation: a vector of numbers, as it comes.
+    """Return features that are the observation itself, a vector.
 
     Args:
         size: F.

@@ -1,8 +1,8 @@
-"""Action masks: a choice that a state does not allow has no probability there.
+"""Action masks: choices that a state does not allow have probability 0 there.
 
-A mask is a part of the observation, `action_mask`, with a number for every choice, 0 where it is
-not allowed. So it goes wherever states go: into sampling, log-probability, entropy, KL, F, and the
-states that F remembers.
+A mask is a part of the observation, `action_mask`, with one number per choice, 0 where it is not
+allowed. So it is applied wherever states are used: in sampling, log-probability, entropy, KL, F,
+and the states that F remembers.
 """
 
 import math
@@ -20,30 +20,30 @@ from trpo.linearization import Linearization, Tensors
 from trpo.validation import ConfigError
 
 MASK = "action_mask"
-IMPOSSIBLE = -1e9  # a logit: of probability 0, and finite
+IMPOSSIBLE = -1e9  # a logit of probability 0, but finite
 
 
 class MaskedNetwork(Network):
-    """A network whose logits of choices that the observation's mask forbids are −10⁹.
+    """A network whose logits are −10⁹ for choices that the observation's mask forbids.
 
-    There they depend on no parameter: J has rows of zeros.
+    These depend on no parameter: their rows of J are zero.
 
     Args:
         features: observations to F numbers.
         head: F numbers to E outputs.
-        is_choice: (E,), which outputs are the logits that masks are of.
+        is_choice: (E,), which outputs are logits of choices.
     """
 
     column: Tensor
 
     def __init__(self, features: Features, head: MLP, is_choice: Tensor) -> None:
         super().__init__(features, head)
-        # each output's choice, by its number; one more stands for all outputs that are none
+        # each output's choice, by number; one extra entry stands for all other outputs
         column = (is_choice.cumsum(0) - 1).where(is_choice, is_choice.sum())
         self.register_buffer("column", column, persistent=False)
 
     def _allowed(self, observation: Observation) -> Tensor:
-        """Return which outputs are left as they are, (B, E)."""
+        """Return which outputs the mask leaves unchanged, (B, E)."""
         observation = plain(observation)
         assert isinstance(observation, dict)
         mask = observation[MASK]
@@ -67,7 +67,7 @@ class MaskedNetwork(Network):
 
 
 def mask_in(space: gym.Space) -> gym.Space | None:
-    """Return the mask's space in an observation's, if there is one.
+    """Return the space of the mask in an observation's space, if there is one.
 
     Args:
         space: of one observation.
@@ -88,7 +88,7 @@ def masked_network(features: Features, head: MLP, family: Family, mask: gym.Spac
         The network.
 
     Raises:
-        ConfigError: if the mask has another number of choices than the actions.
+        ConfigError: if the mask and the actions differ in their number of choices.
     """
     numbers, count = math.prod(mask.shape or ()), sum(family.choices())
     if mask.shape is None or numbers != count or count == 0:
@@ -101,11 +101,11 @@ def masked_network(features: Features, head: MLP, family: Family, mask: gym.Spac
 
 
 def without_choice(mask: np.ndarray, choices: list[int]) -> np.ndarray:
-    """Return where a mask leaves one of an action's parts no choice.
+    """Return where a mask allows no choice for one of an action's parts.
 
     Args:
         mask: (n, …), 0 where a choice is not allowed.
-        choices: numbers of choices of the action's parts, in a row.
+        choices: numbers of choices of the action's parts.
 
     Returns:
         (n,) bool.

@@ -1,7 +1,7 @@
 """Networks: features, then a multilayer perceptron; its products with J by hand.
 
-Policies and value functions are made of a `Network`. Where nothing but the perceptron is learned,
-the network is linearized by hand, in half of the time that autograd takes.
+Policies and value functions consist of a `Network`. If only the perceptron is learned, the network
+is linearized by hand, in half the time that autograd takes.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Activation = Literal["tanh", "relu", "elu", "silu"]
 
 
 class Tanh(nn.Module):
-    """tanh; by NumPy where nothing is differentiated, which is up to ten times as fast."""
+    """tanh, computed by NumPy if no gradient is needed, which is up to ten times as fast."""
 
     def forward(self, z: Tensor) -> Tensor:
         """Return tanh(z).
@@ -49,7 +49,7 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 
 
 class MLP(nn.Sequential):
-    """Linear layers z = xWᵀ + b, with a nonlinearity x = φ(z) between each two."""
+    """Linear layers z = xWᵀ + b, with a nonlinearity x = φ(z) between them."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return f(x).
@@ -61,13 +61,13 @@ class MLP(nn.Sequential):
             (…, E).
         """
         for layer in self:
-            # on a rollout's few rows, a module's own call takes as long as the arithmetic in it
+            # for a rollout's few rows, nn.Module's call overhead equals the arithmetic
             x = layer.forward(x)
         return x
 
     @torch.no_grad()
     def linearize(self, x: Tensor) -> Linearization:
-        """Return the network to first order in its parameters, in half of autograd's time.
+        """Return the network to first order in its parameters, in half the time of autograd.
 
         Args:
             x: (B, O), its input.
@@ -203,7 +203,7 @@ class Network(nn.Module):
 
     @property
     def learned(self) -> nn.Module:
-        """What is learned here: the head alone where features are fixed or shared, else all."""
+        """The part that is learned: only the head if features are fixed or shared, else all."""
         return self.head if self.shared_features or self.features.is_fixed else self
 
     @torch.no_grad()
@@ -233,7 +233,7 @@ class Network(nn.Module):
         return self.output(self.features.forward(observation), observation)
 
     def output(self, features: Tensor, observation: Observation) -> Tensor:  # noqa: ARG002 for masks
-        """Return the outputs, of features already there.
+        """Return the outputs, given precomputed features.
 
         Args:
             features: (B, F), of these observations.
@@ -245,10 +245,10 @@ class Network(nn.Module):
         return self.head.forward(features)
 
     def step(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Return the outputs of a network with a memory, and its memory after each sequence.
+        """Return the outputs of a recurrent network, and its state after each sequence.
 
         Args:
-            observation: B observations, as S sequences in a row.
+            observation: B observations, a concatenation of S sequences.
 
         Returns:
             (B, E) and (S, M).
@@ -258,7 +258,7 @@ class Network(nn.Module):
         return self.output(features, observation), memory
 
     def linearize(self, observation: Observation) -> Linearization:
-        """Return the outputs to first order in the parameters, for less than by autograd's graphs.
+        """Return the outputs to first order in the parameters, cheaper than with autograd's graphs.
 
         Args:
             observation: tensors (B, *shape).

@@ -1,8 +1,8 @@
-"""Recurrent networks: features with a memory, unrolled over whole episodes.
+"""Recurrent networks: features with a state, unrolled over whole episodes.
 
-A batch of a policy with memory is sequences in a row: each environment's steps one after another,
-as `sequences` lays them out. A sequence begins where an episode does, from a memory of zeros, or
-where the rollout does, from the memory that its environment had then.
+A recurrent policy's batch is a concatenation of sequences: each environment's steps in turn, as
+laid out by `sequences`. A sequence begins where an episode does, from a state of zeros, or where
+the rollout does, from the state that the environment had then.
 """
 
 from abc import ABC, abstractmethod
@@ -36,13 +36,13 @@ class RecurrenceConfig:
 
 
 class RecurrentFeatures(Features, ABC):
-    """Features of all that an episode showed: h_t of (encoded observation_t, memory_{t−1}).
+    """Features of an episode's observations so far: h_t of (encoded observation_t, memory_{t−1}).
 
     Args:
         preprocessor: may be shared with other networks of the agent.
         encoder: this network's own.
         size: H, of h.
-        memory_size: M, of the memory: h, and what else the unit carries.
+        memory_size: M, of the recurrent state: h, and whatever else the unit carries.
         name: of its memory, in `sequences`.
     """
 
@@ -56,14 +56,14 @@ class RecurrentFeatures(Features, ABC):
 
     @property
     def suits_dual_numbers(self) -> bool:  # noqa: D102
-        return False  # torch has no dual numbers of some recurrent units
+        return False  # torch lacks forward-mode derivatives of some recurrent units
 
     @abstractmethod
     def unroll(self, inputs: Any, memory: Tensor) -> tuple[Any, Tensor]:
         """Run the unit along sequences.
 
         Args:
-            inputs: (1, S, F), a step of each of S sequences; or all of their steps, packed.
+            inputs: (1, S, F), one step of each of S sequences; or all of their steps, packed.
             memory: (S, M), before them.
 
         Returns:
@@ -72,7 +72,7 @@ class RecurrentFeatures(Features, ABC):
 
     @abstractmethod
     def cell(self, inputs: Tensor, memory: Tensor) -> Tensor:
-        """Return the memory after one step, by operations that can be traced.
+        """Return the memory after one step, using operations that can be traced.
 
         Args:
             inputs: (N, F).
@@ -86,7 +86,7 @@ class RecurrentFeatures(Features, ABC):
         """Return h after each observation.
 
         Args:
-            observation: `sequences`, B observations in a row; the first begins one.
+            observation: as returned by `sequences`, B observations; the first begins a sequence.
 
         Returns:
             (B, H) float.
@@ -113,7 +113,7 @@ class RecurrentFeatures(Features, ABC):
             return after[0], last
         rows, sizes, by_length = _packed(first, len(features))
         packed = PackedSequence(features[rows], sizes.cpu())
-        with torch.backends.cudnn.flags(enabled=False):  # which cannot differentiate twice
+        with torch.backends.cudnn.flags(enabled=False):  # cuDNN cannot differentiate twice
             after, last = self.unroll(packed, memory[first[by_length]])
         return after.data[rows.argsort()], last[by_length.argsort()]
 
@@ -131,7 +131,7 @@ class RecurrentFeatures(Features, ABC):
 
 
 def _packed(first: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the order that torch unrolls sequences in: their first steps, their second, ….
+    """Return the order in which torch unrolls sequences: all first steps, all second steps, ….
 
     One gather by it replaces `pack_sequence`, whose slices each get a gradient as large as all
     sequences together.
@@ -162,7 +162,7 @@ def _initialise(unit: nn.RNNBase, generator: torch.Generator) -> None:
 
 
 class GruFeatures(RecurrentFeatures):
-    """By a gated recurrent unit (Cho et al. 2014): its memory is h.
+    """Gated recurrent unit (Cho et al. 2014): its memory is h.
 
     Args:
         preprocessor: may be shared with other networks of the agent.
@@ -193,7 +193,7 @@ class GruFeatures(RecurrentFeatures):
 
 
 class LstmFeatures(RecurrentFeatures):
-    """By long short-term memory (Hochreiter & Schmidhuber 1997): its memory is h, and the cell c.
+    """Long short-term memory (Hochreiter & Schmidhuber 1997): its memory is h and the cell c.
 
     Args:
         preprocessor: may be shared with other networks of the agent.
@@ -233,7 +233,7 @@ FEATURES: dict[str, type[GruFeatures] | type[LstmFeatures]] = {
 def sequences(
     observations: Observation, begins: Tensor, memories: dict[str, Tensor]
 ) -> Observation:
-    """Lay a rollout's observations out as sequences in a row, environment after environment.
+    """Lay out a rollout's observations as concatenated sequences, environment by environment.
 
     Args:
         observations: tensors (T, N, *shape).

@@ -20,8 +20,8 @@ def generalized_advantages(
     """Return Â_t = Σ_l (γλ)ˡ δ_{t+l} (Schulman et al. 2016, equation 16).
 
     δ_t = r_t + γ V(s_{t+1}) − V(s_t). A terminated step has no next state: it drops V(s_{t+1}). A
-    truncated one keeps it. Both end the sum. A reset step, which follows either, gets a number that
-    means nothing and reaches no other step.
+    truncated one keeps it. Both end the sum. The value at a reset step, which follows either, is
+    meaningless and affects no other step.
 
     Args:
         rewards: (T, N), r_t.

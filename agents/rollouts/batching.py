@@ -29,12 +29,12 @@ def make_batch(
 
     Args:
         rollout: T steps of N environments.
-        rewards: (T, N), as they are to be learned from.
+        rewards: (T, N), scaled for learning.
         agent: whose rollout it is.
-        acting: the policy that acted, where the rollout is: the agent's, or a copy.
-        config: discounts, and how many observations to look at together.
-        estimate_advantages: takes what `generalized_advantages` takes.
-        reducer: brings every process's samples together.
+        acting: the policy that acted, on the rollout's device: the agent's, or a copy.
+        config: discounts, and the size of microbatches.
+        estimate_advantages: has the signature of `generalized_advantages`.
+        reducer: pools the samples of all processes.
 
     Returns:
         The batch, on the agent's device, and V at its states, (B,), there too.
@@ -76,12 +76,12 @@ def make_batch(
 
 
 def values_of(rollout: Rollout, agent: Agent, microbatch_size: int) -> Tensor:
-    """Return V of every observation; where V has a memory, it is unrolled, and carried on.
+    """Return V of every observation; a recurrent V is unrolled, and its state carried on.
 
     Args:
         rollout: T steps of N environments.
         agent: whose V it is.
-        microbatch_size: observations to look at together.
+        microbatch_size: maximum observations per forward pass.
 
     Returns:
         (T + 1, N), on the CPU.
@@ -112,8 +112,8 @@ def samples_of(rollout: Rollout) -> tuple[Observation, tuple[Tensor, Tensor]]:
         rollout: T steps of N environments.
 
     Returns:
-        B observations, in the order of time, or as sequences in a row where there is a memory; and
-        two tensors (B,).
+        B observations, ordered by time, or as concatenated sequences if recurrent; and two tensors
+        (B,).
     """
     if not rollout.memories:
         times, environments = rollout.valid.nonzero(as_tuple=True)
@@ -130,7 +130,7 @@ def normalized(advantages: Tensor, reducer: Reducer = SERIAL) -> Tensor:
 
     Args:
         advantages: (B,), B ≥ 2.
-        reducer: brings every process's samples together.
+        reducer: pools the samples of all processes.
 
     Returns:
         (B,).

@@ -1,4 +1,4 @@
-"""The environments of a run, from one fresh start to the next."""
+"""The environments of a run, which are re-created now and then."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,13 +25,13 @@ MakeEnvironments = Callable[[int], VectorEnvironment]
 
 
 class Environments:
-    """Makes a run's environments, steps them, and starts them afresh where a process is lost.
+    """Creates a run's environments, steps them, and re-creates them if a process is lost.
 
     Args:
         make: seed ↦ N environments.
         randomness: source of their seeds.
-        max_restarts: times that they may be started afresh because a process of theirs was lost.
-        reducer: knows which process's they are; of several, each makes and steps its own.
+        max_restarts: number of times they may be re-created because a process was lost.
+        reducer: identifies this process; with several, each creates and steps its own environments.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Environments:
         self.spaces: tuple[Space, Space] | None = None  # of the first, and of all that follow
 
     def start(self, update: int) -> None:
-        """Make the environments that an update begins with, afresh.
+        """Create the environments for an update.
 
         Args:
-            update: updates before it; their seed follows from it.
+            update: number of updates before it, from which their seed is derived.
 
         Raises:
             BrokenEnvironmentError: if they cannot be reset, or differ from those before.
@@ -66,18 +66,18 @@ class Environments:
         self._start(self.randomness.integer(Component.ENVIRONMENT, update))
 
     def collect(self, policy: Policy, rollout: Rollout, update: int) -> list[Episode]:
-        """Fill a rollout; from its beginning again where environments are lost meanwhile.
+        """Fill a rollout; start it again if environments are lost meanwhile.
 
         Args:
             policy: chooses the actions.
             rollout: overwritten.
-            update: updates before this one; the actions' noise follows from it.
+            update: number of updates before this one, from which the actions' noise is derived.
 
         Returns:
             The episodes that ended, in the order in which they did.
 
         Raises:
-            BrokenEnvironmentError: if environments fail, are lost once too often, or gave a rollout
+            BrokenEnvironmentError: if environments fail, are lost too often, or produce a rollout
                 that cannot be learned from.
         """
         while True:
@@ -91,19 +91,19 @@ class Environments:
                 return episodes
 
     def evaluate(self, agent: Agent, update: int) -> list[Episode]:
-        """Play an episode of the deterministic policy in each of N environments made for it.
+        """Play one episode of the deterministic policy in each of N separate environments.
 
-        Training's environments, and all that is random in them, stay as they are.
+        Training's environments and their randomness are not affected.
 
         Args:
             agent: left as it is.
-            update: the update before; the environments' seed follows from it.
+            update: number of the last update, from which the environments' seed is derived.
 
         Returns:
             N episodes.
 
         Raises:
-            BrokenEnvironmentError: if environments fail, or are lost once too often.
+            BrokenEnvironmentError: if environments fail or are lost too often.
         """
         seed = self.randomness.integer(Component.EVALUATION, update)
         with shared_generators_kept():
@@ -152,7 +152,7 @@ class Environments:
         self._start(self._seed_after(failure))
 
     def _seed_after(self, failure: BrokenEnvironmentError) -> int:
-        """Return another seed to start afresh from, if a process was lost and that is allowed."""
+        """Return another seed for restarting, if a process was lost and a restart is allowed."""
         lost = isinstance(failure.__cause__, ChildProcessError)
         if not lost or self.restarts >= self.max_restarts:
             raise failure
@@ -162,7 +162,7 @@ class Environments:
 
 @contextmanager
 def closed_on_error(env: VectorEnvironment) -> Iterator[None]:
-    """Close environments that nobody is going to have.
+    """Close environments that will not be returned to anyone.
 
     Args:
         env: just made.
@@ -175,7 +175,7 @@ def closed_on_error(env: VectorEnvironment) -> Iterator[None]:
 
 
 def close(env: VectorEnvironment) -> None:
-    """Close environments; what they did is done, so that their failure to close is none.
+    """Close environments, ignoring errors: their work is done.
 
     Args:
         env: not used any more.

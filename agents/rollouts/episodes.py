@@ -1,4 +1,4 @@
-"""What a run remembers of its episodes."""
+"""Statistics of a run's episodes."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class EpisodeStatistics:
         self.recent = deque[Episode](maxlen=RECENT)
 
     def add(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """Count the episodes that an update ended.
+        """Count the episodes that ended in an update.
 
         Args:
             episodes: in the order in which they ended; there may be none.
 
         Returns:
-            By name, of `trpo.agents.metrics.METRICS`; no mean where there is no episode.
+            By name, of `trpo.agents.metrics.METRICS`; no means without episodes.
         """
         self.count += len(episodes)
         self.recent.extend(episodes)
@@ -44,12 +44,12 @@ class EpisodeStatistics:
         return mean([e.undiscounted_return for e in self.recent]) if self.recent else None
 
     def state(self) -> dict[str, int | list[list[float]]]:
-        """Return what is remembered, as JSON can hold it."""
+        """Return the statistics as JSON content."""
         recent = [[episode.undiscounted_return, episode.length] for episode in self.recent]
         return {"episodes": self.count, "recent": recent}
 
     def restore(self, count: int, recent: Sequence[tuple[float, int]]) -> None:
-        """Take over what `state` returned.
+        """Load what `state` returned.
 
         Args:
             count: episodes ended since the run began.
@@ -75,15 +75,15 @@ def means(group: str, episodes: Sequence[Episode]) -> dict[str, float]:
 
 
 def of_all_processes(episodes: Sequence[Episode], done: Tensor, reducer: Reducer) -> list[Episode]:
-    """Return the episodes that ended in any process's environments.
+    """Return the episodes that ended in the environments of all processes.
 
     Args:
         episodes: of this process's, in the order in which they ended.
         done: (T, N), where they did.
-        reducer: brings the processes together.
+        reducer: gathers from all processes.
 
     Returns:
-        Theirs and the others', in the order in which they ended.
+        All processes' episodes, in the order in which they ended.
     """
     order = Order.of(done, reducer)
     figures = [[episode.undiscounted_return, episode.length] for episode in episodes]

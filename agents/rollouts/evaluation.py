@@ -1,4 +1,4 @@
-"""How good a policy is: whole episodes, one an environment, so that short ones count once."""
+"""Evaluation: whole episodes, one per environment, so that short ones do not count more."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from trpo.agents.rollouts.rollout import (
 )
 
 MAX_STEPS = 100_000
-"""Steps of an episode, unless told otherwise: far more than those of any environment that ends."""
+"""Default limit on an episode's steps: far more than any terminating environment needs."""
 
 
 def evaluate(
@@ -34,14 +34,14 @@ def evaluate(
         agent: left as it is, statistics included.
         seed: of the environments.
         generator: source of the actions' noise; `None` for the deterministic policy.
-        max_steps: after which an episode is cut off.
+        max_steps: steps after which an episode is cut off.
 
     Returns:
         N episodes, in raw rewards.
 
     Raises:
-        BrokenEnvironmentError: if an environment raises, or returns what is not finite, or a mask
-            that allows nothing.
+        BrokenEnvironmentError: if an environment raises, returns non-finite numbers, or a mask that
+            allows nothing.
     """
     with environment_errors():
         observations, _ = env.reset(seed=seed)

@@ -29,7 +29,7 @@ class Episode:
     Args:
         undiscounted_return: undiscounted sum of raw rewards.
         length: steps.
-        ended: whether it came to its end; an evaluation may cut it off.
+        ended: whether it ended, rather than being cut off by an evaluation.
     """
 
     undiscounted_return: float
@@ -40,8 +40,8 @@ class Episode:
 class VectorEnvironment(Protocol):
     """N environments of one kind: Gymnasium's `VectorEnv`, autoreset NEXT_STEP, in groups.
 
-    Each group is stepped by itself, so that one can step while the policy acts for another
-    (Stooke & Abbeel 2019, alternating sampling). Observations nest arrays as the space does.
+    Each group is stepped separately, so that one can step while the policy acts for another (Stooke
+    & Abbeel 2019, alternating sampling). Observations nest arrays as the space does.
     """
 
     groups: list[slice]
@@ -66,7 +66,7 @@ class VectorEnvironment(Protocol):
         """Start new episodes, and return observations (N, *shape)."""
 
     def send(self, number: int, actions: Any) -> None:
-        """Let a group begin to step, with its actions (n, *shape), nested as the space is."""
+        """Start a group's step with its actions (n, *shape), nested as the space is."""
 
     def receive(
         self, number: int
@@ -81,12 +81,12 @@ class VectorEnvironment(Protocol):
 
 
 class BrokenEnvironmentError(RuntimeError):
-    """What an environment did wrong, as the end of a sentence that begins with its name."""
+    """An environment's error; the message completes a sentence that begins with its name."""
 
 
 @contextmanager
 def environment_errors() -> Iterator[None]:
-    """Turn whatever an environment raises into a `BrokenEnvironmentError` of one line.
+    """Convert any exception of an environment to a one-line `BrokenEnvironmentError`.
 
     Raises:
         BrokenEnvironmentError: with the kind of the error, and the first line of its message.
@@ -100,7 +100,7 @@ def environment_errors() -> Iterator[None]:
 
 
 class Rollout:
-    """What T steps of N environments gave, autoreset NEXT_STEP.
+    """T steps of N environments, autoreset NEXT_STEP.
 
     The step after an episode's last is a reset step: its action is ignored and its reward is 0.
     It is no environment step, and `valid` is false there. In return, `observations[t + 1]` is the
@@ -108,8 +108,8 @@ class Rollout:
 
     Args:
         steps: T.
-        env: says N, and what an observation is.
-        policy: says E, the size of its network's output, and A.
+        env: defines N and the observations.
+        policy: defines E, the size of its network's output, and A.
     """
 
     def __init__(self, steps: int, env: VectorEnvironment, policy: Policy) -> None:
@@ -120,7 +120,7 @@ class Rollout:
         features = policy.network.features
         size = features.memory_size if isinstance(features, RecurrentFeatures) else 0
         names = (POLICY_MEMORY, VALUE_MEMORY) if size else ()
-        # memories before the rollout, and after it, where there are any
+        # recurrent states before and after the rollout, if there are any
         self.memories = {name: torch.zeros(envs, size) for name in names}
         self.remembered = {name: torch.zeros(envs, size) for name in names}
         self.rewards = torch.zeros(steps, envs)  # as the environment gave them
@@ -134,18 +134,18 @@ class Rollout:
         return self.terminated | self.truncated
 
     def check(self) -> None:
-        """Refuse a rollout that cannot be learned from.
+        """Reject a rollout that cannot be learned from.
 
         Raises:
             BrokenEnvironmentError: if an observation or a reward is not finite, or there are too
-                few steps among the resets.
+                few steps besides resets.
         """
         observations = [leaf for leaf in leaves(self.observations) if leaf.is_floating_point()]
         for name, tensors in (("an observation", observations), ("a reward", [self.rewards])):
             if not all(tensor.isfinite().all() for tensor in tensors):
                 raise BrokenEnvironmentError(f"returned {name} that is not finite")
         steps = int(self.valid.sum())
-        if steps < 2:  # advantages have no deviation
+        if steps < 2:  # advantages have no standard deviation
             reason = "all others were resets: batch_size is too small"
             raise BrokenEnvironmentError(f"gave a batch of {steps} steps, {reason}")
 
@@ -187,7 +187,7 @@ class Collector:
             policy: chooses the actions.
             rollout: overwritten.
             generator: source of the actions' noise.
-            reducer: knows which process's environments these are, of all that the noise is for.
+            reducer: identifies this process's share of the environments, and so of the noise.
 
         Returns:
             The episodes that ended, in the order in which they did.
@@ -199,7 +199,7 @@ class Collector:
         groups = self.env.groups
 
         def by_group(tensor: Tensor) -> list[tuple[Tensor, ...]]:
-            # all views at once: an index a step costs as much as a layer
+            # all views at once: indexing at every step costs as much as a layer
             return [tensor[:, group].unbind() for group in groups]
 
         def ended_before(t: int) -> np.ndarray:
@@ -248,12 +248,12 @@ class Collector:
         valid = rollout.valid.numpy()
         np.logical_not(self.done, out=valid[0])
         np.logical_not(done[:-1], out=valid[1:])
-        rewards[~valid] = 0.0  # whatever an environment says of its reset
+        rewards[~valid] = 0.0  # whatever an environment returns for its reset
         self.done = done[-1]
         return self._count(rewards, valid, done)
 
     def _begin_memory(self, rollout: Rollout) -> Tensor | None:
-        """Return the policy's memory, (N, M), written on from step to step; `None` without one."""
+        """Return the policy's recurrent state, (N, M), updated in place at each step, or `None`."""
         for name, initial in rollout.memories.items():
             initial.copy_(rollout.remembered[name] if self.started else torch.zeros(()))
         self.started = True
@@ -262,7 +262,7 @@ class Collector:
         return rollout.remembered[POLICY_MEMORY].copy_(rollout.memories[POLICY_MEMORY])
 
     def _count(self, rewards: np.ndarray, valid: np.ndarray, done: np.ndarray) -> list[Episode]:
-        # return the episodes that ended, and keep what those in progress have so far
+        # return the episodes that ended, and keep the sums of those in progress
         episodes: list[Episode] = []
         ends = np.union1d(np.flatnonzero(done.any(axis=1)) + 1, len(done))
         for start, end in pairwise([0, *ends.tolist()]):
@@ -293,9 +293,9 @@ def _write(buffer: Any, index: Any, observation: Any) -> None:
 def _with_memory(
     policy: Policy, observation: Observation, memory: Tensor, ended: np.ndarray
 ) -> Tensor:
-    """Return outputs (n, E), and write on their memory, (n, M); `ended` is (n,) bool."""
+    """Return outputs (n, E), and update the state, (n, M), in place; `ended` is (n,) bool."""
     output, after = policy.network.step(one_step(observation, memory, POLICY_MEMORY))
-    # the step after an episode's end is a reset: it forgets
+    # the step after an episode's end is a reset, of the recurrent state, too
     memory.copy_(after * torch.from_numpy(~ended)[:, None])
     return output
 
@@ -303,17 +303,17 @@ def _with_memory(
 def check_masks(
     masks: np.ndarray, choices: list[int], acting: np.ndarray, first: int, t: int
 ) -> None:
-    """Refuse masks that leave an action no choice.
+    """Reject masks that allow no choice.
 
     Args:
         masks: (n, …), 0 where a choice is not allowed.
-        choices: numbers of choices of the action's parts, in a row.
-        acting: (n,) bool: after an episode's end no action is taken, and none need be allowed.
+        choices: numbers of choices of the action's parts.
+        acting: (n,) bool; after an episode's end no action is taken, so none needs to be allowed.
         first: number of the first of these n environments.
         t: number of the step.
 
     Raises:
-        BrokenEnvironmentError: with the environment and the step.
+        BrokenEnvironmentError: naming the environment and the step.
     """
     wrong = without_choice(masks, choices) & acting
     if wrong.any():
@@ -324,5 +324,5 @@ def check_masks(
 
 def _check_shapes(step: list[Any], envs: int) -> None:
     for name, numbers in zip(("rewards", "terminated", "truncated"), step, strict=False):
-        if np.shape(numbers) != (envs,):  # NumPy would repeat a single one, and say nothing
+        if np.shape(numbers) != (envs,):  # NumPy would silently broadcast a single one
             raise ValueError(f"{name} of shape {np.shape(numbers)}: expected ({envs},)")

@@ -1,1 +1,1 @@
-"""What changes θ and V on a batch: TRPO, and the rules that it is compared with."""
+"""Updates of θ and V on a batch: TRPO, and the rules that it is compared with."""

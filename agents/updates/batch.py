@@ -1,4 +1,4 @@
-"""What an update works on: the samples of a rollout, flat, and cut into microbatches."""
+"""The data of an update: the samples of a rollout, flattened and cut into microbatches."""
 
 import math
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from trpo.agents.observations import Observation, select, to_device, whole_seque
 from trpo.agents.order import Order
 from trpo.reducer import Reducer
 
-SAMPLES_WORTH_A_THREAD = 512  # fewer, and handing them over costs more than it saves
+SAMPLES_WORTH_A_THREAD = 512  # with fewer, the overhead of a thread exceeds its benefit
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The B valid steps of a rollout: what update rules and the value fit learn from.
+    """The B valid steps of a rollout, from which update rules and the value fit learn.
 
     Args:
         observations: tensors (B, *shape), as the environment gave them.
@@ -26,9 +26,9 @@ class Batch:
         returns: (B,), TD(λ) targets of the value function.
         times: (B,) int, each sample's step t of the rollout, ascending.
         environments: (B,) int, each sample's environment n.
-        deviation: of the advantages before they were normalised, as a multiple of their deviation
-            over the run so far.
-        order: where the samples stand among every process's; `None` where these are all.
+        deviation: standard deviation of the advantages before they were normalised, divided by
+            their running standard deviation.
+        order: places of the samples among those of all processes; `None` if these are all.
     """
 
     observations: Observation
@@ -47,11 +47,11 @@ class Batch:
 
     @property
     def total(self) -> int:
-        """B of every process's batch together: the whole batch."""
+        """Number of samples of all processes: of the whole batch."""
         return self.order.total if self.order else len(self)
 
     def own(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Find this process's samples among some of the whole batch's.
+        """Find this process's samples among some of the whole batch.
 
         Args:
             chosen: (C,) int, in [0, total).
@@ -68,7 +68,7 @@ class Batch:
             index: a slice, or indices of any order.
 
         Returns:
-            A view for a slice, a copy for indices; it stands for itself, in no whole batch.
+            A view for a slice, a copy for indices; a batch of its own, without an order.
         """
         return Batch(
             select(self.observations, index),
@@ -85,7 +85,7 @@ class Batch:
         """Move the batch.
 
         Args:
-            device: where to; nothing is copied of what is there.
+            device: the target; tensors already there are not copied.
 
         Returns:
             The same samples, on the device.
@@ -103,13 +103,13 @@ class Batch:
         )
 
     def microbatches(self, size: int, reducer: Reducer) -> list["Batch"]:
-        """Cut the batch evenly: at most `size` samples each, and one a thread if that pays.
+        """Cut the batch evenly: at most `size` samples each, and one piece per thread if that pays.
 
         Sequences stay whole.
 
         Args:
             size: samples, ≥ 1.
-            reducer: that they are for.
+            reducer: that will process them.
 
         Returns:
             Views that make up the batch.
@@ -121,15 +121,15 @@ class Batch:
     def every(self, stride: int, size: int, reducer: Reducer) -> list["Batch"] | None:
         """Return microbatches of every n-th sample, for a Fisher matrix averaged over fewer states.
 
-        Every n-th of the whole batch, that is; this process's among them.
+        Every n-th of the whole batch, of which these are this process's.
 
         Args:
             stride: n ≥ 1.
-            size: samples in a microbatch at most.
-            reducer: that they are for.
+            size: maximum samples per microbatch.
+            reducer: that will process them.
 
         Returns:
-            Copies; `None` for a stride of 1, which is the batch itself.
+            Copies; `None` for a stride of 1, which means the batch itself.
         """
         if stride == 1:
             return None
@@ -138,12 +138,12 @@ class Batch:
 
 
 def even_slices(samples: int, size: int, reducer: Reducer) -> list[slice]:
-    """Cut a range evenly: at most `size` samples each, and one a thread if that pays.
+    """Cut a range evenly: at most `size` samples each, and one slice per thread if that pays.
 
     Args:
         samples: length of the range.
         size: samples, ≥ 1.
-        reducer: that they are for.
+        reducer: that will process them.
 
     Returns:
         Slices that make up the range.
@@ -151,5 +151,5 @@ def even_slices(samples: int, size: int, reducer: Reducer) -> list[slice]:
     threads = min(reducer.threads, samples // SAMPLES_WORTH_A_THREAD)
     count = max(math.ceil(samples / size), threads, 1)
     even = max(math.ceil(samples / count), 1)
-    # of no samples, one slice: they are a process's share of some, and it takes part all the same
+    # without samples, one empty slice: the process still takes part in reductions
     return [slice(start, start + even) for start in range(0, max(samples, 1), even)]

@@ -1,4 +1,4 @@
-"""A torch optimizer's state: as named tensors for a checkpoint, and as what to go back to."""
+"""A torch optimizer's state: as named tensors for checkpoints, and as snapshots to restore."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_state_tensors(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Take over what `state_tensors` returned.
+    """Load what `state_tensors` returned.
 
     Args:
         optimizer: of the same kind, for the same parameters.
@@ -50,7 +50,7 @@ def load_state_tensors(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None
 
 
 def _after_a_step(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return the state of an optimizer like this one after a step of its own."""
+    """Return the state of an optimizer like this one after one step."""
     twins = [
         parameter.detach().clone().requires_grad_()
         for group in optimizer.param_groups
@@ -68,7 +68,7 @@ def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dty
 
 
 class Snapshot:
-    """Parameters, and the optimizer that moves them, as they are now.
+    """A snapshot of parameters and of their optimizer.
 
     Args:
         parameters: θ.
@@ -82,14 +82,14 @@ class Snapshot:
         self.state = copy.deepcopy(optimizer.state_dict()) if optimizer else {}
 
     def restore(self) -> None:
-        """Put both back, bit for bit."""
+        """Restore both, bit for bit."""
         assign(self.parameters, self.theta)
         if self.optimizer:
             self.optimizer.load_state_dict(self.state)
 
     @contextmanager
     def restored_on_error(self) -> Iterator[None]:
-        """Put both back if anything is raised inside, interrupts included; then re-raise."""
+        """Restore both if an exception or interrupt is raised inside; then re-raise."""
         try:
             yield
         except BaseException:

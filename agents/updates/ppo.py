@@ -84,7 +84,7 @@ class Ppo(UpdateRule):
         microbatches = self.microbatches(batch)
         _, g = surrogate_gradient(
             self.model, importance_weighted_advantage, microbatches, self.reducer
-        )  # g: (P,), the clipped surrogate's too, here
+        )  # g: (P,), at θ_old also the clipped surrogate's
         return self.measured_update(microbatches, g, lambda: self._ascend(batch, generator))
 
     def _ascend(self, batch: Batch, generator: torch.Generator) -> None:

@@ -131,9 +131,9 @@ class Trpo(UpdateRule):
         return [States(select(states, part)) for part in rows]
 
     def _states(self, batch: Batch) -> Observation:
-        """Return every n-th of the batch's states and those remembered; of each, a process's own.
+        """Return every n-th of the batch's and the remembered states, of both this process's.
 
-        What is remembered, all processes have alike, and every R-th of it is one's own.
+        All processes hold the same remembered states, of which each uses every R-th.
         """
         now = leaves(batch.observations)
         kinds = [(leaf.shape[1:], leaf.dtype) for leaf in now]
@@ -144,10 +144,10 @@ class Trpo(UpdateRule):
         if stride > 1:
             _, rows = batch.own(torch.arange(0, batch.total, stride))
             now = [leaf[rows] for leaf in now]
-        # the count of every n-th goes on where the batch's ends
+        # the stride continues across the end of the batch
         first = -batch.total % stride + stride * self.reducer.rank
         own = slice(first, None, stride * self.reducer.size)
-        device = now[0].device  # a checkpoint's states come on the CPU
+        device = now[0].device  # a checkpoint's states are loaded to the CPU
         earlier = [torch.cat(leaf)[own].to(device) for leaf in zip(*self.remembered, strict=True)]
         together = zip(now, earlier, strict=True) if earlier else zip(now, strict=True)
         return nested_as(batch.observations, [torch.cat(leaf) for leaf in together])

@@ -20,7 +20,7 @@ from trpo.parameters import flatten, norm
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, measured_report
 
-# What only some rules measure; every rule writes the rest of a report, as update/…
+# Measured by some rules only; the rest of a report is logged by all, as update/…
 GROUPS = dict.fromkeys(
     ("curvature", "cg_iterations", "cg_residual", "smallest_ritz", "largest_ritz"),
     "natural_gradient",
@@ -28,12 +28,12 @@ GROUPS = dict.fromkeys(
 
 
 class UpdateRule(ABC):
-    """Improves a policy by a batch of its own samples.
+    """Improves a policy with a batch of its own samples.
 
     Args:
         policy: updated in place.
-        microbatch_size: samples whose graphs are in memory at a time.
-        reducer: brings microbatches together.
+        microbatch_size: maximum samples per forward/backward pass.
+        reducer: sums the results over threads and processes.
     """
 
     optimizer: Optimizer | None = None  # of a rule that carries state from batch to batch
@@ -50,7 +50,7 @@ class UpdateRule(ABC):
         """Update the policy.
 
         Args:
-            batch: samples of the policy as it is now.
+            batch: samples of the current policy.
             generator: source of the update's random numbers, if it draws any.
 
         Returns:
@@ -75,17 +75,17 @@ class UpdateRule(ABC):
         update: Callable[[], None],
         solution: Solution | None = None,
     ) -> StepReport:
-        """Do an update that nothing holds back, and measure it as a trust-region step is measured.
+        """Perform an unconstrained update, and measure it as a trust-region step is measured.
 
         Args:
             microbatches: the batch.
             g: (P,), the surrogate's gradient at θ_old.
-            update: moves θ.
-            solution: the natural direction that it goes along, if it does.
+            update: changes θ.
+            solution: the natural direction, if the update follows one.
 
         Returns:
-            What was measured; θ and the optimizer are put back, bit for bit, where g, the new θ or
-            a measurement at it is not a number, and where anything is raised on the way.
+            What was measured; θ and the optimizer are restored, bit for bit, if g, the new θ or a
+            measurement there is not finite, or if an exception is raised.
         """
         measure = measure_against_present(
             self.model, importance_weighted_advantage, microbatches, self.reducer
@@ -105,7 +105,7 @@ class UpdateRule(ABC):
         return measured_report(before, g, step, after, solution)
 
     def metrics(self, report: StepReport) -> dict[str, float]:
-        """Return what an update measured, as it is logged.
+        """Return an update's measurements, as logged.
 
         Args:
             report: of the update.
@@ -122,11 +122,11 @@ class UpdateRule(ABC):
         }
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Return what the rule carries from batch to batch."""
+        """Return the rule's state between batches."""
         return optimizer_state.state_tensors(self.optimizer) if self.optimizer else {}
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state_tensors` returned.
+        """Load what `state_tensors` returned.
 
         Args:
             tensors: by the same names.

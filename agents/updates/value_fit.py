@@ -18,7 +18,7 @@ from trpo.report import Status, StepReport
 
 
 def log_likelihood(distribution: Distribution, batch: Batch) -> Tensor:
-    """Return log N(return; V(s), 1), which falls with half the squared error.
+    """Return log N(return; V(s), 1), minus half the squared error up to a constant.
 
     Args:
         distribution: of the returns at the batch's states.
@@ -32,14 +32,13 @@ def log_likelihood(distribution: Distribution, batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class FitReport:
-    """How a fit went; over its steps, where it makes several.
+    """The outcome of a fit, over all of its steps.
 
     Args:
-        accepted: share of the steps that were kept.
-        gain_ratio: measured gain of the likelihood ÷ predicted gain, of the last step that was
-            kept; `None` if there is none, or nothing was predicted.
-        step_fraction: mean accepted fraction of the full step, 0 for one that failed; `None` where
-            steps have no full length.
+        accepted: fraction of the steps that were accepted.
+        gain_ratio: measured ÷ predicted gain of the likelihood, of the last accepted step; `None`
+            if there is none, or no prediction.
+        step_fraction: mean accepted fraction of the full step, 0 for failed steps; `None` for Adam.
     """
 
     accepted: float
@@ -51,7 +50,7 @@ class FitReport:
         """Report the steps of a fit.
 
         Args:
-            reports: one a step, at least one.
+            reports: one per step, at least one.
 
         Returns:
             The report.
@@ -64,21 +63,22 @@ class FitReport:
         )
 
     def metrics(self) -> dict[str, float]:
-        """Return what there is a value of, by the names of `trpo.agents.metrics.METRICS`."""
+        """Return the available values, by the names of `trpo.agents.metrics.METRICS`."""
         return {f"value/{name}": value for name, value in asdict(self).items() if value is not None}
 
 
 class GaussNewtonFit:
     """Fits V by damped Gauss–Newton steps, each within a trust region.
 
-    They maximise the returns' Gaussian likelihood by the policy's own mathematics. A batch of
-    nearly identical states, or one rare fall, says little of V elsewhere, and would move it there.
+    They maximise the Gaussian likelihood of the returns, with the mathematics of the policy's step.
+    The trust region limits how far a batch of nearly identical states, or one rare fall, moves V
+    elsewhere.
 
     Args:
         value_function: fitted in place.
         config: steps and damping.
-        microbatch_size: samples whose graphs are in memory at a time.
-        reducer: brings microbatches together.
+        microbatch_size: maximum samples per forward/backward pass.
+        reducer: sums the results over threads and processes.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class GaussNewtonFit:
         return mean.item()
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Return what the fit carries from batch to batch: nothing."""
+        """Return the fit's state between batches: none."""
         return {}
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state_tensors` returned.
+        """Load what `state_tensors` returned.
 
         Args:
             tensors: none.
@@ -150,7 +150,7 @@ class AdamFit:
     Args:
         value_function: fitted in place.
         config: step size, passes and minibatches.
-        reducer: brings every process's share of a minibatch together.
+        reducer: averages a minibatch's gradient over processes.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class AdamFit:
         return optimizer_state.state_tensors(self.optimizer)
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state_tensors` returned.
+        """Load what `state_tensors` returned.
 
         Args:
             tensors: by the same names.
@@ -220,8 +220,8 @@ def make_fit(
     Args:
         value_function: to be fitted in place.
         config: which fit, and its effort.
-        microbatch_size: samples whose graphs are in memory at a time, for Gauss–Newton.
-        reducer: brings together what the batch is cut into.
+        microbatch_size: maximum samples per forward/backward pass, for Gauss–Newton.
+        reducer: sums the results over threads and processes.
 
     Returns:
         A callable (batch, generator) ↦ `FitReport`.

@@ -83,7 +83,7 @@ class Vpg(UpdateRule):
             for parameter, piece in zip(
                 self.model.parameters, unflatten(-g, self.model.parameters), strict=True
             ):
-                parameter.grad = piece  # of the loss, which the optimizer descends
+                parameter.grad = piece  # the loss's gradient, which the optimizer descends
             self.optimizer.step()
 
         return self.measured_update(microbatches, g, update)
