@@ -3,11 +3,14 @@
 import difflib
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+
+import gymnasium as gym
 
 VERSION = re.compile(r"-v(\d+)$")
 INSTALL = "pip install -e '.[{extra}]'"
+NEED_NO_MODULE = frozenset(gym.registry)  # as later ids do, which a module of the user's registers
 
 
 class EnvError(ValueError):
@@ -29,7 +32,7 @@ def told(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
 
 
-def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:
+def unknown_id(env_id: str, known: Collection[str]) -> EnvError:
     """Return the error for an id that nobody registered, with the ids nearest to it.
 
     Args:
@@ -40,17 +43,26 @@ def unknown_id(env_id: str, known: Iterable[str]) -> EnvError:
         The error, to be raised.
     """
     module, colon, wanted = env_id.rpartition(":")
-    by_lower = {name.lower(): name for name in sorted(known)}
-    near = versions_of(wanted, known)[-1:] or [
-        by_lower[name]
-        for name in difflib.get_close_matches(wanted.lower(), by_lower, n=3, cutoff=0.5)
-    ]
+    own = [name for name in known if colon and name in gym.registry.keys() - NEED_NO_MODULE]
+    near = (
+        versions_of(wanted, own)[-1:]
+        or versions_of(wanted, known)[-1:]
+        or _similar(wanted, own)
+        or _similar(wanted, known)
+    )
+    named = [module + colon + name if name in own else name for name in near]
     hint = (
-        f"did you mean {' or '.join(module + colon + name for name in near)}?"
-        if near
+        f"did you mean {' or '.join(named)}?"
+        if named
         else "expected an id of Gymnasium or EnvPool, or module:Env-v0"
     )
     return EnvError(f"unknown environment {env_id!r}: {hint}")
+
+
+def _similar(env_id: str, known: Iterable[str]) -> list[str]:
+    by_lower = {name.lower(): name for name in sorted(known)}
+    near = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
+    return [by_lower[name] for name in near]
 
 
 def versions_of(env_id: str, known: Iterable[str]) -> list[str]:

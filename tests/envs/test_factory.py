@@ -80,6 +80,20 @@ def test_an_unknown_id_of_a_module_suggests_near_ones_with_it():
         make("tests.environments:TestTxet-v0")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ("Mine-v0", r"tests\.environments:My-v0"),
+        ("MinerHard-v0", "MinerHard-v0"),  # EnvPool's
+        ("CartPole-v9", "CartPole-v1"),
+    ],
+)
+def test_only_ids_that_a_module_registers_are_suggested_with_it(wrong, near, monkeypatch):
+    monkeypatch.setitem(gym.registry, "My-v0", gym.spec("CartPole-v1"))
+    with pytest.raises(EnvError, match=rf"did you mean {near}( or |\?)"):
+        make(f"tests.environments:{wrong}")
+
+
 def test_a_module_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "mistyped.py").write_text("\nx = (\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
