@@ -1,4 +1,4 @@
-"""One room for a run: its folder, lock, configuration, checkpoints, metrics and results."""
+"""A run on disk: its folder, lock, configuration, checkpoints, metrics and results."""
 
 from trpo.agents.runs.config import RunConfig
 from trpo.agents.runs.run import Run

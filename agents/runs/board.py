@@ -1,4 +1,4 @@
-"""TensorBoard's pages of a run: what is asked first stands first, and no more than can be read."""
+"""The layout of a run's TensorBoard pages: a few charts, the most important first."""
 
 from typing import get_args
 
@@ -36,14 +36,14 @@ PAGES = {
     ),
     "4_time": ("time/steps_per_second", "time/environment", "time/policy", "environment/restarts"),
 }
-"""Metrics that are charted, page by page; metrics.csv has all."""
+"""Charted metrics, page by page; metrics.csv has all."""
 
 TAGS = {
     metric: f"{page}/{number}_{metric.rpartition('/')[2]}"
     for page, metrics in PAGES.items()
     for number, metric in enumerate(metrics, 1)
 }
-"""A metric's tag: TensorBoard sorts by it."""
+"""A metric's tag, by which TensorBoard sorts."""
 
 EPISODE = "5_video/episode"
 """The tag of the images in which the deterministic policy plays."""
@@ -52,7 +52,7 @@ CHARTS = {
     "First": {
         "Return, last 100 episodes, raw rewards": ["Multiline", [TAGS["episode/return_100"]]],
         "KL(old ‖ new): the band above it reaches up to its limit δ": [
-            "Margin",  # a band from the KL up to δ: lines of one run would have one colour
+            "Margin",  # a band from the KL up to δ, because all lines of a run have the same colour
             [TAGS["update/mean_kl"], TAGS["update/mean_kl"], TAGS["trust_region/max_kl"]],
         ],
         "Explained variance of returns that V has not seen": [
@@ -65,13 +65,13 @@ CHARTS = {
 
 
 def hyperparameters(config: RunConfig) -> dict[str, str | float]:
-    """Return what runs are compared by; TensorBoard sorts its columns by name.
+    """Return the columns to compare runs by, which TensorBoard sorts by name.
 
     Args:
         config: the run's.
 
     Returns:
-        The environment, δ, and few more.
+        The environment, δ, and a few more.
     """
     learner = config.learner
     named: dict[str, str | float] = {
@@ -88,7 +88,7 @@ def hyperparameters(config: RunConfig) -> dict[str, str | float]:
 
 
 def options(config: RunConfig) -> dict[str, object]:
-    """Return a run's options in a row; those of other algorithms are left out.
+    """Return a run's options, flattened, without those of other algorithms.
 
     Args:
         config: the run's.
@@ -113,7 +113,7 @@ def options_table(config: RunConfig) -> str:
         config: the run's.
 
     Returns:
-        A table, an option a row.
+        A table, one option per row.
     """
     rows = "\n".join(f"| {name} | {value} |" for name, value in options(config).items())
     versions = ", ".join(f"{name} {number}" for name, number in config.versions.items())

@@ -1,4 +1,4 @@
-"""config.json: all that defines a run, and what it was made with."""
+"""config.json: everything that defines a run, and the versions it was made with."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -21,20 +21,20 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that defines a run, and what it was made with.
+    """Everything that defines a run, and the versions it was made with.
 
     Args:
         env: the environment's id, or any other name for it.
-        learner: what learns.
+        learner: configuration of the learner.
         observation_space: of one environment; `None` where a run of an earlier version lacks it.
         action_space: of one environment, likewise.
-        environment: settings of the environments, by whose names whoever makes them knows them.
-        started_from: the run or checkpoint whose agent training began with, as it was named; `None`
-            for one of its own seed.
-        video_every: environment steps from one video to the next; 0 for none.
-        threads: of tensors: sums depend on it by rounding.
-        versions: of Python and of the packages that results depend on.
-        git_commit: of this project's checkout, if it is one.
+        environment: options of the environments, in the terms of whoever creates them.
+        started_from: the run or checkpoint that the agent was initialised from, as given; `None` if
+            from the seed.
+        video_every: environment steps between videos; 0 for none.
+        threads: for tensors; affects the rounding of sums.
+        versions: of Python and of the packages that affect results.
+        git_commit: of this project's checkout, if there is one.
     """
 
     env: str
@@ -52,7 +52,7 @@ class RunConfig:
         """Return the configuration of a run with another training loop.
 
         Args:
-            loop: which ends later or earlier, for instance.
+            loop: one that ends later or earlier, for instance.
 
         Returns:
             The same otherwise.
@@ -81,7 +81,7 @@ def read_config(folder: Path) -> RunConfig:
         The run's configuration.
 
     Raises:
-        RunError: if the folder is no run's, or its config.json does not fit.
+        RunError: if the folder is not a run's, or its config.json is invalid.
     """
     path = folder / CONFIG
     try:

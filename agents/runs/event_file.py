@@ -1,4 +1,4 @@
-"""A TensorBoard event file without thread or queue: a killed process loses no point."""
+"""A TensorBoard event file without thread or queue, so that a killed process loses no point."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ from trpo.agents.storage.files import AppendedFile
 
 
 class EventFile:
-    """TensorBoard's record of one run.
+    """TensorBoard's event file of one run.
 
     Args:
         folder: the run's.
@@ -22,10 +22,11 @@ class EventFile:
 
     def __init__(self, folder: Path) -> None:
         made_by = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
-        name = f"events.out.tfevents.{made_by}.{secrets.token_hex(8)}"  # no file's that is there
+        # not one of an existing file
+        name = f"events.out.tfevents.{made_by}.{secrets.token_hex(8)}"
         self._records = RecordWriter(AppendedFile(folder / name))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        # a TensorBoard that is watching forgets what it read of an earlier file
+        # tells a running TensorBoard to discard points of an earlier file
         self._write(
             Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START))
         )

@@ -1,4 +1,4 @@
-"""One process a run folder: a lock that the system gives back however its owner dies."""
+"""One process per run folder: a lock that the system releases however its owner ends."""
 
 import errno
 import fcntl
@@ -9,13 +9,13 @@ from types import TracebackType
 
 from trpo.agents.storage.errors import BusyRunError
 
-# This process's, by folder: to open the file of one that it holds, and close it, gives it back.
+# This process's, by folder: opening and closing a held lock's file again would release it.
 _held: dict[str, "Lock"] = {}
-os.register_at_fork(after_in_child=_held.clear)  # a child has none
+os.register_at_fork(after_in_child=_held.clear)  # a child process holds none
 
 
 class Lock:
-    """Held while it is entered; one who holds it may enter it again.
+    """A re-entrant lock, held within its `with` block.
 
     Args:
         folder: the run's, existing.
@@ -40,10 +40,10 @@ class Lock:
         self._depth -= 1
         if self._depth == 0:
             os.close(self._descriptor)
-            _held.pop(self._place, None)  # it is not there in a child that was forked
+            _held.pop(self._place, None)  # a forked child does not have it
 
     def is_held(self) -> bool:
-        """Return whether a process trains the run now, this one or another."""
+        """Return whether any process, including this one, is training the run."""
         if os.path.realpath(self._folder) in _held:
             return True
         try:
@@ -51,7 +51,7 @@ class Lock:
                 fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             return True
-        except OSError:  # nothing that a process would hold: no file, or a link or a pipe
+        except OSError:  # not a lock file: missing, or a link or a pipe
             return False
         return False
 
@@ -68,7 +68,7 @@ class Lock:
     def _lock(self) -> int:
         path = self._folder / "lock"
         descriptor = _open(str(path), os.O_RDWR | os.O_CREAT)
-        try:  # not flock: processes of the environments' would inherit that
+        try:  # not flock, which the environments' processes would inherit
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
@@ -80,7 +80,7 @@ class Lock:
 
 
 def _open(path: str, flags: int) -> int:
-    # O_NONBLOCK: a pipe that nobody writes to would be waited for
+    # O_NONBLOCK: opening a pipe without a writer would block
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

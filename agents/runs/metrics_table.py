@@ -1,4 +1,4 @@
-"""metrics.csv: a row an update. Its one reader and its one writer."""
+"""metrics.csv, one row per update: its only reader and its only writer."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def read_records(path: Path) -> list[UpdateRecord]:
         Its updates; none if there is no file.
 
     Raises:
-        RunError: if the file cannot be read, or is no such table.
+        RunError: if the file cannot be read, or is not such a table.
     """
     try:
         content = read_file(path)
@@ -35,7 +35,7 @@ def read_records(path: Path) -> list[UpdateRecord]:
         return []
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
-    whole = content[: content.rfind(b"\n") + 1]  # a killed process may leave half a row
+    whole = content[: content.rfind(b"\n") + 1]  # a killed process may leave a partial row
     try:
         rows = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline=""), strict=True))
     except (ValueError, csv.Error) as error:
@@ -49,7 +49,7 @@ def read_records(path: Path) -> list[UpdateRecord]:
 
 
 def _name_today(name: str) -> str:
-    """Return what a metric is called now; in earlier versions, `update/…` was `trust_region/…`."""
+    """Return a metric's current name; in earlier versions, `update/…` was `trust_region/…`."""
     quantity = name.removeprefix("trust_region/")
     names = (name, f"update/{quantity}", f"natural_gradient/{quantity}")
     return next((known for known in names if known in METRICS), name)
@@ -66,13 +66,13 @@ def _record(path: Path, number: int, header: list[str], row: list[str]) -> Updat
 
 
 def _number(text: str) -> float:
-    # an integer stays one: written again, it has the same digits
+    # integers stay integers, so that they are written again with the same digits
     return _integer(text) if text.isdecimal() else float(text)
 
 
 def _integer(text: str) -> int:
     number = int(text)
-    if abs(number) >= 2**63:  # more than any count is, and than a float may hold
+    if abs(number) >= 2**63:  # more than any count, and than a float can represent
         raise ValueError(f"{text} is out of range: expected an integer of 64 bits")
     return number
 
@@ -95,14 +95,14 @@ def columns_of(records: Sequence[UpdateRecord]) -> dict[str, np.ndarray]:
 
 
 class TableWriter:
-    """Writes a table row by row, each on its way to the disk before the next.
+    """Writes a table row by row, flushing each.
 
-    Rows that an earlier process wrote of later updates stay until these have been made again.
+    Rows of later updates, written by an earlier process, are kept until these are repeated.
 
     Args:
         path: the file.
-        earlier: updates that training goes on after.
-        later: updates that are about to be made again.
+        earlier: updates before the one at which training resumes.
+        later: updates that will be repeated.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class TableWriter:
         """Add a row.
 
         Args:
-            record: the update after the one before.
+            record: the next update.
         """
         if not self._later:
             self._file.write(_row(record))
@@ -128,13 +128,13 @@ class TableWriter:
         self._replace([*self._made, *map(_row, self._later)])
 
     def forget_later(self) -> None:
-        """Drop the rows that were to be made again and are not: training has ended before them."""
+        """Drop rows of updates that were not repeated because training ended before them."""
         if self._later:
             self._later = []
             self._replace(self._made)
 
     def sync(self) -> None:
-        """Wait until every row is on disk."""
+        """Flush all rows to disk."""
         self._file.sync()
 
     def close(self) -> None:

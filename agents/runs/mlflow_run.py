@@ -1,4 +1,4 @@
-"""A run in MLflow's store: the one that MLFLOW_TRACKING_URI names, or MLflow's own default."""
+"""A run in MLflow's store, given by MLFLOW_TRACKING_URI or MLflow's default."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ class MlflowRun:
     """See `trpo.agents.runs.trackers.TrackedRun`."""
 
     def __init__(self, folder: Path, config: RunConfig, run_id: str | None) -> None:
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it raises is told
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # whatever it raises is reported
         self._client = MlflowClient()
         if run_id:
             self._client.update_run(run_id, status="RUNNING")
@@ -58,10 +58,10 @@ class MlflowRun:
         self._log(record.metrics, record.steps)
 
     def write_video(self, record: UpdateRecord, file: Path) -> None:  # noqa: ARG002 its name has it
-        """Keep a video as an artifact.
+        """Log a video as an artifact.
 
         Args:
-            record: the update that it was filmed after.
+            record: the update after which it was filmed.
             file: *.mp4.
         """
         self._client.log_artifact(self.run_id, str(file), "videos")

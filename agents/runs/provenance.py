@@ -1,4 +1,4 @@
-"""What a result was made with: versions of packages, and the commit of this project's checkout."""
+"""Provenance of results: versions of packages, and the commit of this project's checkout."""
 
 import platform
 import subprocess
@@ -9,7 +9,7 @@ PACKAGES = ("trpo", "torch", "gymnasium", "envpool", "numpy", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
+    """Return the versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -22,11 +22,11 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Return the commit of this project's checkout; `None` elsewhere.
 
-    It is marked *dirty* if files have changes, but for those in runs/, which are results: a command
-    that adds to them is of the commit that it began with.
+    It is marked *dirty* if files outside runs/ have changes. (runs/ contains results, which a
+    command changes while it runs.)
     """
     this = Path(__file__).resolve()
-    # installed inside another project's repository, it is no file of that repository
+    # when installed inside another project's repository, it is not tracked there
     if _git(this.parent, "ls-files", this.name) is None:
         return None
     commit = _git(this.parent, "rev-parse", "HEAD")
@@ -40,9 +40,9 @@ def _git(folder: Path, *words: str) -> str | None:
             ["git", "-C", folder, *words],
             capture_output=True,
             encoding="utf-8",
-            errors="replace",  # what git says may hold any path
+            errors="replace",  # git's output may contain any path
             check=False,
         )
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return None
     return process.stdout.strip() or None

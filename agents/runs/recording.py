@@ -1,4 +1,4 @@
-"""A run that is being trained, written down as it goes: rows, checkpoints, results."""
+"""Recording of a run during training: rows, checkpoints, results."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """Yields a trainer's updates, each with its row and any checkpoint that is due on disk.
+    """Yields a trainer's updates, each once its row and any due checkpoint are on disk.
 
-    A loop over it that ends early, but not by an exception, saves where it is.
+    If the loop over it ends early, but not with an exception, the current state is saved.
 
     Args:
-        run: which holds no later state than the trainer's, but for what is about to be made again.
+        run: contains no state later than the trainer's, except for updates that will be repeated.
         trainer: new, or restored from one of the run's checkpoints.
-        track: trackers to begin with, beside those that the run has.
+        track: trackers to add to those that the run has.
     """
 
     def __init__(self, run: Run, trainer: Trainer, track: Sequence[Tracker] = ()) -> None:
         self._run = run
         self._trainer = trainer
         self._track = track
-        self.tracked: dict[str, str] = {}  # by name, where a person finds the run
+        self.tracked: dict[str, str] = {}  # by name, where the run can be viewed
         self._saved = trainer.update
         self.results = Results(trainer.config.max_kl)
 
@@ -50,7 +50,7 @@ class Recording:
                 self.results.count(record)
             self._telemetry = Telemetry(run.folder, run.config, earlier, later, self._track)
             self.tracked = self._telemetry.tracked
-            self._opened = opened.pop_all()  # what an exception above would have closed
+            self._opened = opened.pop_all()  # closed by an exception above
         return self
 
     def __exit__(
@@ -91,7 +91,7 @@ class Recording:
         """Show a video in TensorBoard and the trackers.
 
         Args:
-            record: the update that it was filmed after.
+            record: the update after which it was filmed.
             file: *.mp4 in the run's folder, with an animation *.gif beside it.
         """
         self._telemetry.write_video(record, file)
@@ -103,6 +103,6 @@ class Recording:
         self._save()
 
     def _save(self) -> None:
-        self._telemetry.sync()  # before the checkpoint, which is never ahead of the table
+        self._telemetry.sync()  # before the checkpoint, which must never be ahead of the table
         self._run.checkpoints.save(self._trainer)
         self._saved = self._trainer.update

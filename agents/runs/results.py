@@ -1,4 +1,4 @@
-"""What a run comes to, counted update by update."""
+"""The results of a run, accumulated update by update."""
 
 import math
 from collections import Counter
@@ -10,14 +10,14 @@ from trpo.report import Status
 
 @dataclass
 class Results:
-    """What the updates so far came to.
+    """The results of the updates so far.
 
     Args:
-        max_kl: δ in nats as the run began, if the update rule holds KL under one.
-        updates: how many.
-        within_limit: how many of them kept KL(old ‖ new) ≤ δ, as it was then.
+        max_kl: δ in nats at the start of the run, if the update rule limits KL.
+        updates: number of updates.
+        within_limit: number of updates with KL(old ‖ new) ≤ δ, as annealed at the time.
         largest_kl: over all updates, nats.
-        outcomes: how often a step ended in which way.
+        outcomes: number of steps by status.
         last: the last update.
     """
 

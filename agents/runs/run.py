@@ -1,4 +1,4 @@
-"""A run's folder: config.json, metrics.csv, TensorBoard's events, checkpoints/, evaluation.json."""
+"""A run's folder: config.json, metrics.csv, TensorBoard events, checkpoints/, evaluation.json."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Run:
                 print(record.steps, record.metrics.get("episode/return"))
 
     Args:
-        folder: where it is.
-        config: what config.json says.
+        folder: its path.
+        config: the content of config.json.
 
     Raises:
-        RunError: if its checkpoints/ or videos/ is a link, which may lead anywhere.
+        RunError: if its checkpoints/ or videos/ is a symbolic link, which may point anywhere.
     """
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
-        if os.path.islink(folder / VIDEOS):  # which takes any text for a path
+        if os.path.islink(folder / VIDEOS):  # pathlib accepts any text as a path
             raise RunError(f"{folder / VIDEOS} is a link: expected a folder")
         self.folder = folder
         self.config = config
@@ -57,13 +57,13 @@ class Run:
 
     @staticmethod
     def exists(folder: Path) -> bool:
-        """Return whether a run was begun in a folder: it has a config.json.
+        """Return whether a folder contains a run: whether it has a config.json.
 
         Args:
             folder: any path.
 
         Returns:
-            Whether there is something to go on with.
+            Whether there is a run to resume.
         """
         return (folder / CONFIG).exists()
 
@@ -76,20 +76,20 @@ class Run:
         start: Trainer | None = None,
         files: Mapping[str, bytes] | None = None,
     ) -> Run:
-        """Make a new run's folder.
+        """Create a new run's folder.
 
         Args:
             folder: its path.
-            config: all that defines the run.
-            exist_ok: whether the folder may be there, if it holds no run.
-            start: the state that it begins from, where that does not follow from `config`.
-            files: by name, what else it cannot go on without.
+            config: everything that defines the run.
+            exist_ok: whether the folder may exist, if it contains no run.
+            start: the initial state, if it does not follow from `config`.
+            files: by name, other files needed for resuming it.
 
         Returns:
             The run.
 
         Raises:
-            RunError: if there is such a run already, or the folder cannot be made.
+            RunError: if there is such a run already, or the folder cannot be created.
         """
         try:
             (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=exist_ok)
@@ -106,12 +106,12 @@ class Run:
             for name, content in (files or {}).items():
                 remove_drafts(folder, name)
                 replace_file(folder / name, content)
-            write_config(folder, config)  # last: it makes the folder a run
+            write_config(folder, config)  # last, as it turns the folder into a run
         return run
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Find a run.
+        """Open an existing run.
 
         Args:
             folder: its path.
@@ -120,27 +120,27 @@ class Run:
             The run.
 
         Raises:
-            RunError: if the folder is no run's, its config.json cannot be read, or its checkpoints
-                or videos are elsewhere.
+            RunError: if the folder is not a run's, its config.json cannot be read, or its
+                checkpoints or videos are links.
         """
         return cls(folder, read_config(folder))
 
     def extend(self, loop: TrainerConfig) -> None:
-        """Let the run end later or earlier than it was started to.
+        """Change when the run ends.
 
         Args:
-            loop: the run's own, but for what it ends by.
+            loop: the run's own, with other conditions for ending.
         """
         self.config = self.config.with_loop(loop)
         with self.lock:
             write_config(self.folder, self.config)
 
     def recording(self, trainer: Trainer, track: Sequence[Tracker] = ()) -> Recording:
-        """Train, and write down what comes of it.
+        """Train, and record the results.
 
         Args:
             trainer: new, or restored from one of the run's checkpoints.
-            track: trackers to begin with, beside those that the run has.
+            track: trackers to add to those that the run has.
 
         Returns:
             The trainer's updates, to be entered and iterated over.
@@ -151,7 +151,7 @@ class Run:
         """Read metrics.csv, update by update.
 
         Returns:
-            The updates that it has.
+            Its updates.
 
         Raises:
             RunError: if the table cannot be read.
@@ -159,16 +159,16 @@ class Run:
         return read_records(self.folder / TABLE)
 
     def records_around(self, update: int) -> tuple[list[UpdateRecord], list[UpdateRecord]]:
-        """Read metrics.csv up to an update, and what comes after it.
+        """Read metrics.csv up to an update, and from there on.
 
         Args:
-            update: number of the last one that training goes on after.
+            update: number of the last update before training resumes.
 
         Returns:
             The first `update` updates, and the later ones.
 
         Raises:
-            RunError: if the table cannot be read, or lacks one of the first.
+            RunError: if the table cannot be read, or lacks any of the first.
         """
         records = self.records()
         earlier, later = records[:update], records[update:]
@@ -195,13 +195,13 @@ class Run:
         """Write evaluation.json.
 
         Args:
-            result: as JSON can hold it, and of finite numbers.
+            result: JSON content, with finite numbers.
         """
         text = json.dumps(result, indent=2, allow_nan=False) + "\n"
         replace_file(self.folder / EVALUATION, text.encode("utf-8"))
 
     def remove_drafts(self) -> None:
-        """Remove what killed processes left of files that they were writing; needs the lock."""
+        """Remove temporary files left by killed processes; needs the lock."""
         for name in (CONFIG, TABLE, TRACKING):
             remove_drafts(self.folder, name)
         remove_drafts(self.folder / VIDEOS, "step-*")

@@ -1,4 +1,4 @@
-"""What a run's metrics go to beside metrics.csv, behind one interface."""
+"""One interface for everything a run's metrics go to besides metrics.csv."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,29 +7,29 @@ from typing import Literal, Protocol
 from trpo.agents.metrics import UpdateRecord
 
 Outcome = Literal["finished", "stopped", "failed"]
-"""How a training ended: at its end, when it was asked to, or by an exception."""
+"""How training ended: finished, stopped on request, or failed with an exception."""
 
 
 class Sink(Protocol):
     """TensorBoard, or a tracker."""
 
     def write(self, record: UpdateRecord) -> None:
-        """Take an update.
+        """Log an update.
 
         Args:
             record: the update.
         """
 
     def write_video(self, record: UpdateRecord, file: Path) -> None:
-        """Take a video.
+        """Log a video.
 
         Args:
-            record: the update that it was filmed after.
+            record: the update after which it was filmed.
             file: *.mp4, with an animation *.gif beside it.
         """
 
     def write_results(self, results: Mapping[str, float]) -> None:
-        """Take what the run came to.
+        """Log the run's results.
 
         Args:
             results: names to final values.

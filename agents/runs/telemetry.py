@@ -1,4 +1,4 @@
-"""What a run writes down as it trains: rows in metrics.csv, TensorBoard's file, and trackers."""
+"""What a run logs during training: rows in metrics.csv, TensorBoard's file, and trackers."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -18,9 +18,9 @@ class Telemetry:
     Args:
         folder: the run's, existing.
         config: the run's configuration.
-        earlier: updates that training goes on after.
-        later: updates of an earlier process, which are about to be made again.
-        track: trackers to begin with, beside those that the run has.
+        earlier: updates before the one at which training resumes.
+        later: updates of an earlier process, which will be repeated.
+        track: trackers to add to those that the run has.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class Telemetry:
         with ExitStack() as opened:
             self._table = opened.enter_context(closing(TableWriter(folder / TABLE, earlier, later)))
             board = TensorBoard(folder, config, earlier)
-            opened.pop_all()  # what an exception above would have closed
+            opened.pop_all()  # closed by an exception above
         trackers = open_trackers(track, folder, config, earlier, later)
         self._sinks: list[Sink] = [board, *trackers]
         self.tracked: dict[str, str] = {tracker.name: tracker.where for tracker in trackers}
 
     def write(self, record: UpdateRecord) -> None:
-        """Write one update; metrics without a value are left empty, and out of every sink.
+        """Write one update; metrics without a value are empty in the table, and not sent to sinks.
 
         Args:
             record: the update.
@@ -53,14 +53,14 @@ class Telemetry:
         """Show a video.
 
         Args:
-            record: the update that it was filmed after.
+            record: the update after which it was filmed.
             file: *.mp4, with an animation *.gif beside it.
         """
         for sink in self._sinks:
             sink.write_video(record, file)
 
     def sync(self) -> None:
-        """Wait until every row is on disk."""
+        """Flush all rows to disk."""
         self._table.sync()
 
     def write_results(self, results: Mapping[str, float]) -> None:
@@ -73,7 +73,7 @@ class Telemetry:
             sink.write_results(results)
 
     def forget_later(self) -> None:
-        """Drop the rows that were to be made again and are not: training has ended before them."""
+        """Drop rows of updates that were not repeated because training ended before them."""
         self._table.forget_later()
 
     def close(self, outcome: Outcome = "stopped") -> None:

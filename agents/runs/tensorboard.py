@@ -20,12 +20,12 @@ from trpo.agents.storage.files import read_file
 
 
 class TensorBoard:
-    """The sink of which nothing is lost: it is written anew from the table where training goes on.
+    """A sink without gaps: when training resumes, it is rewritten from the table.
 
     Args:
-        folder: the run's, existing; files of earlier processes go.
+        folder: the run's, existing; files of earlier processes are removed.
         config: the run's configuration.
-        earlier: updates that training goes on after, with no gap and no point twice.
+        earlier: updates before the one at which training resumes; none is missing or repeated.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class TensorBoard:
                 self.write(record)
             for steps, animation in animations(folder, earlier[-1].steps if earlier else 0):
                 self._add_animation(steps, animation)
-            opened.pop_all()  # what an exception above would have closed
+            opened.pop_all()  # closed by an exception above
         for path in stale:
             path.unlink()
 
     def write(self, record: UpdateRecord) -> None:
-        """Write an update's charted metrics, those that it has.
+        """Write those charted metrics that an update has.
 
         Args:
             record: the update.
@@ -73,7 +73,7 @@ class TensorBoard:
         """Write a video's animation, among the images.
 
         Args:
-            record: the update that it was filmed after.
+            record: the update after which it was filmed.
             file: *.mp4, with an animation *.gif beside it.
         """
         self._add_animation(record.steps, file.with_suffix(".gif"))
@@ -81,15 +81,15 @@ class TensorBoard:
     def _add_animation(self, steps: int, file: Path) -> None:
         content = read_file(file)
         if len(content) < 10 or not content.startswith(b"GIF8"):
-            return  # earlier versions, killed, left half of one
-        width, height = struct.unpack_from("<HH", content, 6)  # as a GIF begins
+            return  # earlier versions could leave a partial one when killed
+        width, height = struct.unpack_from("<HH", content, 6)  # the first bytes of a GIF
         image = Summary.Image(
             height=height, width=width, colorspace=3, encoded_image_string=content
         )
         self._events.add(Summary(value=[Summary.Value(tag=EPISODE, image=image)]), steps)
 
     def write_results(self, results: Mapping[str, float]) -> None:
-        """Write the run's results as the hyperparameters page has them.
+        """Write the run's results to the hyperparameters page.
 
         Args:
             results: names to final values.

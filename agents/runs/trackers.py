@@ -1,8 +1,8 @@
-"""Experiment trackers of a run: which it has, going on in theirs, and none that ends a training.
+"""Experiment trackers of a run, which resume with it, and whose failures never end training.
 
-`tracking.json` has the run's id at each tracker. A run that goes on goes on there, too: it sends
-what the tracker has not had, as metrics.csv tells. Rows that are made again are sent once: where a
-run is made longer and its δ falls, they are not quite the same, and the tracker has the first ones.
+`tracking.json` has the run's id at each tracker. A resumed run continues there, too, and first
+sends updates of metrics.csv that the tracker lacks. Repeated rows are sent only once: where a run
+is extended while δ is annealed, they differ slightly, and the tracker has the original ones.
 """
 
 import json
@@ -29,22 +29,22 @@ class TrackedRun(Sink, Protocol):
     Args:
         folder: the run's.
         config: the run's configuration.
-        run_id: of the tracker's run to go on with; `None` for a new one.
+        run_id: of the tracker's run to continue; `None` for a new one.
     """
 
     run_id: str
-    where: str  # a person finds it
+    where: str  # for people to find it
 
     def __init__(self, folder: Path, config: RunConfig, run_id: str | None) -> None: ...
 
 
 class NeverFatal:
-    """A tracker that is told of once when it fails, and then left alone.
+    """A tracker that, if it fails, is reported once and then no longer used.
 
     Args:
         name: of the tracker.
         begin: returns its run; may raise.
-        sent: updates that it has had.
+        sent: number of updates already sent.
     """
 
     def __init__(self, name: Tracker, begin: Callable[[], TrackedRun], sent: int) -> None:
@@ -114,17 +114,17 @@ def open_trackers(
     earlier: Sequence[UpdateRecord],
     later: Sequence[UpdateRecord],
 ) -> list[NeverFatal]:
-    """Begin a run at each tracker, or go on with it.
+    """Start a run at each tracker, or continue it.
 
     Args:
-        asked: trackers, beside those that the run has.
+        asked: trackers to add to those that the run has.
         folder: the run's.
         config: the run's configuration.
-        earlier: updates that training goes on after.
-        later: updates of an earlier process, which are about to be made again.
+        earlier: updates before the one at which training resumes.
+        later: updates of an earlier process, which will be repeated.
 
     Returns:
-        A sink a tracker, which has had the earlier updates.
+        One sink per tracker, to which the earlier updates have been sent.
     """
     known = tracked(folder)
     opened = []
@@ -151,7 +151,7 @@ def tracked(folder: Path) -> dict[Tracker, str]:
         folder: the run's.
 
     Returns:
-        Names to the ids that they know the run by; none where they cannot be read.
+        Their names, mapped to their ids of the run; empty if they cannot be read.
     """
     try:
         content = json.loads(read_file(folder / TRACKING))
@@ -164,7 +164,7 @@ def tracked(folder: Path) -> dict[Tracker, str]:
 
 
 def _checked(run_id: object) -> str:
-    """Return an id, if it is one: it becomes part of paths and addresses."""
+    """Return an id after validating it, as it becomes part of paths and URLs."""
     if not isinstance(run_id, str) or not re.fullmatch(r"[\w-]{1,64}", run_id):
         raise ValueError("expected a run's id")
     return run_id

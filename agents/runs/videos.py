@@ -1,4 +1,4 @@
-"""Where a run's videos are: an .mp4 each, and a small animation of it beside."""
+"""A run's videos: one .mp4 each, with a small animation next to it."""
 
 import re
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ def file_of(steps: int) -> Path:
     """Return a video's file, in the run's folder.
 
     Args:
-        steps: environment steps that the run had taken.
+        steps: environment steps taken by the run.
 
     Returns:
-        A path whose names sort by steps.
+        A path; names sort by steps.
     """
     return Path(VIDEOS) / f"step-{steps:010d}.mp4"
 
@@ -25,7 +25,7 @@ def animations(folder: Path, steps: int) -> Iterator[tuple[int, Path]]:
 
     Args:
         folder: the run's.
-        steps: environment steps, up to which they are asked for.
+        steps: environment steps up to which to return them.
 
     Yields:
         Environment steps, and a file.

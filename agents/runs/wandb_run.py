@@ -1,4 +1,4 @@
-"""A run at Weights & Biases; where, and whether at once or later, its WANDB_… variables say."""
+"""A run at Weights & Biases, configured by its WANDB_… environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -43,13 +43,13 @@ class WandbRun:
         """Log a video.
 
         Args:
-            record: the update that it was filmed after.
+            record: the update after which it was filmed.
             file: *.mp4.
         """
         self._run.log({"video": wandb.Video(str(file), format="mp4")}, step=record.steps)
 
     def write_results(self, results: Mapping[str, float]) -> None:
-        """Put the results into the summary.
+        """Write the results to the summary.
 
         Args:
             results: names to final values.

@@ -1,1 +1,1 @@
-"""What an agent and a run leave on disk, and how it is read again."""
+"""Reading and writing what agents and runs store on disk."""

@@ -20,7 +20,7 @@ RENAMED = {  # the names up to 3 and 4, and since
     "agent.policy.log_std": "agent.policy.family.log_std",
     "agent.preprocessor._nested.": "agent.preprocessor.leaves.0.",
 }
-NO_CHECKSUM = "0" * 64  # stands in the file while its checksum is computed
+NO_CHECKSUM = "0" * 64  # placeholder in the file while its checksum is computed
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write a checkpoint: whole or not at all.
+    """Write a checkpoint atomically.
 
     Args:
         path: the file; its folder exists.
         tensors: by name.
-        state: everything else, as JSON can hold it.
+        state: everything else, as JSON content.
 
     Raises:
         CheckpointError: if a tensor is not finite.
     """
-    _check_finite(path, tensors)  # one that is not would displace one that is of use
+    _check_finite(path, tensors)  # otherwise it would displace a usable one
     replace_file(path, encode(tensors, state))
 
 
@@ -56,7 +56,7 @@ def encode(tensors: dict[str, Tensor], state: dict[str, Any]) -> bytes:
 
     Args:
         tensors: by name.
-        state: everything else, as JSON can hold it.
+        state: everything else, as JSON content.
 
     Returns:
         The content of a checkpoint's file.
@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         Its tensors, and its state.
 
     Raises:
-        CheckpointError: if the file is damaged, or of a format that this version does not know.
+        CheckpointError: if the file is damaged, or its format unknown to this version.
     """
     try:
         content = read_file(path)
@@ -100,7 +100,7 @@ def decode(content: bytes, path: Path) -> Checkpoint:
         Its tensors, and its state.
 
     Raises:
-        CheckpointError: if the content is damaged, or of a format that this version does not know.
+        CheckpointError: if the content is damaged, or its format unknown to this version.
     """
     try:
         metadata = _metadata(content)
@@ -124,7 +124,7 @@ def decode(content: bytes, path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     try:
         _check_finite(path, checkpoint.tensors)
-    except NotImplementedError as error:  # of some types, PyTorch has only the bytes
+    except NotImplementedError as error:  # PyTorch has no data type for some of safetensors'
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     return checkpoint
 

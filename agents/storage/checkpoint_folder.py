@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps, and which of them can be used."""
+"""The checkpoints of a run: which are kept, and which can be used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class TrainingState(msgspec.Struct):
-    """What training goes on from, beside tensors; `Trainer.snapshot` writes it."""
+    """The state training resumes from, besides tensors; `Trainer.snapshot` returns it."""
 
     update: Count
     steps: Count
@@ -47,20 +47,20 @@ class CheckpointFolder:
         path: the folder, existing.
 
     Raises:
-        CheckpointError: if it is a link, which may lead anywhere.
+        CheckpointError: if it is a symbolic link, which may point anywhere.
     """
 
     def __init__(self, path: Path) -> None:
-        if os.path.islink(path):  # which takes any text for a path
+        if os.path.islink(path):  # pathlib accepts any text as a path
             raise CheckpointError(f"{path} is a link: expected a folder")
         self.path = path
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint of the run as it is now, and delete what is too many.
+        """Write a checkpoint of the run's current state, and delete surplus ones.
 
-        At a resume point, first as the best, if it is by training's returns: killed between the
-        two, a run goes on from a checkpoint before both. A run that is evaluated has its best from
-        `save_best`. A run that ends before any was judged has its last as the best.
+        At a resume point, the best by training returns is written first: a run killed between the
+        two resumes from an earlier checkpoint. With evaluations, `save_best` writes the best. If a
+        run ends before any score is known, its last checkpoint is the best.
 
         Args:
             trainer: at rest between updates.
@@ -69,23 +69,23 @@ class CheckpointFolder:
             self.save_best(trainer, trainer.mean_return)
         tensors, state = trainer.snapshot()
         if trainer.finished and self._best_return() == -math.inf:
-            save_checkpoint(self.path / BEST, tensors, state)  # gives way to the first judged
+            save_checkpoint(self.path / BEST, tensors, state)  # replaced by the first with a score
         save_checkpoint(self.path / f"update-{trainer.update:06d}.safetensors", tensors, state)
         self._delete_superseded(trainer)
 
     def save_best(self, trainer: Trainer, mean_return: float | None) -> None:
-        """Write a checkpoint of the run as it is now as the best, if it is.
+        """Write a checkpoint of the run's current state as the best, if it is.
 
         Args:
             trainer: at rest between updates.
-            mean_return: what the policy is judged by; `None` for no judgement yet.
+            mean_return: the policy's score; `None` if there is none yet.
         """
         if mean_return is not None and mean_return > self._best_return():
             tensors, state = trainer.snapshot()
             save_checkpoint(self.path / BEST, tensors, state | {"mean_return": mean_return})
 
     def best(self) -> Checkpoint:
-        """Read the checkpoint with the best evaluation; without, of the last 100 episodes.
+        """Read the best checkpoint, by evaluations or else by the last 100 episodes.
 
         Returns:
             The checkpoint.
@@ -103,13 +103,13 @@ class CheckpointFolder:
 
         Args:
             warn: called with one line about each newer one that cannot.
-            resumable: whether it has to be one that training can be continued from exactly.
+            resumable: whether training must be able to continue exactly from it.
 
         Returns:
-            The checkpoint; `None` if the folder holds none.
+            The checkpoint; `None` if the folder contains none.
 
         Raises:
-            CheckpointError: if it holds some, and none can be used.
+            CheckpointError: if it contains some, but none can be used.
         """
         damaged = False
         for path in reversed(self._updates()):
@@ -126,15 +126,15 @@ class CheckpointFolder:
         return None
 
     def remove_drafts(self) -> None:
-        """Remove what killed processes left of checkpoints that they were writing."""
+        """Remove partially written checkpoints of killed processes."""
         for name in (BEST, "update-*"):
             remove_drafts(self.path, name)
 
     def _delete_superseded(self, trainer: Trainer) -> None:
         """Delete all but the newest few resume points and this checkpoint.
 
-        An earlier process may have left checkpoints of later updates: they stay until training has
-        come to them, or to its end.
+        Checkpoints of later updates, left by an earlier process, are kept until training reaches
+        them or ends.
         """
         config = trainer.config.trainer
         resume_points = [
@@ -155,13 +155,13 @@ class CheckpointFolder:
     def _best_return(self) -> float:
         try:
             mean_return: float = self.best().state.get("mean_return", -math.inf)
-        except CheckpointError:  # there is none yet, or it is damaged and gives way to the next
+        except CheckpointError:  # there is none yet, or it is damaged and will be replaced
             return -math.inf
         return mean_return
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint, or a run's newest.
+    """Read a checkpoint file, or a run's newest checkpoint.
 
     Args:
         path: a checkpoint, or a run's folder.

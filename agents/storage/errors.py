@@ -1,12 +1,12 @@
-"""What can be wrong with a run's folder, in one line that says what."""
+"""Errors about a run's folder, with one-line messages."""
 
 
 class RunError(ValueError):
-    """A run that cannot be made or used; the message is one line, fit to print to a user."""
+    """A run that cannot be created or used; the message is one line, for the user."""
 
 
 class BusyRunError(RunError):
-    """A run that is being trained: it can be used later."""
+    """A run that is currently being trained; it can be used later."""
 
 
 class CheckpointError(RunError):

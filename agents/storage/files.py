@@ -1,7 +1,7 @@
-"""Files that are whole or not there, and no links: a stranger's run folder may hold anything.
+"""Atomic file operations that follow no links: an untrusted run folder may contain anything.
 
-A full disk or a killed process leaves the old content, never half of the new. Nothing is read or
-written through a link: it may lead out of the folder.
+A full disk or a killed process leaves the old content, never part of the new. Nothing is read or
+written through a symbolic link, which may point out of the folder.
 """
 
 import errno
@@ -23,7 +23,7 @@ def read_file(path: Path) -> bytes:
     Raises:
         OSError: if it cannot be read, or is a link, a device or a pipe.
     """
-    # O_NONBLOCK: a pipe that nobody writes to would be waited for
+    # O_NONBLOCK: opening a pipe without a writer would block
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -32,18 +32,18 @@ def read_file(path: Path) -> bytes:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside `path`, put it on disk, and rename it into place.
+    """Write a file next to `path`, flush it to disk, and rename it into place.
 
     Args:
         path: the file; its folder exists. A link there is replaced, not followed.
         content: all of it.
 
     Raises:
-        OSError: if it cannot be written, with `path` as its file; what was there before still is.
+        OSError: if it cannot be written, with `path` as its file; the old content is kept.
     """
     if not path.name:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # a name nobody foresees
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # an unpredictable name
     try:
         with open(draft, "xb", opener=_open_new) as file:
             file.write(content)
@@ -61,11 +61,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def remove_drafts(folder: Path, name: str) -> None:
-    """Remove what killed processes left of their writes to a file.
+    """Remove temporary files left by killed processes that were writing a file.
 
     Args:
         folder: the file's.
-        name: the file's, or a pattern; no process is writing such a file now.
+        name: the file's, or a pattern; no process may be writing such a file now.
     """
     for draft in folder.glob(f".{name}.*.tmp"):
         draft.unlink()
@@ -76,10 +76,10 @@ def _open_new(path: str, flags: int) -> int:
 
 
 class AppendedFile:
-    """A file that grows record by record; a killed process loses none that it wrote.
+    """A file that is appended to record by record; records survive if the process is killed.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file; created if it does not exist.
 
     Raises:
         OSError: if it cannot be opened, or is a link.
@@ -106,7 +106,7 @@ class AppendedFile:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def sync(self) -> None:
-        """Wait until all of it is on disk.
+        """Flush everything to disk.
 
         Raises:
             OSError: if it cannot be written, with the path as its file.

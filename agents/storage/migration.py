@@ -65,7 +65,7 @@ LACKED_BY_AGENTS = (2, 7, 8, 10, 12, 15)  # of these, what is of an agent: its c
 
 
 def _filled(content: Content, lacked: Content) -> Content:
-    """Return `content` with what it lacks."""
+    """Return `content` with missing entries added."""
     filled = {**lacked, **content}
     for name, within in lacked.items():
         part = filled[name]
@@ -78,7 +78,7 @@ def _renamed(content: Content, old: str, new: str) -> Content:
     return {new if key == old else key: value for key, value in content.items()}
 
 
-# Options of the command line that format 1 held: where the folder is, the folder itself says.
+# Command-line options that format 1 stored, but which the folder's place determines.
 COMMAND_LINE = {"name", "runs", "resume"}
 
 
@@ -125,7 +125,7 @@ def _may_have_pictures(space: object) -> bool:
 
 
 def _lacked_by_11(content: Content) -> Content:
-    # before format 12, all grids held numbers
+    # before format 12, grids were used as numbers
     codes = 0 if _may_have_pictures(content.get("observation_space")) else None
     return {"pictures": {"grid_codes": codes}}
 
@@ -135,7 +135,7 @@ def _from_11(content: Content) -> Content:
 
 
 def _from_16(content: Content) -> Content:
-    # before format 17, F was the batch's alone with a memory of the policy's, whatever was asked
+    # before format 17, F of recurrent policies ignored this option and used the batch only
     learner = content.get("learner")
     if isinstance(learner, dict):
         recurrence, trpo = learner.get("recurrence"), learner.get("trpo")
@@ -173,7 +173,7 @@ def migrate(content: object) -> Content:
         A new object, without its format's number.
 
     Raises:
-        ValueError: if it is no object, or of a format that this version does not know.
+        ValueError: if it is not an object, or its format is unknown to this version.
     """
     if not isinstance(content, dict):
         raise ValueError("expected an object")  # noqa: TRY004 the caller's word for all that is wrong
@@ -187,10 +187,10 @@ def migrate(content: object) -> Content:
 
 
 def migrate_agent(content: object) -> object:
-    """Return what a checkpoint says of its agent, as this version would have written it.
+    """Return a checkpoint's description of its agent, as this version would have written it.
 
     Args:
-        content: JSON, of any version since checkpoints say it.
+        content: JSON, of any version since checkpoints describe their agent.
 
     Returns:
         JSON.

@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as JSON: a saved agent needs no environment to know them. No code runs."""
+"""Gymnasium spaces as JSON, so that a saved agent needs no environment. No code runs."""
 
 import math
 from typing import TypeAlias
@@ -11,7 +11,8 @@ import numpy as np
 Bounds: TypeAlias = bool | int | float | str | list
 Shape: TypeAlias = tuple[int, ...]
 
-MOST_NUMBERS = 2**24  # in a space that is read, 4,096 × 4,096: each takes ten bytes to make
+# limit for a space that is read, 4,096 × 4,096: each takes ten bytes to create
+MOST_NUMBERS = 2**24
 
 
 class _Box(msgspec.Struct, tag="Box", forbid_unknown_fields=True):
@@ -49,13 +50,13 @@ _Space: TypeAlias = _Box | _Discrete | _MultiDiscrete | _MultiBinary | _Dict | _
 
 
 def space_to_json(space: object) -> dict[str, object]:
-    """Return a space as JSON can hold it.
+    """Return a space as JSON content.
 
     Args:
         space: Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them.
 
     Returns:
-        Its kind as `type`, and the arguments that make it.
+        Its kind as `type`, and the arguments of its constructor.
 
     Raises:
         ValueError: if the space is of another kind.
@@ -65,7 +66,7 @@ def space_to_json(space: object) -> dict[str, object]:
 
 
 def space_from_json(content: object) -> gym.Space:
-    """Make the space that `space_to_json` described.
+    """Create the space that `space_to_json` described.
 
     Args:
         content: what it returned.
@@ -74,7 +75,7 @@ def space_from_json(content: object) -> gym.Space:
         An equal space.
 
     Raises:
-        ValueError: if the content describes no space.
+        ValueError: if the content does not describe a space.
     """
     description = msgspec.convert(content, _Space)
     if (numbers := _numbers(description)) > MOST_NUMBERS:

@@ -1,6 +1,6 @@
-"""JSON read into dataclasses: every field of its type, none missing, and none unknown.
+"""Conversion of JSON to dataclasses: fields must have their type, and none be missing or unknown.
 
-But one whose default is `None` may be missing, and an unknown one is overlooked where it is null.
+But a field whose default is `None` may be missing, and an unknown one is ignored if it is null.
 """
 
 import json
@@ -24,7 +24,7 @@ Kind = TypeVar("Kind", bound=Dataclass)
 
 
 def to_json(value: Dataclass) -> dict[str, object]:
-    """Return a dataclass as JSON can hold it.
+    """Return a dataclass as JSON content.
 
     Args:
         value: a dataclass of JSON's types, tuples, spaces and dataclasses.
@@ -32,14 +32,14 @@ def to_json(value: Dataclass) -> dict[str, object]:
     Returns:
         Its fields by name, nested.
     """
-    # asdict: msgspec alone leaves out defaults that stand in for what it did not find
+    # asdict: msgspec alone would omit fields equal to their defaults
     builtins = msgspec.to_builtins(asdict(value), enc_hook=space_to_json)
     content: dict[str, object] = _as_json(builtins)
     return content
 
 
 def _as_json(content: object) -> Any:
-    """Return content as JSON holds it: tuples as lists, and "inf", which is no number of JSON's."""
+    """Return content in JSON's types: tuples as lists, and infinity as "inf"."""
 
     def spelt(constant: str) -> str:
         return constant.lower().replace("infinity", "inf")
@@ -51,7 +51,7 @@ def _as_json(content: object) -> Any:
 
 
 def flat(content: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Return nested content in a row.
+    """Return nested content, flattened.
 
     Args:
         content: names to values, or to contents within.
@@ -84,7 +84,7 @@ def from_json(kind: type[Kind], content: object) -> Kind:
     """
     content = _as_json(content)  # earlier versions wrote Infinity
     value = msgspec.convert(content, kind, dec_hook=_decode, strict=False)
-    # so that no default of today stands in for what is not there, and no text for a number
+    # so that today's defaults do not replace missing values, nor texts numbers
     if difference := first_difference(content, to_json(value)):
         name, there, expected = difference
         missing = "missing" if there is None else f"{there!r}: expected {expected!r}"
@@ -101,7 +101,7 @@ def _decode(kind: type, content: object) -> object:
 def first_difference(
     one: object, other: object, name: str = ""
 ) -> tuple[str, object, object] | None:
-    """Return the first field in which two contents differ.
+    """Return the first field in which two JSON contents differ.
 
     Args:
         one: JSON.
