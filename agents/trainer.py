@@ -61,9 +61,9 @@ class Trainer:
         make_encoder: from the observation space to an encoder; by default chosen by the space.
 
     Raises:
-        ConfigError: if the device is missing, the batch size is not a multiple of the number of
-            environments, a space is not supported, or evaluations would need a second copy of a
-            single given environment.
+        ConfigError: if the device is missing, `make_env` is not such a function, the batch size is
+            not a multiple of the number of environments, a space is not supported, or evaluations
+            would need a second copy of a single given environment.
         TrainingError: if the environments cannot be started.
     """
 

@@ -1,9 +1,11 @@
 """The environments of a run, which are re-created now and then."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from gymnasium import Space
+from gymnasium import Env, Space
+from gymnasium.vector import VectorEnv
 
 from trpo.agents.agent import Agent
 from trpo.agents.observations import check_space
@@ -22,6 +24,10 @@ from trpo.reducer import SERIAL, Reducer
 from trpo.validation import ConfigError
 
 MakeEnvironments = Callable[[int], VectorEnvironment]
+EXPECTED = (
+    "expected a function from a seed to a vector environment, such as "
+    'functools.partial(make_vector_env, "CartPole-v1", EnvironmentConfig(num_envs=8))'
+)
 
 
 class Environments:
@@ -130,10 +136,16 @@ class Environments:
             self._restart(failure)
 
     def _make(self, seed: int) -> VectorEnvironment:
+        _check_signature(self.make)
         try:
             env = self.make(seed)
         except ChildProcessError as lost:
             raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
+        if not hasattr(env, "groups"):  # Gymnasium's own vector environments have none
+            if isinstance(env, Env | VectorEnv):
+                env.close()
+            single = ", a single environment" if isinstance(env, Env) else ""
+            raise ConfigError(f"make_env returned {env}{single}: {EXPECTED}")
         with closed_on_error(env):
             self._check(env)
         return env
@@ -158,6 +170,20 @@ class Environments:
             raise failure
         self.restarts += 1
         return self.randomness.integer(Component.RESTART, self.restarts)
+
+
+def _check_signature(make: MakeEnvironments) -> None:
+    """Refuse what cannot be called with a seed alone."""
+    if not callable(make):
+        raise ConfigError(f"make_env = {make!r} is not a function: {EXPECTED}")
+    try:
+        signature = inspect.signature(make)
+    except ValueError:  # some written in C have none
+        return
+    try:
+        signature.bind(0)
+    except TypeError as error:
+        raise ConfigError(f"make_env cannot be called with a seed ({error}): {EXPECTED}") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import multiprocessing
 from contextlib import closing
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 
@@ -97,6 +98,25 @@ def test_a_trainer_that_is_refused_leaves_no_environment_open(env_id, config):
     with pytest.raises((ConfigError, TrainingError)):
         Trainer(make_env, config)
     assert [env.unwrapped.closed for env in made] == [True]
+
+
+@pytest.mark.parametrize(
+    ("make_env", "said"),
+    [
+        ("CartPole-v1", "'CartPole-v1' is not a function"),
+        (gym.make("CartPole-v1"), "TimeLimit.* is not a function"),
+        (gym.make_vec("CartPole-v1", 4), "CartPoleVectorEnv.* is not a function"),
+        (lambda: gym.make("CartPole-v1"), r"called with a seed \(too many positional arguments\)"),
+        (make_vector_env, r"called with a seed \(missing a required argument: 'config'\)"),
+        (lambda _: gym.make("CartPole-v1"), "returned <TimeLimit.*>, a single environment"),
+        (lambda _: gym.make_vec("CartPole-v1", 4), r"returned CartPoleVectorEnv\(.*\)"),
+        (lambda _: None, "returned None"),
+    ],
+)
+def test_what_makes_no_environments_from_a_seed_is_refused_with_what_would(make_env, said):
+    expected = r": expected a function from a seed to a vector environment, such as functools\."
+    with pytest.raises(ConfigError, match=f"^make_env .*{said}{expected}"):
+        Trainer(make_env, LearnerConfig())
 
 
 def test_an_environment_that_changes_its_spaces_when_it_is_made_anew_is_named():
