@@ -1,4 +1,4 @@
-"""What there is to train on: every id of EnvPool and of Gymnasium's registry, by family."""
+"""The available environments: every id of EnvPool and of Gymnasium's registry, by family."""
 
 import warnings
 from collections.abc import Callable
@@ -32,15 +32,16 @@ class Entry:
         """Return an environment's observation and action space.
 
         Raises:
-            EnvError: if it has to be made to know them, and cannot be.
+            EnvError: if this requires creating it, which fails.
         """
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of bounds that lose digits, and of newer versions
+            # warnings about bounds that lose precision, and about newer versions
+            warnings.simplefilter("ignore")
             return _spaces_of_envpool(self) if self.engine == "envpool" else _spaces_when_made(self)
 
 
 def catalogue() -> list[Entry]:
-    """Return every id, by engine and family; one that both engines have stands for each."""
+    """Return every id, by engine and family; ids that both engines have are listed for each."""
     entries = [Entry(env_id, "envpool", _part(env_id)) for env_id in envpool_ids()]
     entries += [
         Entry(env_id, "gymnasium", _package(spec.entry_point))
@@ -57,7 +58,7 @@ def _part(env_id: str) -> str:
 
 
 def _package(entry_point: str | Callable | None) -> str:
-    """Return the package of what makes an environment, of Gymnasium's own the part."""
+    """Return the package of an environment's entry point; for Gymnasium's own, the subpackage."""
     module = entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
     parts = module.partition(":")[0].removeprefix("gymnasium.envs.").split(".")
     return parts[0] or "none"

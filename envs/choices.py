@@ -1,4 +1,4 @@
-"""Choices, where an engine says integers."""
+"""Discrete choices that EnvPool declares as integers."""
 
 import gymnasium as gym
 import numpy as np
@@ -7,12 +7,12 @@ from trpo.envs.masking import MASK
 
 
 class Choices:
-    """An integer Box as what EnvPool means by it: choices, of which it has no other space.
+    """The choices that EnvPool means by an integer Box, as it has no discrete spaces.
 
     Args:
         box: of one environment's actions, of integers.
-        observations: space of one observation: where it has an action mask with a number for every
-            combination of choices, a combination is chosen.
+        observations: space of one observation; if its action mask has one number per combination of
+            choices, actions are combinations.
     """
 
     def __init__(self, box: gym.spaces.Box, observations: gym.Space) -> None:

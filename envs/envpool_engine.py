@@ -1,4 +1,4 @@
-"""EnvPool: C++ environments on a pool of threads, whose number does not change what they do."""
+"""EnvPool: C++ environments on a thread pool, whose size does not affect results."""
 
 import warnings
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Step: TypeAlias = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 @cache
 def envpool_ids() -> frozenset[str]:
-    """Return the ids that EnvPool has; none where it is not installed."""
+    """Return EnvPool's ids; none if it is not installed."""
     try:
         import envpool
     except ImportError:
@@ -29,16 +29,16 @@ def envpool_ids() -> frozenset[str]:
 
 
 def worthwhile_groups(env_id: str, num_envs: int, threads: int) -> int:
-    """Return how many groups to step environments in: one steps while the policy acts for another.
+    """Return the number of groups of environments: one steps while the policy acts for another.
 
     Args:
         env_id: one of `envpool_ids()`.
         num_envs: N.
-        threads: to step environments with.
+        threads: number of threads that step environments.
 
     Returns:
-        2 where that gains time: with two threads, and steps that take longer than the policy does
-            (MuJoCo's); else 1.
+        2 if that saves time: with two threads, and steps that take longer than the policy's
+        (MuJoCo's); else 1.
     """
     from envpool.registration import registry
 
@@ -57,11 +57,12 @@ OURS = {
     "env_seed",
     "gym_reset_return_info",
 }
-"""EnvPool's options that are not a task's own: some follow from ours, none changes the task."""
+"""EnvPool's options that are not specific to a task: some follow from ours, none changes the
+task."""
 
 
 def refused_options(env_id: str, options: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with a task's options, in a line; `None` if nothing is.
+    """Return what is wrong with a task's options, in one line, or `None`.
 
     Args:
         env_id: one of `envpool_ids()`.
@@ -91,7 +92,7 @@ def _fits(value: Any, default: Any) -> bool:
 
 
 def players(env_id: str, options: Mapping[str, Any]) -> int:
-    """Return how many players a task has, each of whom would act.
+    """Return the number of players of a task.
 
     Args:
         env_id: one of `envpool_ids()`.
@@ -103,14 +104,14 @@ def players(env_id: str, options: Mapping[str, Any]) -> int:
 
 
 def join(results: list[tuple[Any, ...]]) -> Any:
-    """Put the groups' results of a reset or step together.
+    """Concatenate the groups' results of a reset or step.
 
     Args:
         results: a tuple of arrays, and information, for each group.
 
     Returns:
-        Arrays one below the other, and the first's information; one group's result as it is: its
-        observations may be a Dict.
+        The concatenated arrays, and the first group's information; a single group's result is
+        returned unchanged, as its observations may be a Dict.
     """
     if len(results) == 1:
         return results[0]
@@ -119,15 +120,15 @@ def join(results: list[tuple[Any, ...]]) -> Any:
 
 
 class InGroups(Protocol):
-    """Environments that are stepped group by group."""
+    """Environments that are stepped in groups."""
 
     groups: list[slice]
 
     def send(self, number: int, actions: np.ndarray) -> None:
-        """Let a group begin its step."""
+        """Start a group's step."""
 
     def receive(self, number: int) -> Step:
-        """Wait for a group to finish it."""
+        """Wait for a group's step to finish."""
 
 
 def step_all(env: InGroups, actions: Any) -> Step:
@@ -135,7 +136,7 @@ def step_all(env: InGroups, actions: Any) -> Step:
 
     Args:
         env: N environments.
-        actions: (N, …); of Dict and Tuple spaces nested, and in one group.
+        actions: (N, …); nested for Dict and Tuple spaces, which need a single group.
 
     Returns:
         Observations, rewards, terminated, truncated, each (N, …), and the first's information.
@@ -147,16 +148,16 @@ def step_all(env: InGroups, actions: Any) -> Step:
 
 
 class EnvPoolVectorEnv(VectorEnv):
-    """An EnvPool task as a Gymnasium vector environment; its seed is fixed when it is made.
+    """An EnvPool task as a Gymnasium vector environment, seeded when it is created.
 
     Args:
         env_id: one of `envpool_ids()`.
         num_envs: N.
         seed: in [0, 2³¹ − N).
-        threads: to step environments with; 0 for one a core.
-        groups: how many pools, each of as many environments and threads; what they do does not
-            depend on it.
-        render_mode: "rgb_array" for environments that draw themselves.
+        threads: number of threads that step environments; 0: one per core.
+        groups: number of pools, which share environments and threads equally; does not affect
+            results.
+        render_mode: "rgb_array" for environments that are rendered.
         options: the task's own, by EnvPool's names.
         masks: whether observations that have an action mask keep it.
     """
@@ -213,7 +214,7 @@ class EnvPoolVectorEnv(VectorEnv):
         """Start new episodes.
 
         Args:
-            seed: not used: the seed was given when the environment was made.
+            seed: not used: the environment was seeded when it was created.
             options: not used.
 
         Returns:
@@ -234,7 +235,7 @@ class EnvPoolVectorEnv(VectorEnv):
         return step_all(self, actions)
 
     def send(self, number: int, actions: np.ndarray) -> None:
-        """Let a group begin its step.
+        """Start a group's step.
 
         Args:
             number: of the group.
@@ -257,7 +258,7 @@ class EnvPoolVectorEnv(VectorEnv):
         return without_mask(observations) if self._unmask else observations, *others
 
     def draw(self) -> np.ndarray:
-        """Return the first environment's picture, (H, W, 3) uint8."""
+        """Return the first environment's image, (H, W, 3) uint8."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pictures: np.ndarray = self._pools[0].render()

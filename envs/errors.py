@@ -1,4 +1,4 @@
-"""What can be wrong with a wish for an environment, in one line that says what to do."""
+"""Errors about environments, with one-line messages that say what to do."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ NEED_NO_MODULE = frozenset(gym.registry)  # as later ids do, which a module of t
 
 
 class EnvError(ValueError):
-    """An environment that cannot be made; the message is one line, fit to print to a user."""
+    """An environment that cannot be created; the message is one line, for the user."""
 
 
 def told(error: BaseException) -> str:
@@ -33,7 +33,7 @@ def told(error: BaseException) -> str:
 
 
 def unknown_id(env_id: str, known: Collection[str]) -> EnvError:
-    """Return the error for an id that nobody registered, with the ids nearest to it.
+    """Return the error for an unregistered id, with the closest ids.
 
     Args:
         env_id: what the user asked for.
@@ -66,7 +66,7 @@ def _similar(env_id: str, known: Iterable[str]) -> list[str]:
 
 
 def versions_of(env_id: str, known: Iterable[str]) -> list[str]:
-    """Return all versions of an environment, the newest last.
+    """Return all versions of an environment, newest last.
 
     Args:
         env_id: Name-v0, of any version, or Name.

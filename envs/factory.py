@@ -1,4 +1,4 @@
-"""One way to make environments: EnvPool where it has the task, else Gymnasium; or as told."""
+"""One function to create environments: with EnvPool if it has the task, else with Gymnasium."""
 
 import importlib.util
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def _require(name: str, value: object, valid: bool, expected: str) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Which of N environments are one process's: as many each, in a row, in the order of ranks.
+    """One process's share of N environments: equal, consecutive ranges, in rank order.
 
     Args:
         rank: of the process.
@@ -102,7 +102,7 @@ class Part:
             Their numbers.
 
         Raises:
-            EnvError: if not every process can have as many.
+            EnvError: if N is not a multiple of the number of processes.
         """
         if num_envs % self.size:
             multiple = f"a multiple of the {self.size} processes"
@@ -128,11 +128,11 @@ def make_vector_env(
     that environments share: the process's own, or one of a vector class.
 
     Args:
-        env: an id of EnvPool or Gymnasium, or `module:Env-v0`; or a function that makes one
-            environment; or one environment, which stays the caller's to close.
+        env: an id of EnvPool or Gymnasium, or `module:Env-v0`; or a function that creates one
+            environment; or one environment, which the caller has to close.
         config: engine and N.
         seed: of environment 0, in [0, 2³¹ − N); Gymnasium's environments take it at their reset.
-        threads: for EnvPool; 0 for one a core.
+        threads: for EnvPool; 0: one per core.
         on_hang: called with a sentence, from another thread, when environments in this process
             hang; has to end the process.
         part: which of them to make.
@@ -141,12 +141,12 @@ def make_vector_env(
         Autoreset NEXT_STEP, in the environment's own spaces.
 
     Raises:
-        EnvError: if the id is unknown, its package or engine missing, or one environment is to
-            be many.
+        EnvError: if the id is unknown, its package or engine missing, or a single environment is
+            given for N > 1.
     """
     numbers = part.of(config.num_envs)
     config, first = replace(config, num_envs=len(numbers)), numbers.start
-    # before an environment is made: it may draw from what the process shares
+    # before an environment is created, which may use the process's global generators
     seed_process(seed + first)
     if isinstance(env, str) and _uses_envpool(env, config):
         vector: VectorEnv = _make_envpool(env, config, seed + first, threads)
@@ -165,7 +165,7 @@ def make_vector_env(
 
 
 def _uses_envpool(env_id: str, config: EnvironmentConfig) -> bool:
-    """Return whether EnvPool is asked for, or has the task and all options that it is to have."""
+    """Return whether EnvPool is requested, or supports the task with all its options."""
     if config.engine != "auto":
         return config.engine == "envpool"
     if env_id not in envpool_ids():
@@ -178,7 +178,7 @@ def _uses_envpool(env_id: str, config: EnvironmentConfig) -> bool:
 
 
 def _envpool_options(config: EnvironmentConfig) -> dict[str, Any]:
-    """Return options by EnvPool's names."""
+    """Return the options under EnvPool's names."""
     named = {
         "frame_skip": config.frame_skip,
         "stack_num": config.frame_stack,
@@ -188,7 +188,7 @@ def _envpool_options(config: EnvironmentConfig) -> dict[str, Any]:
 
 
 def _recipe(config: EnvironmentConfig) -> Recipe:
-    """Return how one of Gymnasium's environments is made."""
+    """Return the recipe of a Gymnasium environment."""
     wrappers = wrappers_for(
         config.wrapper, config.frame_skip, config.frame_stack, config.time_limit
     )
@@ -203,14 +203,14 @@ def make_recording_env(
     Args:
         env_id: an id of Gymnasium, or of EnvPool.
         config: arguments and wrappers.
-        files: a video each, *.mp4.
+        files: one video each, *.mp4.
         seed: of the first environment.
 
     Returns:
         N = len(files).
 
     Raises:
-        EnvError: if the id is unknown, or what films or draws it is not installed.
+        EnvError: if the id is unknown, or a package for filming or rendering is not installed.
     """
     if importlib.util.find_spec("moviepy") is None:
         raise missing_extra("a video", "video")
@@ -220,10 +220,10 @@ def make_recording_env(
 
 
 def make_watched_env(env_id: str, config: EnvironmentConfig) -> GroupedVectorEnv:
-    """Make an environment that draws itself on screen.
+    """Make an environment that is rendered on screen.
 
     Args:
-        env_id: an id of Gymnasium, or of a task that it has, too.
+        env_id: an id of Gymnasium, or of a task that Gymnasium has, too.
         config: arguments and wrappers.
 
     Returns:
@@ -258,7 +258,7 @@ def _make_envpool(
     if count > 1:
         raise EnvError(f"environment {env_id!r} has {count} players: expected one that acts")
     groups = worthwhile_groups(env_id, config.num_envs, threads)
-    with making(env_id):  # a family's own libraries may lack
+    with making(env_id):  # a family's own libraries may be missing
         return EnvPoolVectorEnv(
             env_id,
             config.num_envs,

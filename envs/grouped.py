@@ -1,4 +1,4 @@
-"""Vector environments that are stepped group by group."""
+"""Vector environments that are stepped in groups."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from trpo.envs.envpool_engine import EnvPoolVectorEnv, Step, step_all
 
 
 class GroupedVectorEnv(VectorWrapper):
-    """Any vector environment, in `groups`: slices of its N that can be stepped by themselves.
+    """Any vector environment, in `groups`: slices of its N that can be stepped separately.
 
     So one group steps while the policy acts for another (Stooke & Abbeel 2019, alternating
     sampling). Only EnvPool's environments come in more than one group.
 
     Args:
         env: any vector environment, autoreset NEXT_STEP.
-        first: number of its first environment, where it is a part of more: seeds go by it.
+        first: number of its first environment, if it is part of a larger set, for seeding.
     """
 
     def __init__(self, env: VectorEnv, first: int = 0) -> None:
@@ -32,7 +32,7 @@ class GroupedVectorEnv(VectorWrapper):
         """Start new episodes.
 
         Args:
-            seed: of environment 0, which may be in another part; the others' follow.
+            seed: of environment 0, which may be in another part; the others' are consecutive.
             options: for the environment.
 
         Returns:
@@ -52,7 +52,7 @@ class GroupedVectorEnv(VectorWrapper):
         return step_all(self, actions)
 
     def send(self, number: int, actions: Any) -> None:
-        """Let a group step: at once if there are several; a single one steps when waited for.
+        """Start a group's step: at once if there are several; a single one steps in `wait`.
 
         Args:
             number: of the group.

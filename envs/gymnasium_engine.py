@@ -32,13 +32,13 @@ GIVE_THEM = "give it by --env-kwargs key=JSON, or train from Python with a funct
 
 
 def find_spec(env_id: str) -> EnvSpec | None:
-    """Return the registered specification of an id, importing what registers it.
+    """Return the registered specification of an id, importing its module.
 
     Args:
         env_id: `Env-v0`, `namespace/Env-v0` or `module:Env-v0`.
 
     Returns:
-        The specification; `None` if nobody registered the id.
+        The specification; `None` if the id is not registered.
 
     Raises:
         EnvError: if the id names a module that cannot be imported, or its package is not installed.
@@ -59,7 +59,7 @@ def find_spec(env_id: str) -> EnvSpec | None:
         hint = "; it is in this folder: put PYTHONPATH=. before the command" if here else ""
         lacks = f"cannot import module {error.name!r}{hint}"
         raise EnvError(f"environment {env_id!r}: {lacks}") from error
-    except gym.error.Error:  # unregistered, or no such thing as an id
+    except gym.error.Error:  # unregistered, or not a valid id
         return None
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -68,10 +68,10 @@ def find_spec(env_id: str) -> EnvSpec | None:
 
 
 class ProcessVectorEnv(VectorWrapper):
-    """Environments in a process each; if one dies or hangs all end, where Gymnasium would wait.
+    """Environments with one process each; if one dies or hangs all end, where Gymnasium would wait.
 
     Args:
-        env: Gymnasium's vector environment of processes.
+        env: Gymnasium's AsyncVectorEnv.
         timeout: seconds for a reset or step; 0 waits forever.
     """
 
@@ -79,8 +79,7 @@ class ProcessVectorEnv(VectorWrapper):
         super().__init__(env)
         self._processes = env
         self._timeout = timeout or None
-        # its own remarks about a process that failed fill a page; the error that follows says it in
-        # a line
+        # Gymnasium's messages about a failed process fill a page; the error says it in one line
         warnings.filterwarnings("ignore", module=r"gymnasium\.vector\.async_vector_env")
 
     def reset(
@@ -103,7 +102,7 @@ class ProcessVectorEnv(VectorWrapper):
         """Step every environment.
 
         Args:
-            actions: one an environment.
+            actions: one per environment.
 
         Returns:
             Observations, rewards, terminated, truncated, information.
@@ -118,7 +117,7 @@ class ProcessVectorEnv(VectorWrapper):
 
     @contextmanager
     def _one_for_all(self) -> Iterator[None]:
-        """End all processes if one is lost, and say so by a `ChildProcessError`."""
+        """End all processes if one is lost, and raise `ChildProcessError`."""
         try:
             yield
         except (EOFError, ConnectionError) as error:
@@ -141,7 +140,7 @@ MakeEnv: TypeAlias = Callable[..., gym.Env]
 
 
 class Kept(gym.Wrapper):
-    """An environment that somebody else made, and will close."""
+    """An environment that the caller created and will close."""
 
     def close(self) -> None:  # noqa: D102
         pass
@@ -153,9 +152,9 @@ class Recipe:
 
     Args:
         kwargs: arguments of its constructor.
-        wrappers: what it is wrapped in, the innermost first.
-        timed: whether they limit an episode's steps, instead of the limit it is registered with.
-        action_mask: where its masks are said.
+        wrappers: its wrappers, innermost first.
+        timed: whether the wrappers limit an episode's steps, in place of the registered limit.
+        action_mask: where its masks are.
     """
 
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -165,17 +164,17 @@ class Recipe:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is made as it is registered."""
+        """Whether it is created exactly as registered."""
         unmasked = self.action_mask in {"auto", "none"}
         return not self.kwargs and not self.wrappers and unmasked
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What gym.make takes."""
+        """Arguments of gym.make."""
         return {**self.kwargs, **({"max_episode_steps": -1} if self.timed else {})}
 
     def wrap(self, env: gym.Env) -> Any:
-        """Return an environment, seeded with all it draws from, checked, and wrapped.
+        """Return an environment with all its generators seeded, checked, and wrapped.
 
         Args:
             env: as it was made.
@@ -200,11 +199,11 @@ def make_gymnasium(
         recipe: arguments and wrappers.
 
     Returns:
-        A registered environment's own vector class, if it has one of that autoreset mode, else
+        A registered environment's own vector class, if it has one with that autoreset mode, else
         Gymnasium's.
 
     Raises:
-        EnvError: if one environment is to be many, or it cannot be made.
+        EnvError: if a single environment is given for N > 1, or it cannot be created.
     """
     if not isinstance(env, str):
         make = _maker(env, num_envs, recipe)
@@ -223,7 +222,7 @@ def make_gymnasium(
 def make_parallel(
     env: str | gym.Env | MakeEnv, num_envs: int, recipe: Recipe, timeout: float
 ) -> "ProcessVectorEnv":
-    """Make N environments in a process each, autoreset NEXT_STEP.
+    """Make N environments with one process each, autoreset NEXT_STEP.
 
     Args:
         env: a registered id, one environment, or a function that makes one.
@@ -235,7 +234,7 @@ def make_parallel(
         The environments, all of which are ended if one is lost.
 
     Raises:
-        EnvError: if one environment is to be many, or it cannot be made.
+        EnvError: if a single environment is given for N > 1, or it cannot be created.
     """
     if not isinstance(env, str):
         make = _maker(env, num_envs, recipe)
@@ -247,7 +246,7 @@ def make_parallel(
 
 
 def _maker(env: gym.Env | MakeEnv, num_envs: int, recipe: Recipe) -> MakeEnv:
-    """Return what makes, and wraps, one of the environments."""
+    """Return a function that creates and wraps one of the environments."""
     if not isinstance(env, gym.Env):
         return lambda: recipe.wrap(env(**recipe.kwargs))
     if num_envs != 1:
@@ -283,11 +282,11 @@ def _registered(env_id: str) -> EnvSpec:
 
 @contextmanager
 def making(name: str, entry_point: object = None) -> Iterator[None]:
-    """Turn whatever goes wrong while an environment is made into an `EnvError`.
+    """Convert any exception during an environment's creation to an `EnvError`.
 
     Args:
         name: the environment's.
-        entry_point: what makes it, which tells the extra that it may lack.
+        entry_point: the environment's, which determines the extra that may be missing.
 
     Raises:
         EnvError: with what went wrong, in one line.
@@ -300,7 +299,7 @@ def making(name: str, entry_point: object = None) -> Iterator[None]:
             if extra in str(entry_point):
                 raise missing_extra(name, extra) from error
         raise EnvError(f"environment {name!r}: {error}") from error
-    except (EOFError, ConnectionError) as error:  # of a process that may live another time
+    except (EOFError, ConnectionError) as error:  # the process may survive another try
         raise ChildProcessError("the process of an environment died as it was made") from error
     except (KeyboardInterrupt, GeneratorExit, EnvError):
         raise

@@ -1,6 +1,6 @@
-"""Gymnasium's interface, held to: what an environment gets wrong is told in one line.
+"""A checker of Gymnasium's interface that reports errors of environments in one line.
 
-In place of Gymnasium's own checker, whose remarks fill pages, and name no shape.
+Replaces Gymnasium's own checker, whose messages fill pages and omit shapes.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ GUIDE = "see gymnasium.farama.org/introduction/migration_guide"
 
 
 class CheckedEnv(gym.Wrapper):
-    """An environment, with the old Gym interface and observations of a wrong shape named.
+    """Checks an environment for the old Gym interface and for observations of a wrong shape.
 
     Args:
         env: one environment.
 
     Raises:
-        TypeError: if its spaces are none of Gymnasium's.
+        TypeError: if its spaces are not Gymnasium's.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -33,7 +33,7 @@ class CheckedEnv(gym.Wrapper):
         """Start a new episode.
 
         Args:
-            seed: of all that is random from now on; `None` to go on.
+            seed: of all further randomness; `None` to continue the current sequence.
             options: for the environment.
 
         Returns:
@@ -41,7 +41,7 @@ class CheckedEnv(gym.Wrapper):
 
         Raises:
             TypeError: if the environment has the old Gym interface.
-            ValueError: if an observation has another shape than its space.
+            ValueError: if an observation's shape differs from its space's.
         """
         try:
             result = self.env.reset(seed=seed, options=options)
@@ -70,7 +70,7 @@ class CheckedEnv(gym.Wrapper):
             ValueError: if an observation has another shape than its space, or the reward is none
                 but an array.
         """
-        reward: Any  # a number, says the interface
+        reward: Any  # the interface requires a number
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         except ValueError as error:
@@ -80,13 +80,13 @@ class CheckedEnv(gym.Wrapper):
                 ) from error
             raise
         check_shape(self.observation_space, observation)
-        if np.ndim(reward):  # NumPy's words for it name nothing that a user wrote
+        if np.ndim(reward):  # NumPy's message would name nothing that the user wrote
             raise ValueError(f"a reward has shape {np.shape(reward)}: expected one number")
         return observation, reward, terminated, truncated, info
 
 
 def check_shape(space: gym.Space, observation: Any) -> None:
-    """Refuse an observation of another shape than its space's.
+    """Reject an observation whose shape differs from its space's.
 
     Args:
         space: of the observation.

@@ -1,4 +1,4 @@
-"""Action masks: which choices a state allows, brought into the observation as action_mask."""
+"""Action masks: adds the choices that a state allows to the observation, as action_mask."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -14,13 +14,13 @@ METHOD = "action_masks"  # sb3-contrib's
 
 
 def choices(space: gym.Space) -> int:
-    """Return how many choices there are in an action, over all Discrete and MultiDiscrete leaves.
+    """Return the number of choices in an action, over all Discrete and MultiDiscrete leaves.
 
     Args:
         space: of actions.
 
     Returns:
-        The length of a mask; 0 where nothing is chosen.
+        The length of a mask; 0 without discrete parts.
     """
     match space:
         case gym.spaces.Discrete(n=n):
@@ -35,7 +35,7 @@ def choices(space: gym.Space) -> int:
 
 
 def without_mask(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the other parts of a Dict observation, or of its space.
+    """Return a Dict observation, or its space, without the mask.
 
     Args:
         parts: by name; with a mask or without.
@@ -47,8 +47,8 @@ class MaskedObservation(gym.Wrapper):
     """Observations are a Dict with the state's mask as action_mask, 1 where a choice is allowed.
 
     Args:
-        env: whose actions have choices.
-        source: where it says its masks: in info["action_mask"], or by a method action_masks().
+        env: an environment with discrete choices.
+        source: of its masks: info["action_mask"], or a method action_masks().
 
     Raises:
         EnvError: if there is nothing to mask, or no such method.
@@ -74,7 +74,7 @@ class MaskedObservation(gym.Wrapper):
         """Start a new episode.
 
         Args:
-            seed: of all that is random from now on; `None` to go on.
+            seed: of all further randomness; `None` to continue the current sequence.
             options: for the environment.
 
         Returns:
@@ -101,7 +101,7 @@ class MaskedObservation(gym.Wrapper):
             mask = self.env.get_wrapper_attr(METHOD)()
         elif MASK in info:
             mask = info[MASK]
-        elif ended:  # no action follows
+        elif ended:  # no action follows a terminal state
             mask = np.ones(self.size)
         else:
             raise ValueError(f'info has no "{MASK}"; --action-mask says that it has')
@@ -116,7 +116,7 @@ class UnmaskedObservation(gym.ObservationWrapper):
     """A Dict observation without its mask.
 
     Args:
-        env: whose observations have one.
+        env: an environment whose observations have one.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -134,11 +134,11 @@ class UnmaskedObservation(gym.ObservationWrapper):
 
 
 def with_mask(env: gym.Env, source: ActionMask) -> gym.Env:
-    """Return an environment whose observations have its masks, or have them no longer.
+    """Return an environment with its masks added to observations, or removed from them.
 
     Args:
         env: any.
-        source: where its masks are said; auto: in the observation, else by a method, if by either.
+        source: of its masks; auto: the observation, else a method, if either exists.
 
     Returns:
         The environment, wrapped if need be.

@@ -1,4 +1,4 @@
-"""Environments that draw themselves, on film or on screen: Gymnasium's, or else EnvPool's."""
+"""Environments rendered to video or on screen, by Gymnasium, or else by EnvPool."""
 
 import os
 import sys
@@ -21,21 +21,21 @@ from trpo.envs.gymnasium_engine import Recipe, find_spec, making
 
 
 class Filmed(RecordVideo):
-    """An environment whose first episode becomes one file, of a name that is given.
+    """An environment whose first episode is recorded to a given file.
 
     Args:
-        env: which draws arrays.
-        file: to write; its folder is made if need be.
+        env: with render mode rgb_array.
+        file: to write; its folder is created if needed.
     """
 
     def __init__(self, env: gym.Env, file: Path) -> None:
-        with warnings.catch_warnings():  # of other videos in the folder, which stay
+        with warnings.catch_warnings():  # about other videos in the folder, which are kept
             warnings.simplefilter("ignore")
             super().__init__(env, str(file.parent), episode_trigger=lambda episode: episode == 0)
         self._stem = file.stem
 
     def start_recording(self, video_name: str) -> None:  # noqa: ARG002
-        """Begin to film.
+        """Start filming.
 
         Args:
             video_name: Gymnasium's name for it, not used.
@@ -46,20 +46,20 @@ class Filmed(RecordVideo):
 def make_filmed(
     env_id: str, files: list[Path], seed: int, recipe: Recipe, options: Mapping[str, Any]
 ) -> VectorEnv:
-    """Make as many environments as there are files, each of which films its first episode.
+    """Make one environment per file, each of which films its first episode.
 
     Args:
         env_id: an id of Gymnasium or EnvPool.
-        files: of the videos, each *.mp4.
-        seed: of EnvPool's, which take none at their reset.
-        recipe: how Gymnasium's are made.
+        files: the videos, each *.mp4.
+        seed: of EnvPool's environments, which ignore a seed at reset.
+        recipe: of Gymnasium's environments.
         options: of EnvPool's.
 
     Returns:
         N = len(files), autoreset NEXT_STEP.
 
     Raises:
-        EnvError: if nobody has the id, or it cannot be drawn.
+        EnvError: if the id is unknown, or it cannot be rendered.
     """
     draw = _drawn(env_id, recipe, options)
     with making(env_id):
@@ -73,7 +73,7 @@ def make_filmed(
 
 
 def _drawn(env_id: str, recipe: Recipe, options: Mapping[str, Any]) -> Callable[[int], gym.Env]:
-    """Return what makes an environment that draws arrays, from a seed."""
+    """Return a function from a seed to an environment with render mode rgb_array."""
     if spec := _spec_of(env_id):
         return lambda _: _draw_by_gymnasium(env_id, spec, recipe, "rgb_array")
     if env_id in envpool_ids():
@@ -82,7 +82,7 @@ def _drawn(env_id: str, recipe: Recipe, options: Mapping[str, Any]) -> Callable[
 
 
 def _spec_of(env_id: str) -> EnvSpec | None:
-    """Return what Gymnasium draws for an id: a task of EnvPool may be another version there."""
+    """Return the id that Gymnasium renders for an id, which may be of another version."""
     spec = find_spec(env_id)
     if spec is None and (others := versions_of(env_id, gym.registry)):
         warnings.warn(f"Gymnasium has no {env_id}: drawing its {others[-1]}", stacklevel=2)
@@ -91,11 +91,11 @@ def _spec_of(env_id: str) -> EnvSpec | None:
 
 
 def make_watched(env_id: str, recipe: Recipe) -> VectorEnv:
-    """Make one environment that draws itself on screen.
+    """Make one environment that is rendered on screen.
 
     Args:
         env_id: an id of Gymnasium, or of a task of EnvPool that Gymnasium has, too.
-        recipe: how it is made.
+        recipe: of the environment.
 
     Returns:
         N = 1, autoreset NEXT_STEP.
@@ -120,7 +120,7 @@ def _draw_by_gymnasium(env_id: str, spec: EnvSpec, recipe: Recipe, mode: str) ->
     cannot = f"{env_id} cannot be {'filmed' if mode == 'rgb_array' else 'watched'}"
     if mode == "rgb_array":
         _draw_without_a_display(env_id, spec)
-    with warnings.catch_warnings():  # what is no render mode of theirs is told below
+    with warnings.catch_warnings():  # unsupported render modes are reported below
         warnings.simplefilter("ignore")
         try:
             env = gym.make(spec, render_mode=mode, disable_env_checker=True, **recipe.arguments)
@@ -140,7 +140,7 @@ OPENGL = {"egl": "EGL", "osmesa": "OSMesa"}  # what MuJoCo and the linker call t
 
 
 def _draw_without_a_display(env_id: str, spec: EnvSpec) -> None:
-    """Let pygame and MuJoCo draw into memory, unless the user has said how."""
+    """Let pygame and MuJoCo render off screen, unless the user has configured them."""
     if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
         return
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -154,7 +154,7 @@ def _draw_without_a_display(env_id: str, spec: EnvSpec) -> None:
 
 
 class DrawnEnvPool(gym.Env):
-    """One environment of EnvPool that draws itself.
+    """One environment of EnvPool that can be rendered.
 
     Args:
         env_id: one of `envpool_ids()`.
@@ -179,7 +179,7 @@ class DrawnEnvPool(gym.Env):
         """Start a new episode.
 
         Args:
-            seed: not used: it was given when the environment was made.
+            seed: not used: the environment was seeded when it was created.
             options: not used.
 
         Returns:
@@ -202,7 +202,7 @@ class DrawnEnvPool(gym.Env):
         return _first(observations), float(rewards[0]), *ended, {}
 
     def render(self) -> Any:
-        """Return the picture, (H, W, 3) uint8."""
+        """Return the image, (H, W, 3) uint8."""
         return self._env.draw()
 
     def close(self) -> None:  # noqa: D102

@@ -1,4 +1,4 @@
-"""Seeds for what environments draw from beside their own generators."""
+"""Seeding of the generators that environments use besides their own."""
 
 import random
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def seed_process(seed: int) -> None:
-    """Seed the generators that all code of this process shares: `random`'s, and NumPy's legacy one.
+    """Seed the process's global generators: `random`'s, and NumPy's legacy one.
 
     Args:
         seed: in [0, 2³²).
@@ -18,7 +18,7 @@ def seed_process(seed: int) -> None:
 
 
 class SeededEnv(gym.Wrapper):
-    """Where an environment is seeded, its spaces and its process's shared generators are, too."""
+    """When an environment is seeded, also seeds its spaces and the process's global generators."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -26,7 +26,7 @@ class SeededEnv(gym.Wrapper):
         """Start a new episode.
 
         Args:
-            seed: of all that is random from now on; `None` to go on.
+            seed: of all further randomness; `None` to continue the current sequence.
             options: for the environment.
 
         Returns:

@@ -12,13 +12,12 @@ from gymnasium.vector import VectorEnv
 from trpo.envs.envpool_engine import Step
 from trpo.envs.grouped import GroupedVectorEnv
 
-# looks at a call before it is late; a process that was stopped, or a computer that slept, misses
-# them and is not late
+# polls per timeout; a stopped process or a suspended computer misses them, so does not time out
 TICKS = 20
 
 
 def end_process(said: str) -> NoReturn:
-    """Say why, and exit with 1, at once: nothing else ends a thread that hangs.
+    """Print why, and exit with 1 at once: nothing else ends a thread that hangs.
 
     Args:
         said: a sentence.
@@ -28,10 +27,11 @@ def end_process(said: str) -> NoReturn:
 
 
 class CallTimeout:
-    """Watches calls from a thread of its own; a call is what happens in its `with` block.
+    """Watches calls from a separate thread; a call is the body of a `with` block.
 
     Args:
-        seconds: for one call, > 0; its code lets other threads run, as all Python code does.
+        seconds: limit for one call, > 0; its code must let other threads run, as all Python code
+            does.
         on_hang: called from that thread when a call takes longer; has to end the process.
     """
 
@@ -52,7 +52,7 @@ class CallTimeout:
         self._calls += 1
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._closed.set()
 
     def _watch(self, tick: float, on_hang: Callable[[], None]) -> None:
@@ -65,13 +65,13 @@ class CallTimeout:
 
 
 class StepTimeoutVectorEnv(GroupedVectorEnv):
-    """Vector environments whose every reset and step is watched from a thread of its own.
+    """Vector environments of which every reset and step is watched from a separate thread.
 
     Args:
-        env: whose code lets other threads run, as all Python code does, and EnvPool's.
+        env: its code must let other threads run, as all Python code does, and EnvPool's.
         seconds: for one reset or step, > 0.
         on_hang: called from that thread with what happened, as a sentence; has to end the process.
-        first: number of its first environment, where it is a part of more.
+        first: number of its first environment, if it is part of a larger set.
     """
 
     def __init__(

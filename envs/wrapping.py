@@ -1,4 +1,4 @@
-"""What every one of Gymnasium's environments is wrapped in, from the inside out."""
+"""The wrappers of every Gymnasium environment, from the inside out."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ Wrap: TypeAlias = Callable[[gym.Env], gym.Env]
 
 
 class RepeatedAction(gym.Wrapper):
-    """Every action is taken several times; rewards are added up, the last observation is shown.
+    """Action repeat: rewards are summed, the last observation is returned.
 
     Args:
         env: any.
-        times: steps of `env` in one of this one, fewer where the episode ends.
+        times: steps of `env` per step, fewer where the episode ends.
     """
 
     def __init__(self, env: gym.Env, times: int) -> None:
@@ -46,16 +46,16 @@ class RepeatedAction(gym.Wrapper):
 def wrappers_for(
     own: Sequence[str], frame_skip: int | None, frame_stack: int | None, time_limit: int | None
 ) -> list[Wrap]:
-    """Return the wrappers that options ask for.
+    """Return the wrappers for the options.
 
     Args:
         own: the user's, as module:function.
-        frame_skip: times that every action is taken; `None` for once.
-        frame_stack: observations shown together; `None` for one, without a dimension for it.
+        frame_skip: action repeat; `None` for none.
+        frame_stack: number of stacked frames; `None` for no stacking.
         time_limit: steps of the outermost wrapper after which an episode is truncated.
 
     Returns:
-        Functions from an environment to a wrapped one, the innermost first.
+        Functions from an environment to a wrapped one, innermost first.
 
     Raises:
         EnvError: if one of the user's cannot be imported.

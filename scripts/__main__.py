@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command and its options; `None` for those of the process.
 
     Returns:
-        The exit code, as `trpo.scripts.cli.command.run_command` has it.
+        The exit code of `trpo.scripts.cli.command.run_command`.
     """
     prepare_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)

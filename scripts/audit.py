@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments: the words after `trpo audit`.
 
     Returns:
-        0 if every promise was kept, else 1.
+        0 if every guarantee was kept, else 1.
 
     Raises:
         UsageError: if the run held no δ and none is given.
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         max_kl = np.full_like(columns["update/mean_kl"], options.max_kl)
     elif learner.max_kl is not None:
         limit = learner.limit
-        max_kl = np.fmin(columns["trust_region/max_kl"], learner.max_kl)  # it may fall over the run
+        max_kl = np.fmin(columns["trust_region/max_kl"], learner.max_kl)  # it may be annealed
     else:
         raise UsageError(
             f"run {options.run} is of {learner.algorithm}, which has no δ: "
@@ -84,13 +84,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def new_statistics(columns: dict[str, np.ndarray]) -> dict[str, str]:
-    """Tell how far new observation statistics moved the policy after updates: δ is no limit there.
+    """Report how far new observation statistics moved the policy, which δ does not limit.
 
     Args:
         columns: of a run's metrics.csv.
 
     Returns:
-        A fact, by name; none of a run without them.
+        A fact, by name; none for a run without statistics.
     """
     kl = columns["update/statistics_kl"]
     if np.isnan(kl).all():
@@ -103,7 +103,7 @@ def new_statistics(columns: dict[str, np.ndarray]) -> dict[str, str]:
 
 
 def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:
-    """Tell what became of the return, and where the line search acted.
+    """Report how the return developed, and where the line search intervened.
 
     Args:
         columns: of a run's metrics.csv.
@@ -139,15 +139,15 @@ def outcome(columns: dict[str, np.ndarray]) -> dict[str, str]:
 def broken_promises(
     columns: dict[str, np.ndarray], limit: str, max_kl: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return where each promise of a trust-region update was broken.
+    """Return where each guarantee of a trust-region update was violated.
 
     Args:
         columns: of a run's metrics.csv.
         limit: on KL, in words.
-        max_kl: (U,), the same of each update, nats.
+        max_kl: (U,), the limit of each update, nats.
 
     Returns:
-        Promises to (U,) flags, true where an update broke it.
+        Guarantees, mapped to (U,) flags, true where an update violated them.
     """
     kl, before, after = (
         columns[f"update/{name}"] for name in ("mean_kl", "surrogate_before", "surrogate_after")
@@ -155,7 +155,7 @@ def broken_promises(
     accepted = columns["update/accepted"] == 1
     moved = (kl != 0) | (columns["update/step_norm"] != 0)
     return {
-        limit: ~(kl <= max_kl),  # so that NaN is none that kept it
+        limit: ~(kl <= max_kl),  # so that NaN counts as a violation
         "surrogate not worse": accepted & ~(after >= before),
         "no refused step kept": ~accepted & moved,
         "numbered without a gap": columns["update"] != np.arange(1, len(kl) + 1),

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from trpo.scripts.cli.command import UsageError
 
 BENCHMARKS = {
-    "learning": "train and evaluate over seeds: what every environment's preset reaches",
-    "speed": "training against its environment's own rate, and against a peer",
-    "checkpoint": "what a run pays for being saved, and started afresh, at resume points",
-    "census": "two updates in every environment there is: which train, and why the others do not",
+    "learning": "train and evaluate over seeds: what each environment's preset reaches",
+    "speed": "speed of training, against the bare environment and a peer",
+    "checkpoint": "the cost of resume points: saving, and re-creating environments",
+    "census": "two updates in every available environment: which train, and why others do not",
     "fisher": "one Fisher-vector product against gradients and other products: time and memory",
 }
 

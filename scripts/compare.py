@@ -77,8 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run's process failed.
 
     Raises:
-        UsageError: if a method is none of those there are, or the environment fails with the
-            untrained policy.
+        UsageError: if a method is unknown, or the environment fails with the untrained policy.
     """
     options = parse(CompareOptions, with_options_joined(arguments), "compare")
     for method in options.methods:
@@ -151,7 +150,7 @@ def publish(out: Path, env: str) -> None:
 
 
 def untrained_return(grid: Grid, cell: Cell, episodes: int = 100) -> float:
-    """Return R₀: the mean return of the untrained policy, the one that a seed's runs start from.
+    """Return R₀: the mean return of the untrained policy, from which all runs of a seed start.
 
     Args:
         grid: what all cells share.

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
                 for (engine, family), members in _by_family(entries).items()
             ],
         )
-        print("\ntrpo envs WORD lists ids, with what they show and what they take")
+        print("\ntrpo envs WORD lists ids, with their observation and action spaces")
         return 0
     found = [entry for entry in entries if word.lower() in f"{entry.env_id} {entry.family}".lower()]
     if not found:

@@ -60,7 +60,7 @@ class EvaluateOptions:
 
     @property
     def video_files(self) -> list[Path]:
-        """Of the episodes to film."""
+        """The files of the episodes to film."""
         if self.video is None:
             return []
         name = "-".join(self.run.resolve().parts[-2:])
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     try:
         Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
-    finally:  # neither a full disk nor a closed pipe costs the result
+    finally:  # before printing: a closed pipe must not cost the result
         print_facts(facts)
     return 0
 
@@ -122,12 +122,12 @@ def evaluate_run(options: EvaluateOptions) -> tuple[Checkpoint, list[Episode]]:
         options: which run, and how.
 
     Returns:
-        The checkpoint that the policy is of, and the episodes.
+        The policy's checkpoint, and the episodes.
     """
     folder = Run.open(options.run)
     run = options_of(folder, options.trust)
     at_once = options.episodes
-    if run.environment.engine == "gymnasium-async":  # a process each
+    if run.environment.engine == "gymnasium-async":  # one process each
         at_once = min(at_once, run.environment.num_envs)
     check_environments("episodes", replace(run.environment, num_envs=at_once))
     checkpoint = trained(folder, options.best)

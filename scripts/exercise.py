@@ -1,4 +1,4 @@
-"""`trpo exercise`: hands out TRPO in six functions to write, and names the mistakes."""
+"""`trpo exercise`: TRPO as six functions to implement, with a checker that names mistakes."""
 
 import dataclasses
 import json
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         0; 1 if something is not right yet.
 
     Raises:
-        UsageError: if the command is not one of those there are.
+        UsageError: if the command is unknown.
     """
     commands = {"new": new, "check": check, "quiz": quiz}
     if not arguments or arguments[0] in {"-h", "--help"}:
@@ -109,7 +109,7 @@ def new(words: Sequence[str]) -> int:
 
 
 def check(words: Sequence[str]) -> int:
-    """Check an exercise, and print a line a function.
+    """Check an exercise, and print one line per function.
 
     Args:
         words: the command's options.
@@ -161,10 +161,10 @@ def report(results: Sequence) -> dict:
     """Return marks for a grader's program.
 
     Args:
-        results: of the checker, one a function.
+        results: of the checker, one per function.
 
     Returns:
-        What JSON can hold.
+        JSON content.
     """
     functions = [dataclasses.asdict(r) | {"right": r.right, "marks": r.marks} for r in results]
     return {"marks": sum(r.marks for r in results), "functions": functions}
@@ -174,10 +174,10 @@ def gradescope(results: Sequence) -> dict:
     """Return marks in the format of Gradescope's results.json.
 
     Args:
-        results: of the checker, one a function.
+        results: of the checker, one per function.
 
     Returns:
-        What JSON can hold.
+        JSON content.
     """
     from trpo.scripts.exercises.check import MARKS
 

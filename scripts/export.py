@@ -1,4 +1,4 @@
-"""`trpo export RUN`: the deterministic policy as one file, for programs without this one."""
+"""`trpo export RUN`: the deterministic policy as one file, for use in other programs."""
 
 import importlib.util
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`trpo plot RUN…`: a run's return and KL in one figure; of several runs, their learning curves."""
+"""`trpo plot RUN…`: a run's return and KL in one figure, or several runs' learning curves."""
 
 import os
 from collections.abc import Sequence

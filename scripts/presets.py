@@ -1,4 +1,4 @@
-"""`trpo presets`: what is tuned, as the options that `trpo train ENV` starts from."""
+"""`trpo presets`: tuned settings, as options that `trpo train ENV` starts from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from trpo.scripts.cli.numbers import nats, readable
 from trpo.scripts.cli.output import printable
 
 LARGEST_VIDEO = 30 * 2**20  # bytes
-# no address may be fetched, and no script run, whatever a stranger's run folder says
+# nothing may be fetched and no script run, whatever an untrusted run folder contains
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;

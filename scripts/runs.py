@@ -77,10 +77,10 @@ def describe(folder: Path, runs: Path) -> dict[str, str]:
 
     Args:
         folder: a run's.
-        runs: that it is found in.
+        runs: the folder in which it was found.
 
     Returns:
-        Column names to what stands there.
+        The row, by column name.
     """
     row = {"run": printable(folder.relative_to(runs)), "environment": "", "steps": ""}
     row |= {"return": "", "state": "", "age": age(time.time() - last_change(folder))}
@@ -91,7 +91,7 @@ def describe(folder: Path, runs: Path) -> dict[str, str]:
         return row | {"state": "damaged"}
     loop = run.config.learner.trainer
     metrics = {name: value for record in records for name, value in record.metrics.items()}
-    evaluated = metrics.get("evaluation/return")  # the last there is, of each metric
+    evaluated = metrics.get("evaluation/return")  # the last value of each metric
     value = metrics.get("episode/return_100") if evaluated is None else evaluated
     steps = records[-1].steps if records else 0
     state = "finished" if loop.finished(steps, evaluated) else "stopped"

@@ -1,4 +1,4 @@
-"""`trpo study NAME`: a claim on natural gradients, the experiment that tests it, its verdict."""
+"""`trpo study NAME`: a claim about natural gradients, the experiment that tests it, the verdict."""
 
 import importlib
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class StudyOptions:
     """Run a study: print its table and verdicts, write its numbers and figure."""
 
     out: Path = Path("runs/studies")
-    """Folder that gets a folder for each study."""
+    """Folder in which each study has a subfolder."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ def main(arguments: Sequence[str]) -> int:
         0.
 
     Raises:
-        UsageError: if the study is not one of those there are.
+        UsageError: if the study is unknown.
     """
     if not arguments or arguments[0] in {"-h", "--help"}:
         names = "\n".join(f"  {name:<18} {description}" for name, description in STUDIES.items())
         print(
             f"usage: trpo study NAME [--out FOLDER]\n\nstudies:\n{names}\n"
-            f"  {'all':<18} every one of them but {' and '.join(LONG)}"
+            f"  {'all':<18} all of them except {' and '.join(LONG)}"
         )
         return 0
     name, *words = arguments
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_study(name: str, options: StudyOptions) -> None:
-    """Run one study on one thread, so that its numbers repeat and its times compare.
+    """Run one study on one thread, so that its numbers are reproducible and its times comparable.
 
     Args:
         name: of `STUDIES`.

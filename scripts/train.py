@@ -1,4 +1,4 @@
-"""`trpo train ENV`: trains a policy, shows how it goes, and leaves a run folder behind."""
+"""`trpo train ENV`: trains a policy, shows its progress, and leaves a run folder."""
 
 import sys
 import time
@@ -54,9 +54,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def train(options: TrainOptions) -> tuple[Path, int]:
-    """Train a policy into a new run folder, or, with `resume`, into the one that is there.
+    """Train a policy into a new run folder, or, with `resume`, into the existing one.
 
-    Under torchrun, the first process leads: it alone reads and writes the folder.
+    Under torchrun, only the first process reads and writes the folder.
 
     Args:
         options: all that defines the run.
@@ -87,21 +87,22 @@ def start(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> Path:
 
     Args:
         options: all that defines the run.
-        interrupt: ends training after the update in which it comes.
-        ranks: the processes that train it, this one the first of them.
+        interrupt: ends training after the current update.
+        ranks: the processes that train it, of which this is the first.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: if the folder holds an exercise.py, and the run is to be without.
+        UsageError: if the folder contains an exercise.py, but the run does not use it.
     """
     left = options.folder / FILE
     if options.name and not options.exercise and left.exists():
         raise UsageError(f"{left} is there: add --exercise, or choose another --name")
     check_filming(options)
     ranks.send(BEGIN)
-    trainer = make_trainer(options, ranks)  # first: a bad environment leaves no folder behind
+    # first, so that a bad environment leaves no folder behind
+    trainer = make_trainer(options, ranks)
     if unscaled := odd_scale(trainer.agent.action_space):
         warn(unscaled)
     if options.exercise:
@@ -121,14 +122,14 @@ def start(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> Path:
 
 
 def take_agent(trainer: Trainer, path: Path) -> None:
-    """Let training begin from a trained agent: networks, normalisation, scales.
+    """Initialise training from a trained agent: networks, normalisation, scales.
 
     Args:
         trainer: before its first update.
         path: a run's folder, for its newest checkpoint, or a checkpoint.
 
     Raises:
-        UsageError: if the agent is of other spaces or networks.
+        UsageError: if the agent's spaces or networks differ.
     """
     checkpoint = read_checkpoint(path)
     try:
@@ -143,7 +144,7 @@ def take_agent(trainer: Trainer, path: Path) -> None:
 
 
 def _check_family(theirs: AgentConfig, own: Family) -> None:
-    # the tensors of different distributions may look alike
+    # tensors of different distributions may have the same names and shapes
     families = make_family(theirs.action_space, theirs.policy), own
     kinds = [(repr(family), family.choices()) for family in families]
     if kinds[0] != kinds[1]:
@@ -151,11 +152,11 @@ def _check_family(theirs: AgentConfig, own: Family) -> None:
 
 
 def follow(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:
-    """Train as one of several processes, of which another leads.
+    """Train as one of several processes, other than the first.
 
     Args:
         options: all that defines the run.
-        interrupt: ends training after the update in which it comes, to any process.
+        interrupt: of any process, ends training after the current update.
         ranks: the processes.
     """
     if ranks.receive() == BEGIN:
@@ -166,11 +167,11 @@ def follow(options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:
 
 
 def train_along(trainer: Trainer, interrupt: Interrupt) -> None:
-    """Train, and neither show nor write anything.
+    """Train, without showing or writing anything.
 
     Args:
         trainer: of one of several processes.
-        interrupt: ends training after the update in which it comes, to any of them.
+        interrupt: of any of them, ends training after the current update.
     """
     with closing(trainer):
         for _ in trainer.updates():
@@ -179,16 +180,16 @@ def train_along(trainer: Trainer, interrupt: Interrupt) -> None:
 
 
 def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -> None:
-    """Go on with a run, if it is the one that the options define; if it is finished, say so.
+    """Resume a run, if the options define the same one; if it is finished, say so.
 
     Args:
-        run: which was begun.
+        run: an existing run.
         options: those of `trpo train`.
-        interrupt: ends training after the update in which it comes.
-        ranks: the processes that train it, this one the first of them.
+        interrupt: ends training after the current update.
+        ranks: the processes that train it, of which this is the first.
 
     Raises:
-        UsageError: if the run has other options, or was started with another exercise.
+        UsageError: if the run has different options or a different exercise.
     """
     if exercise_of(run.folder) != exercise_of(options.exercise):
         other = "another exercise.py, or one where there is none"

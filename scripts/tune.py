@@ -1,4 +1,4 @@
-"""`trpo tune ENV`: searches for better settings with Optuna, in several processes, resumably."""
+"""`trpo tune ENV`: searches for better hyperparameters with Optuna, in parallel and resumably."""
 
 import importlib.util
 import json
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         UsageError: if Optuna is not installed.
-        TrainingError: if the first trials have all failed.
+        TrainingError: if the first trials all failed.
     """
     options = parse(TuneOptions, with_options_joined(arguments), "tune")
     if importlib.util.find_spec("optuna") is None:
@@ -90,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
 
     words = (options.env, *words_of(options.options))
     base = parse_train_options(words)
-    Trainer(base.make_env, base.learner).close()  # first: what is refused leaves nothing behind
+    # first, so that invalid input leaves nothing behind
+    Trainer(base.make_env, base.learner).close()
     out = options.out or run_folder(Path("runs/tune"), options.env, base.learner.algorithm)
     out.mkdir(parents=True, exist_ok=True)
     job = Job(
@@ -121,12 +122,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def watch(job: "Job", study: "Study", workers: int, interrupt: Interrupt) -> None:
-    """Let workers try trials, and tell of each as it ends or fails.
+    """Run trials in workers, and report each as it ends or fails.
 
     Args:
-        job: what they share.
+        job: shared by the workers.
         study: of the job.
-        workers: how many.
+        workers: number of workers.
         interrupt: ends all of them.
     """
     from trpo.scripts.tuning.trials import ENDED, is_over, work
@@ -153,11 +154,11 @@ def watch(job: "Job", study: "Study", workers: int, interrupt: Interrupt) -> Non
 
 
 def tell(trial: "FrozenTrial", progress: str) -> None:
-    """Tell how a trial ended, or what it failed of.
+    """Report how a trial ended, or why it failed.
 
     Args:
         trial: ended, or failed.
-        progress: how many have ended.
+        progress: number of trials that have ended.
     """
     from trpo.scripts.tuning.trials import ERROR
 
@@ -171,11 +172,11 @@ def tell(trial: "FrozenTrial", progress: str) -> None:
 
 
 def conclude(study: "Study", words: tuple[str, ...], out: Path) -> int:
-    """Write down and print what was found.
+    """Save and print the results.
 
     Args:
         study: after its trials.
-        words: of `trpo train`, which all trials share; the environment first.
+        words: of `trpo train`, shared by all trials; the environment first.
         out: folder for the table and the figure.
 
     Returns:

@@ -1,1 +1,1 @@
-"""What the commands share: options, messages, exit codes, signals, the display."""
+"""Shared by the commands: options, messages, exit codes, signals, the display."""

@@ -1,4 +1,4 @@
-"""A name for a run that the user did not name, which no other command takes at the same time."""
+"""A unique name for a run that the user did not name, even with concurrent commands."""
 
 from dataclasses import replace
 from itertools import count
@@ -8,18 +8,18 @@ from trpo.scripts.cli.options import TrainOptions
 
 
 def claim_name(options: TrainOptions, name: str, behind: str = "") -> str:
-    """Take a name, or the next that is free, such as name-2.
+    """Claim a name, or the next free one, such as name-2.
 
     Args:
-        options: say where its folder is.
-        name: that is wanted.
-        behind: added to the name, for the folder that is made to claim it.
+        options: determine the run's folder.
+        name: the preferred name.
+        behind: suffix of the folder created to claim the name.
 
     Returns:
         The name, without `behind`.
 
     Raises:
-        RunError: if the folder cannot be made.
+        RunError: if the folder cannot be created.
     """
     for number in count(1):
         free = name if number == 1 else f"{name}-{number}"

@@ -23,7 +23,7 @@ Options = TypeVar("Options")
 
 
 class UsageError(ValueError):
-    """Input that a command cannot use; the message is one line, fit to print to a user."""
+    """Input that a command cannot use; the message is one line, for the user."""
 
 
 def parse(
@@ -41,7 +41,7 @@ def parse(
         The options.
 
     Raises:
-        UsageError: if they cannot be read, with what tyro says of it in one line.
+        UsageError: if they cannot be parsed, with tyro's message in one line.
     """
     said = io.StringIO()
     try:
@@ -57,7 +57,7 @@ def parse(
                 ),
             )
     except SystemExit as end:
-        if end.code in {0, None}:  # it has printed its help
+        if end.code in {0, None}:  # help was printed
             sys.stdout.flush()
             raise
         refused = _cause(end)
@@ -70,14 +70,14 @@ def parse(
 
 
 def _one_line(boxes: str) -> str:
-    """Return what tyro says in a box, without the title, which says it before, and the frame."""
+    """Return the content of tyro's message box, without title and frame."""
     _, _, inside = boxes.strip().partition("\n")
     words = " ".join(re.sub(r"[╰╯│─]+|-{3,}", " ", inside).split())
     return re.sub(r"For full helptext, (run|see):?.*", "", words).strip()
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what an exception comes from: tyro exits for what a configuration class raises."""
+    """Return an exception's origin: tyro converts exceptions of configuration classes to exits."""
     while error.__context__:
         error = error.__context__
     return error
@@ -88,7 +88,7 @@ def option_of(options: type, config: type | None, field: str, prefix: str = "") 
 
     Args:
         options: the dataclass that the command reads.
-        config: itself, or a dataclass somewhere within it.
+        config: the same, or a dataclass nested in it.
         field: of `config`.
         prefix: of the names of the options' fields.
 
@@ -101,14 +101,14 @@ def option_of(options: type, config: type | None, field: str, prefix: str = "") 
     for name, hint in hints.items():
         part = get_args(hint)[0] if get_origin(hint) is Annotated else hint
         if is_dataclass(part):
-            within = f"{prefix}{name}." if hint is part else ""  # annotated to go without
+            within = f"{prefix}{name}." if hint is part else ""  # annotated to omit it
             if found := option_of(cast(type, part), config, field, within):
                 return found
     return None
 
 
 def warn(message: str) -> None:
-    """Tell the user something that does not stop the command.
+    """Warn the user without stopping the command.
 
     Args:
         message: one line.
@@ -124,8 +124,9 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         arguments: those words.
 
     Returns:
-        Its exit code; 2 for input that no other try will make good, 1 for what another try may,
-        each after one line on stderr; 130 after Ctrl-C, 141 where nobody reads its output.
+        Its exit code; 2 for invalid input, which no retry can fix, 1 for failures that a retry may
+        fix, each after one line on stderr; 130 after Ctrl-C, 141 if the reader of its output has
+        gone.
     """
     try:
         with warnings_told():
@@ -138,7 +139,7 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         say_error(error)
         return 2
     except OSError as error:
-        if error.filename is None:  # no file of ours, which all are named
+        if error.filename is None:  # not an error about one of our files, which have names
             return unwritable(error)
         say_error(f"{error.filename}: {error.strerror or error}")
         return 1

@@ -1,4 +1,4 @@
-"""Options of `trpo train` from a YAML file, as the words that would say the same."""
+"""Options of `trpo train` from a YAML file, as equivalent command-line words."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,10 @@ def read_options(path: Path) -> tuple[str, list[str]]:
             `env_kwargs` is a mapping, or words.
 
     Returns:
-        The environment, empty where there is none; and words.
+        The environment, or ""; and the words.
 
     Raises:
-        UsageError: if the file cannot be read, or holds anything else.
+        UsageError: if the file cannot be read, or contains anything else.
     """
     try:
         content = msgspec.yaml.decode(path.read_bytes())

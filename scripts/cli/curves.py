@@ -1,4 +1,4 @@
-"""Learning curves: one metric of several runs, those that differ by seed alone together."""
+"""Learning curves: one metric of several runs, grouping runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Axis = Literal["steps", "seconds"]
 POINTS = 400  # of a band
-# what runs of one method may differ in
+# what runs of one group may differ in
 APART = {"observation_space", "action_space", "threads", "versions", "git_commit"}
 
 
@@ -45,11 +45,11 @@ def read_curves(runs: Sequence[Run], metric: str, over: Axis, smooth: int) -> di
     Args:
         runs: some of which may have ended before their first value.
         metric: of `trpo.agents.metrics.METRICS`.
-        over: what it is drawn over; seconds are those of updates, without pauses between processes.
-        smooth: updates that each point is the mean of; those up to it.
+        over: the horizontal axis; seconds are those of updates, without pauses between processes.
+        smooth: number of updates averaged per point, the last of which is the point's.
 
     Returns:
-        One curve or more, by run, without updates that have no value.
+        One or more curves, by run, without updates that have no value.
 
     Raises:
         UsageError: if there is no such metric, or no run has a value of it.
@@ -84,7 +84,7 @@ def running_mean(values: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         values: (U,).
-        size: how many, at most.
+        size: maximum number of values averaged.
 
     Returns:
         (U,).
@@ -97,13 +97,13 @@ def running_mean(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Put runs together that differ by their seed alone.
+    """Group runs that differ only in their seed.
 
     Args:
         runs: at least one.
 
     Returns:
-        By what the others differ from them in; by the environment where nothing differs.
+        The groups, named by the options that distinguish them, or by the environment.
     """
     settings = [_settings(run) for run in runs]
     names = dict.fromkeys(name for each in settings for name in each)
@@ -128,9 +128,9 @@ def _settings(run: Run) -> dict[str, str]:
 
 
 def draw_curves(axes: Axes, groups: Mapping[str, Sequence[Curve]]) -> None:
-    """Draw each group: a run as a line; several as their mean, in a band from least to most.
+    """Draw each group: a single run as a line; several as their mean, with a min–max band.
 
-    Runs that have no steps in common are a line each.
+    Runs without common steps are drawn as separate lines.
 
     Args:
         axes: to draw on.
@@ -138,7 +138,7 @@ def draw_curves(axes: Axes, groups: Mapping[str, Sequence[Curve]]) -> None:
     """
     for label, curves in groups.items():
         start, end = max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves)
-        if len(curves) == 1 or start >= end:  # a band is only where all have values
+        if len(curves) == 1 or start >= end:  # the band covers only the range where all have values
             _draw_lines(axes, label, curves)
             continue
         x = np.linspace(start, end, POINTS)

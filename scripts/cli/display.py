@@ -1,4 +1,4 @@
-"""What `trpo train` shows: a live panel on a terminal, a table's lines elsewhere, a summary."""
+"""The output of `trpo train`: a live panel on a terminal, else lines of a table; and a summary."""
 
 import sys
 import time
@@ -25,18 +25,18 @@ from trpo.scripts.cli.command import warn
 from trpo.scripts.cli.numbers import nats, readable
 from trpo.scripts.cli.output import printable, silence_output
 
-LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0  # from one line to the next: a twentieth of the time so far
+LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0  # time between lines: a twentieth of the time so far
 TITLES = ("steps", "return", "evaluation", "KL", "update", "steps/s", "left")
 WIDTH = 10  # of a column: seven fit in a line of 80
 PANEL_WIDTH = 76  # of the panel, where the terminal is as wide
 
 
 class Display:
-    """Follows a run.
+    """Shows a run's progress.
 
     Args:
-        env_id: what is trained on.
-        trainer: at rest, before the first update that is to be shown.
+        env_id: the environment.
+        trainer: idle, before the first update to be shown.
         quiet: whether to show nothing but the run's folder, at the end.
     """
 
@@ -66,9 +66,9 @@ class Display:
             console=self.console,
         )
         self._task = self._progress.add_task("", total=self.total_steps)
-        # no thread of its own, in which a terminal that is gone would raise
+        # no refresh thread, in which a closed terminal would raise
         live = Live(console=self.console, auto_refresh=False)
-        # interactive: no dumb terminal; isatty: no log file, whatever FORCE_COLOR says
+        # interactive: not a dumb terminal; isatty: not a log file, whatever FORCE_COLOR says
         panel = self.console.is_interactive and self.console.file.isatty() and not quiet
         self._live = live if panel else None
 
@@ -92,7 +92,7 @@ class Display:
 
     @contextmanager
     def _never_fatal(self) -> Iterator[None]:
-        """Training goes on where standard output cannot be written to any more."""
+        """Training continues even if standard output can no longer be written to."""
         try:
             yield
             sys.stdout.flush()
@@ -101,10 +101,10 @@ class Display:
             warn(f"standard output: {error.strerror}; training goes on without it")
 
     def tell(self, tracked: Mapping[str, str]) -> None:
-        """Say where the run can be followed.
+        """Print where the run can be followed.
 
         Args:
-            tracked: trackers' names to where they have it; nothing where they failed.
+            tracked: trackers' names, mapped to their pages of the run; "" if they failed.
         """
         with self._never_fatal():
             for name, where in tracked.items():
@@ -121,10 +121,10 @@ class Display:
             self._show(record)
 
     def remember(self, record: UpdateRecord) -> None:
-        """Keep what an update says of the last evaluation and episodes, until a later one does.
+        """Remember an update's evaluation and episodes, until a later update has some.
 
         Args:
-            record: the update, or one before those that are shown.
+            record: an update, possibly from before the display started.
         """
         if "evaluation/return" in record.metrics:
             self._evaluation = readable(record.metrics["evaluation/return"])[0]
@@ -141,7 +141,7 @@ class Display:
             self._show_line(record)
 
     def _show_line(self, record: UpdateRecord) -> None:
-        """Add a line to the table, if it is time for one."""
+        """Print a line of the table, if one is due."""
         now = time.perf_counter()
         if not self._last_line:
             print(f"{self.title}: {self.total_steps:,} steps{self.limit}\n{self._row(TITLES)}")
@@ -172,7 +172,7 @@ class Display:
         )
 
     def _seconds_a_step(self, record: UpdateRecord) -> float:
-        """Return wall time a step since this process began, everything included."""
+        """Return wall time per step since this process began, everything included."""
         return (time.perf_counter() - self.started) / (record.steps - self.steps_before)
 
     def _panel(self, record: UpdateRecord) -> Panel:
@@ -180,7 +180,7 @@ class Display:
             Group(self._progress, self._figures(record)),
             title=Text(self.title),
             title_align="left",
-            # the terminal writes ^C behind the frame: where that breaks the line, the frame doubles
+            # the terminal prints ^C after the frame, and a wrapped line would duplicate the frame
             width=min(PANEL_WIDTH, self.console.width - len("^C^C")),
         )
 
@@ -218,7 +218,7 @@ class Display:
         return table
 
     def summarize(self, folder: Path, results: Results, resume_point: int | None) -> None:
-        """Print what the run came to, and how to go on with it.
+        """Print the run's results, and how to resume it.
 
         Args:
             folder: the run's.
@@ -270,7 +270,7 @@ class Display:
 
 
 def print_facts(facts: dict[str, str]) -> None:
-    """Print names and values, one fact a line, in two columns.
+    """Print names and values in two columns, one fact per line.
 
     Args:
         facts: names to values.

@@ -1,4 +1,4 @@
-"""Figures of runs: what one learned, and how far each update moved its policy; several compared."""
+"""Figures of runs: one run's return and the KL of its updates, or a comparison of several."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_figure(run: Run) -> Figure:
     Returns:
         The figure, to be saved.
     """
-    import matplotlib.pyplot as plt  # heavy, and needed by few commands
+    import matplotlib.pyplot as plt  # slow to import, and needed by few commands
 
     columns = run.metrics()
     figure, (learning, trust) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
@@ -67,13 +67,13 @@ def _draw_kl(axes: Axes, run: Run, columns: dict[str, np.ndarray]) -> None:
 def comparison_figure(
     curves: Mapping[Run, Curve], metric: str = RETURN, over: Axis = "steps", smooth: int = 1
 ) -> Figure:
-    """Draw a metric of several runs, those that differ by seed alone as a mean in a band.
+    """Plot a metric of several runs; those that differ only in their seed as a mean with a band.
 
     Args:
         curves: one or more, by run.
-        metric: that they are of.
-        over: what it is drawn over.
-        smooth: updates that each point is the mean of.
+        metric: the curves' metric.
+        over: the horizontal axis.
+        smooth: number of updates averaged per point.
 
     Returns:
         The figure, to be saved.
@@ -105,14 +105,14 @@ def save_figure(figure: Figure, out: Path) -> None:
 
     Args:
         figure: of pyplot.
-        out: the file, of any of matplotlib's kinds.
+        out: the file, in any format of matplotlib's.
 
     Raises:
         UsageError: if it cannot be written.
     """
     try:
         replace_file(out, image_of(figure, out.suffix.removeprefix(".") or "png"))
-    except OSError as error:  # where a stranger's run may have put a link
+    except OSError as error:  # an untrusted run may have put a link there
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"cannot write {out}: {error}") from error
@@ -124,7 +124,7 @@ def image_of(figure: Figure, kind: str, dpi: int = 130) -> bytes:
     Args:
         figure: of pyplot.
         kind: of file: png, svg, pdf.
-        dpi: dots an inch.
+        dpi: dots per inch.
 
     Returns:
         Bytes.

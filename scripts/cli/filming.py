@@ -1,4 +1,4 @@
-"""Videos of a run as it trains: an episode of the deterministic policy, in its own environment."""
+"""Videos during training: episodes of the deterministic policy, in a separate environment."""
 
 import math
 import tempfile
@@ -18,8 +18,8 @@ from trpo.envs.factory import make_recording_env
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.options import TrainOptions
 
-LONGEST = 1000  # steps of an episode that are filmed: all frames of a video are in memory at a time
-FRAMES, WIDTH = 60, 160  # at most, of the animation: TensorBoard reads all of a run's
+LONGEST = 1000  # maximum steps that are filmed: all frames of a video are in memory at once
+FRAMES, WIDTH = 60, 160  # maximum frames of the animation: TensorBoard loads all of a run's
 
 
 class Filming:
@@ -28,7 +28,7 @@ class Filming:
     Args:
         folder: the run's.
         options: all that defines the run.
-        steps: environment steps that it has taken.
+        steps: environment steps taken so far.
     """
 
     def __init__(self, folder: Path, options: TrainOptions, steps: int) -> None:
@@ -39,23 +39,24 @@ class Filming:
         self._every = options.video_every
 
     def due(self, record: UpdateRecord) -> bool:
-        """Return whether an update passed a multiple of `video_every`.
+        """Return whether an update passed a multiple of `video_every` since the last call.
 
         Args:
-            record: the update after the one that was asked about before.
+            record: the update after that of the last call.
         """
         before, self._steps = self._steps, record.steps
         return self._every > 0 and record.steps // self._every > before // self._every
 
     def film(self, agent: Agent, record: UpdateRecord) -> Path | None:
-        """Write a video, and beside it its animation; training is left as it is.
+        """Write a video, and its animation next to it; training is unaffected.
 
         Args:
             agent: after the update.
             record: the update.
 
         Returns:
-            The video's file; `None` if the environment, or what draws it, failed: no more are made.
+            The video's file; `None` if the environment or its rendering failed; no more are made
+            then.
         """
         file = self._folder / file_of(record.steps)
         seed = self._randomness.integer(Component.EVALUATION, record.update)
@@ -84,20 +85,20 @@ def play_filmed(options: TrainOptions, agent: Agent, file: Path, seed: int) -> N
         seed: of the environment.
     """
     with shared_generators_kept(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # told when training began
+        warnings.simplefilter("ignore")  # reported when training began
         with closing(make_recording_env(options.env, options.environment, [file], seed)) as env:
             evaluate(env, agent, seed, None, LONGEST)
 
 
 def check_filming(options: TrainOptions) -> None:
-    """Refuse what cannot be filmed, before anything of a run is made.
+    """Reject an environment that cannot be filmed, before anything of the run is created.
 
     Args:
         options: all that defines the run.
 
     Raises:
-        EnvError: if the environment cannot be made to draw itself, or a package is missing.
-        UsageError: if it fails to draw.
+        EnvError: if the environment cannot be rendered, or a package is missing.
+        UsageError: if its rendering fails.
     """
     if not options.video_every:
         return
@@ -112,7 +113,7 @@ def check_filming(options: TrainOptions) -> None:
 
 
 def animate(video: Path) -> Path:
-    """Write a small GIF beside a video, to be shown where videos are not.
+    """Write a small GIF next to a video, for where videos cannot be shown.
 
     Args:
         video: *.mp4.
@@ -124,7 +125,7 @@ def animate(video: Path) -> Path:
     from PIL import Image
 
     with VideoFileClip(str(video)) as clip, clip.reader.proc.stdout, clip.reader.proc.stderr:
-        # moviepy closes these two only where ffmpeg has not ended by itself
+        # moviepy closes these two only if ffmpeg has not ended by itself
         rate = min(clip.fps, FRAMES / clip.duration)
         width = min(WIDTH, clip.w)
         size = (width, max(1, round(clip.h * width / clip.w)))
@@ -135,7 +136,8 @@ def animate(video: Path) -> Path:
         animation,
         save_all=True,
         append_images=rest,
-        duration=max(20, math.ceil(1000 / rate)),  # milliseconds; browsers take less for 100
+        # milliseconds; browsers slow down shorter delays to 100
+        duration=max(20, math.ceil(1000 / rate)),
         loop=0,
     )
     return animation

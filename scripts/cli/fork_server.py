@@ -1,4 +1,4 @@
-"""Preloaded by the server that workers are forked from: lets it outlive signals sent to all.
+"""Preloaded by the fork server of the workers: makes it ignore signals sent to all processes.
 
 `timeout`, a terminal that is closed, a batch system: each asks every process to end. The server has
 to wait for the workers, which save what they have; without it, they look lost to their parent.

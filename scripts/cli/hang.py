@@ -1,4 +1,4 @@
-"""An environment in this process that hangs: nothing can interrupt it, so the process ends."""
+"""An environment that hangs in this process cannot be interrupted, so the process exits."""
 
 from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.interrupt import exit_at_once
@@ -7,18 +7,18 @@ from trpo.scripts.cli.ranks import Ranks
 
 
 class Hang:
-    """Ends the process; called from another thread than the one that hangs.
+    """Ends the process; called from a different thread than the one that hangs.
 
     Args:
-        ranks: the process, and those that train the run with it.
+        ranks: the processes that train the run.
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
-        self.trainer: Trainer | None = None  # none yet, when environments hang in their first reset
+        self.trainer: Trainer | None = None  # none yet, if environments hang in their first reset
 
     def __call__(self, said: str) -> None:
-        """Say what happened and in which update, and exit with 1.
+        """Print what happened and in which update, and exit with 1.
 
         Args:
             said: a sentence that names the environment.

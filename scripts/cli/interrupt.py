@@ -1,4 +1,4 @@
-"""Signals that ask for an end: the first, when everything is at rest; the second, at once."""
+"""Signals that request termination: the first ends the command cleanly, the second at once."""
 
 import contextlib
 import multiprocessing
@@ -14,7 +14,7 @@ from trpo.scripts.cli.output import say_error
 
 
 def exit_at_once(exit_code: int) -> NoReturn:
-    """End this process, whatever its threads are at: what a run has written is with the system.
+    """End this process, whatever its threads are doing: a run's writes are never buffered here.
 
     Args:
         exit_code: the process's.
@@ -27,7 +27,7 @@ def exit_at_once(exit_code: int) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """End this process, at once, when the one that started it has ended, however it did."""
+    """End this process at once when its parent has ended for any reason."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -40,7 +40,7 @@ def end_with_parent() -> None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A command that was asked to end has ended what it had begun.
+    """Raised once a command that was asked to end has finished cleanly.
 
     Args:
         exit_code: 128 + the signal.
@@ -52,7 +52,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupt:
-    """While it is entered, remembers the signal that asked this process to end."""
+    """A context manager that remembers the signal that asked this process to end."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -77,7 +77,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal, as shells have it, so 130 after Ctrl-C; 0 after none."""
+        """128 + the signal, as in shells, such as 130 after Ctrl-C; 0 without a signal."""
         return 128 + self.signal if self.signal else 0
 
     def asked(self, reducer: Reducer) -> bool:
@@ -97,7 +97,7 @@ class Interrupt:
         if self.signal is None:
             self.signal = signal.Signals(number)
         elif multiprocessing.parent_process() is None:
-            with contextlib.suppress(RuntimeError):  # where it came in the middle of a print
+            with contextlib.suppress(RuntimeError):  # if it arrived in the middle of a print
                 say_error("interrupted again: ended at once, without saving")
             exit_at_once(128 + number)
-        # else it was sent to all processes, and again by the parent, which decides
+        # else it was sent to all processes, and once more by the parent, which decides

@@ -1,13 +1,13 @@
-"""Numbers as people write them, 1e5, and as they read them, with the digits that tell."""
+"""Parsing numbers such as 1e5, and formatting numbers with their significant digits."""
 
 from decimal import Decimal, InvalidOperation
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-LONGEST = 30  # digits of an integer that is worth writing out: 1e999999999 is not
+LONGEST = 30  # maximum digits of an integer, so as not to expand 1e999999999
 
 READERS = ConstructorRegistry()
-"""How tyro reads numbers: integers by `whole_number`."""
+"""How tyro parses numbers: integers with `whole_number`."""
 
 
 @READERS.primitive_rule
@@ -33,7 +33,7 @@ def whole_number(text: str) -> int:
         The integer.
 
     Raises:
-        ValueError: if it stands for none.
+        ValueError: if it is not an integer.
     """
     try:
         number = Decimal(text)
@@ -49,7 +49,7 @@ def whole_number(text: str) -> int:
 
 
 def readable(*values: float) -> list[str]:
-    """Write numbers of one kind alike, with as many decimals as the largest asks for.
+    """Format numbers of one kind with the same decimals, as many as the largest needs.
 
     Args:
         values: returns, for instance.
@@ -63,7 +63,7 @@ def readable(*values: float) -> list[str]:
 
 
 def nats(divergence: float) -> str:
-    """Write a KL divergence with the digits that tell, however small the limit on it is.
+    """Format a KL divergence with its significant digits, however small it is.
 
     Args:
         divergence: in nats.

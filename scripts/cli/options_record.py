@@ -1,6 +1,6 @@
-"""All options that a result was made with, as they resolved; and whether they still do so.
+"""All options of a result as they resolved, and whether they still resolve to the same.
 
-A command says what was asked for; what it meant depends on the defaults of its day.
+A command alone does not suffice: what it means depends on the defaults at the time.
 """
 
 import json
@@ -19,20 +19,21 @@ from trpo.scripts.cli.tables import locked
 
 Record: TypeAlias = dict[str, dict[str, Any]]
 FILE = "options.json"
-PLACE = {"name", "runs", "resume", "learner.trainer.seed"}  # say where a run lies, and which it is
-# what was done before there was such an option, where today's default is another
+# options that only identify a run and its folder
+PLACE = {"name", "runs", "resume", "learner.trainer.seed"}
+# the behaviour before an option existed, if today's default differs
 BEFORE = {"learner.policy.distribution": "gaussian"}
 
 
 def resolved(options: TrainOptions) -> dict[str, Any]:
-    """Return options as JSON keeps them, by dotted names.
+    """Return options as JSON content, by dotted names.
 
     Args:
         options: of a run.
 
     Returns:
-        Such as {"environment.num_envs": 16}: all of them, but for those that say where the run
-        lies, and which it is; ∞, which JSON has no number for, as "inf".
+        Such as {"environment.num_envs": 16}: all except those that only identify the run and its
+        folder; infinity, which JSON lacks, as "inf".
     """
     found = flat(json.loads(json.dumps(asdict(options), default=str)))
     return {
@@ -49,7 +50,7 @@ def record_of(runs: Mapping[str, Sequence[str]]) -> Record:
         runs: by name, the words after `trpo train`.
 
     Returns:
-        By name, the words, what they resolve to, and this checkout's commit.
+        By name, the words, the resolved options, and this checkout's commit.
     """
     commit = git_commit()
     return {
@@ -63,10 +64,10 @@ def record_of(runs: Mapping[str, Sequence[str]]) -> Record:
 
 
 def write_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
-    """Write options.json beside a result, instead of the one that is there.
+    """Write options.json next to a result, replacing an existing one.
 
     Args:
-        folder: the result's; made if it is not there.
+        folder: the result's; created if needed.
         runs: by name, the words after `trpo train`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,14 +75,14 @@ def write_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
 
 
 def add_options(folder: Path, runs: Mapping[str, Sequence[str]]) -> None:
-    """Add runs to the options.json of a folder whose results are added to.
+    """Add runs to a folder's options.json.
 
     Args:
-        folder: the results'; made if it is not there.
-        runs: by name, the words after `trpo train`; what is there of that name stays.
+        folder: the results'; created if needed.
+        runs: by name, the words after `trpo train`; existing entries are kept.
 
     Raises:
-        UsageError: if an option of a run that is there was another when its results were made.
+        UsageError: if an existing run's results were made with a different option.
     """
     now = record_of(runs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,14 +117,13 @@ def _write(folder: Path, record: Record) -> None:
 
 
 def differences(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Resolve a recorded run's words again, by the defaults of today.
+    """Resolve a recorded run's words again, with today's defaults.
 
     Args:
         run: of a record.
 
     Returns:
-        The options that are now others: as recorded, and now; `None` where there is none of that
-        name.
+        The options that differ now: as recorded, and now; `None` where an option does not exist.
     """
     then, now = run["resolved"], resolved(parse_train_options(run["words"]))
     return {

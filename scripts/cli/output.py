@@ -1,4 +1,4 @@
-"""What reaches a terminal: in its encoding, and without anybody's control characters."""
+"""Output to a terminal: in its encoding, and without foreign control characters."""
 
 import codecs
 import contextlib
@@ -13,7 +13,7 @@ from typing import TextIO
 
 from trpo.scripts.cli.torchrun import rank
 
-# What stands for a character in an encoding that lacks it; a question mark for every other.
+# Replacements of characters that an encoding lacks; all others become a question mark.
 PLAIN = {
     "≤": "<=", "≥": ">=", "‖": "||", "−": "-", "–": "-", "—": "-", "…": "...", "×": "x", "·": ".",
     "±": "+/-", "÷": "/", "→": "->", "↦": "->", "’": "'", "“": '"', "”": '"', "√": "sqrt",
@@ -35,47 +35,47 @@ codecs.register_error("trpo.plain", _plain)
 
 
 def prepare_streams() -> None:
-    """Make standard output and error take any text; where one is closed, let it go nowhere."""
+    """Make standard output and error accept any text; if one is closed, discard its output."""
     sys.stdout, sys.stderr = _prepared(sys.stdout), _prepared(sys.stderr)
 
 
 def _prepared(stream: TextIO | None) -> TextIO:
-    if stream is None:  # closed: take its place, or the next file that is opened would have it
-        return open(os.devnull, "w", encoding="utf-8")  # as long as the process
+    if stream is None:  # closed: take its descriptor, or the next opened file would get it
+        return open(os.devnull, "w", encoding="utf-8")  # kept open as long as the process lives
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="trpo.plain")
     return stream
 
 
 def silence_output() -> None:
-    """Let standard output go nowhere from now on: it cannot be written to."""
-    with contextlib.suppress(OSError, ValueError):  # one that has no descriptor
+    """Discard standard output from now on: it cannot be written to."""
+    with contextlib.suppress(OSError, ValueError):  # one without a descriptor
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
 
 
 def unwritable(error: OSError) -> int:
-    """Say that standard output cannot be written to, once.
+    """Report once that standard output cannot be written to.
 
     Args:
         error: of the write.
 
     Returns:
-        The exit code: 141 where nobody reads any more, as shells have it, else 1.
+        The exit code: 141 if the reader has gone, as in shells, else 1.
     """
-    silence_output()  # what is left would be tried again as this process ends
-    if isinstance(error, BrokenPipeError):  # whoever read has seen enough, as head has
+    silence_output()  # buffered output would be written again as this process exits
+    if isinstance(error, BrokenPipeError):  # the reader has seen enough, such as head
         return 128 + signal.SIGPIPE
     say_error(f"standard output: {error.strerror or error}")
     return 1
 
 
 def printable(text: object) -> str:
-    """Return a text in one line, and with what would move a terminal's cursor spelt out.
+    """Return a text in one line, with control characters escaped.
 
     Args:
-        text: from anywhere: an environment's name, or what it says, may hold anything.
+        text: from anywhere: an environment's name or messages may contain anything.
 
     Returns:
         The text, of printable characters only.
@@ -87,24 +87,25 @@ def printable(text: object) -> str:
 
 
 def say_error(text: object) -> None:
-    """Tell what is wrong, if standard error can be written to.
+    """Print an error, if standard error can be written to.
 
     Args:
         text: one line.
     """
     with contextlib.suppress(OSError):
-        whose = f"rank {rank()}: " if rank() > 0 else ""  # of several processes; the first leads
+        # only the first of several processes prints
+        whose = f"rank {rank()}: " if rank() > 0 else ""
         print(f"trpo: {whose}{printable(text)}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def warnings_told() -> Iterator[None]:
-    """Tell what a library warns of as this program tells things: in one line, and once."""
+    """Print a library's warnings in this program's format: in one line, and once."""
     owner, told = os.getpid(), set[str]()
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
         text = re.sub(r"\x1b\[\d+m|WARN: ", "", str(message)).strip().partition("\n")[0]
-        # environments' processes, and other ranks, warn alike
+        # environments' processes and other ranks give the same warnings
         if text not in told and os.getpid() == owner and not rank():
             told.add(text)
             say_error(f"warning: {text}")

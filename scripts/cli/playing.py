@@ -1,4 +1,4 @@
-"""What commands that play a trained policy share: where it is, and how failures are told."""
+"""Shared by the commands that play a trained policy: loading it, and reporting failures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from trpo.scripts.cli.command import warn
 
 
 def trained(run: Run, best: bool) -> Checkpoint:
-    """Read the checkpoint of a run that is to be played.
+    """Read the checkpoint to be played.
 
     Args:
         run: any.
-        best: whether the best, or the newest.
+        best: whether to read the best checkpoint instead of the newest.
 
     Returns:
         The checkpoint.
@@ -36,12 +36,12 @@ def trained(run: Run, best: bool) -> Checkpoint:
 
 @contextmanager
 def played(env_id: str, env: GroupedVectorEnv, agent: Agent) -> Iterator[None]:
-    """Tell what goes wrong as an agent plays, and close the environments in the end.
+    """Report failures while an agent plays, and close the environments at the end.
 
     Args:
         env_id: for messages.
-        env: which the agent plays in.
-        agent: whose spaces have to be the environments'.
+        env: the agent's environments.
+        agent: its spaces must equal the environments'.
 
     Raises:
         RunError: if they are not.
@@ -52,7 +52,7 @@ def played(env_id: str, env: GroupedVectorEnv, agent: Agent) -> Iterator[None]:
         (agent.action_space, env.single_action_space),
     )
     try:
-        for own, theirs in pairs:  # whose bounds and types may differ from one engine to another
+        for own, theirs in pairs:  # bounds and dtypes may differ between engines
             if type(own) is not type(theirs) or flatdim(own) != flatdim(theirs):
                 raise RunError(f"{env_id} has space {theirs}, the run's agent {own}")
         yield

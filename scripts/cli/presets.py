@@ -1,4 +1,4 @@
-"""What is tuned, environment by environment."""
+"""Tuned settings by environment."""
 
 PRESETS: dict[str, str] = {
     "CartPole-v1": "--total-steps 100000 --gae-lambda 1 --step-size 15",

@@ -1,4 +1,4 @@
-"""Work side by side, each in a process of its own, that ends when the one that began it does."""
+"""Parallel work in separate processes, which end when their parent does."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from trpo.scripts.cli.output import prepare_streams
 
 FORKS = multiprocessing.get_context("forkserver")
 """Processes that have torch imported already, and nothing else done."""
-LATE = "torch.fx.experimental.symbolic_shapes"  # a second, at the first product with a Jacobian
+# takes a second, at the first product with a Jacobian
+LATE = "torch.fx.experimental.symbolic_shapes"
 FORKS.set_forkserver_preload([
     "trpo.scripts.cli.fork_server",
     "trpo.scripts.train",
@@ -20,14 +21,14 @@ FORKS.set_forkserver_preload([
 
 
 def start_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """Start a process that does not go on alone, even when this one is killed by SIGKILL.
+    """Start a process that ends with this one, even if this one is killed by SIGKILL.
 
     Args:
-        work: what it does.
+        work: function that it runs.
         arguments: of `work`.
 
     Returns:
-        The process, at work.
+        The running process.
     """
     process = FORKS.Process(target=_work, args=(work, *arguments))
     process.start()

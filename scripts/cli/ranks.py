@@ -1,4 +1,4 @@
-"""The processes of one run, as torchrun starts them: the first leads, and writes the run down."""
+"""The processes of one run, as started by torchrun: the first leads, and records the run."""
 
 import contextlib
 import time
@@ -18,16 +18,17 @@ from trpo.process_group import answered
 from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.output import say_error
 
-FAILURE = "failure"  # where the group's store keeps who failed first, and how
-BEGIN, FINISHED = b"begin", b"finished"  # what the first process says of the run to the others
+FAILURE = "failure"  # key of the group's store: which process failed first, and how
+# key of the first process's message to the others about the run
+BEGIN, FINISHED = b"begin", b"finished"
 
 
 @contextmanager
 def told_by_the_first() -> Iterator[None]:
-    """Let one process alone tell what is wrong with what all are given alike: the others exit.
+    """Report errors in input common to all processes only once: the others exit silently.
 
     Raises:
-        SystemExit: in the others, with the code of input that cannot be used.
+        SystemExit: in the others, with the exit code for invalid input.
     """
     try:
         yield
@@ -38,13 +39,13 @@ def told_by_the_first() -> Iterator[None]:
 
 
 class Ranks:
-    """The group of a run's processes, joined while it is entered; one process is a group, too.
+    """A context manager for the group of a run's processes; one process is a group, too.
 
-    A failure ends all of them, in one line: of the process that failed, and on the first one's host
-    if that is another. A process that is lost without a word is told by the first to miss it.
+    A failure ends all of them, with one line from the process that failed, and on the first one's
+    host if that differs. A process that is lost silently is reported by the first to notice.
 
     Args:
-        timeout: seconds that one waits for the others.
+        timeout: seconds that a process waits for the others.
     """
 
     def __init__(self, timeout: float = 1800.0) -> None:
@@ -71,12 +72,12 @@ class Ranks:
         return self
 
     def _fresh_part(self, kept: Store) -> Store:
-        """Agree on a part of the store that nobody has written to.
+        """Agree on an unused part of the store.
 
-        When torchrun starts processes again it keeps its store, in which those before left their
-        addresses, and what they failed of. A process may find there what another wrote that is no
-        more; so each waits for an answer to a name of its own, which the first gives to all names
-        that it finds, until every process has said that it got it.
+        When torchrun restarts processes it keeps its store, which still contains the addresses and
+        failures of the earlier ones. To avoid reading stale entries, each process writes a unique
+        name and waits for an answer to it; the first process answers all names that it finds, until
+        every process has confirmed its answer.
 
         Args:
             kept: torchrun's store.
@@ -115,18 +116,18 @@ class Ranks:
             raise SystemExit(1) from error
 
     def is_first_failure(self, said: str) -> bool:
-        """Tell the others why this process ends.
+        """Tell the other processes why this one ends.
 
         Args:
-            said: a line.
+            said: one line.
 
         Returns:
-            Whether it is this process that has to tell the user, too.
+            Whether this process also has to tell the user.
         """
         if self.size == 1:
             return True
         own = f"{torchrun.host()} {self.rank} {said}"
-        with contextlib.suppress(RuntimeError):  # the store may be lost, too
+        with contextlib.suppress(RuntimeError):  # the store may be gone, too
             first = self.store.compare_set(FAILURE, "", own).decode()
             host, rank, told = first.split(" ", 2)
             if first != own and self.rank == 0 and int(host) != torchrun.host():
@@ -135,7 +136,7 @@ class Ranks:
         return True
 
     def send(self, content: bytes) -> None:
-        """Hand something to the other processes; called by the first.
+        """Send something to the other processes; called by the first.
 
         Args:
             content: anything.

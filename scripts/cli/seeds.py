@@ -1,4 +1,4 @@
-"""`trpo train ENV --seeds N`: the same training from N seeds, side by side, reported together."""
+"""`trpo train ENV --seeds N`: the same training with N seeds, in parallel, with one report."""
 
 import contextlib
 import io
@@ -27,19 +27,19 @@ from trpo.scripts.cli.processes import start_process
 from trpo.scripts.cli.tables import print_rows
 
 RETURNS = {"evaluation/return": "last evaluation", "episode/return_100": "last 100 episodes"}
-"""What seeds are judged by: the first that they have."""
+"""Metrics to judge seeds by: the first available one is used."""
 Train: TypeAlias = Callable[[TrainOptions], tuple[Path, int]]
 
 
 def train_seeds(options: TrainOptions, train: Train) -> int:
-    """Train from several seeds, as many at a time as there are cores, and report them together.
+    """Train with several seeds, as many at a time as there are cores, and report on them together.
 
     Args:
-        options: of all of them; `seeds` is how many.
-        train: trains one.
+        options: of all of them; `seeds` is their number.
+        train: trains one run.
 
     Returns:
-        0; 1 or 2 if one failed; 130 or 143 when interrupted.
+        0; 1 or 2 if any failed; 130 or 143 when interrupted.
     """
     threads = options.threads or 1
     first = f"-seed{options.learner.trainer.seed}"
@@ -50,7 +50,7 @@ def train_seeds(options: TrainOptions, train: Train) -> int:
         codes = _run(runs, train, max(cpu_count() // threads, 1), interrupt)
     if not options.name:
         with contextlib.suppress(OSError):
-            runs[0].folder.rmdir()  # where it was claimed, but not begun
+            runs[0].folder.rmdir()  # its name was claimed, but it was not started
             runs[0].folder.parent.rmdir()
     trained = [run.folder for run in runs if codes.get(run.name) == 0]
     if options.quiet:
@@ -74,16 +74,16 @@ def _seeded(options: TrainOptions, number: int) -> TrainOptions:
 def _run(
     runs: Sequence[TrainOptions], train: Train, workers: int, interrupt: Interrupt
 ) -> dict[str, int]:
-    """Train each; none more after an interrupt, or input that no seed can use.
+    """Train each; start no more after an interrupt or invalid input.
 
     Args:
-        runs: one a seed.
-        train: trains one.
-        workers: how many at a time.
+        runs: one per seed.
+        train: trains one run.
+        workers: number of parallel runs.
         interrupt: ends all of them.
 
     Returns:
-        The exit codes of those that were begun, by name.
+        The exit codes of those that were started, by name.
     """
     waiting, running = list(runs), dict[str, BaseProcess]()
     codes: dict[str, int] = {}
@@ -109,7 +109,7 @@ def _run(
 
 
 def _train_one(options: TrainOptions, train: Train) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but its parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it, too, but its parent decides
     with contextlib.redirect_stdout(io.StringIO()):
         sys.exit(run_command(lambda _: train(options)[1], []))
 
@@ -120,7 +120,7 @@ def _report(runs: Sequence[Run], options: TrainOptions) -> None:
         {name: value for record in table for name, value in record.metrics.items()}
         for table in tables
     ]
-    # a run that is shorter than --eval-every has no evaluation
+    # a run shorter than --eval-every has no evaluation
     metric = next((name for name in RETURNS if any(name in last for last in lasts)), None)
     finals = [last[metric] for last in lasts if metric in last]
     print_rows([

@@ -1,4 +1,4 @@
-"""Sizes that cannot be: told before they are tried."""
+"""Checks for impossible sizes, before they are tried."""
 
 import os
 from itertools import pairwise
@@ -9,22 +9,22 @@ from trpo.agents.storage.typed_json import Dataclass, flat, to_json
 from trpo.envs.factory import EnvironmentConfig
 from trpo.validation import ConfigError
 
-LARGEST = 2**63 - 1  # what torch and NumPy count with
+LARGEST = 2**63 - 1  # the integers of torch and NumPy
 MOST_THREADS = 1024
-BYTES_A_STEP = 60  # of a rollout and its batch, for one number of observation and action
-BYTES_AN_ENVIRONMENT = 2_500  # the state of its random generator alone
-BYTES_A_PROCESS = 10 * 2**20  # of an environment that has one of its own
-COPIES = 8  # of the parameters: θ, g, a step, and what conjugate gradient holds
+BYTES_A_STEP = 60  # bytes of a rollout and its batch, per number of observation and action
+BYTES_AN_ENVIRONMENT = 2_500  # bytes of a random generator's state
+BYTES_A_PROCESS = 10 * 2**20  # bytes of a process, for environments that have one each
+COPIES = 8  # copies of the parameters: θ, g, a step, and conjugate gradient's vectors
 
 
 def check_integers(options: Dataclass) -> None:
-    """Refuse integers that torch cannot count with.
+    """Reject integers that torch cannot represent.
 
     Args:
-        options: whose fields, nested, are looked at.
+        options: whose nested fields are checked.
 
     Raises:
-        ConfigError: with the first of them.
+        ConfigError: naming the first of them.
     """
     for name, value in flat(to_json(options)).items():
         for number in value if isinstance(value, list) else [value]:
@@ -34,27 +34,27 @@ def check_integers(options: Dataclass) -> None:
 
 
 def check_environments(name: str, config: EnvironmentConfig) -> None:
-    """Refuse more environments than this machine has memory for.
+    """Reject more environments than this machine has memory for.
 
     Args:
-        name: what their number is called where it was given.
-        config: how many, and by what engine.
+        name: name of the option with their number.
+        config: their number and engine.
 
     Raises:
-        ConfigError: with what they would take.
+        ConfigError: with the memory that they would need.
     """
     each = BYTES_A_PROCESS if config.engine == "gymnasium-async" else BYTES_AN_ENVIRONMENT
     _check_fits(f"{name} = {config.num_envs}", config.num_envs * each)
 
 
 def check_memory(learner: LearnerConfig) -> None:
-    """Refuse a batch and networks that no environment is small enough for.
+    """Reject a batch and networks that are too large even for the smallest environment.
 
     Args:
-        learner: says how large they are.
+        learner: defines their sizes.
 
     Raises:
-        ConfigError: with what they would take.
+        ConfigError: with the memory that they would need.
     """
     sizes = f"batch_size = {learner.trainer.batch_size}, hidden = {learner.policy.hidden}"
     sizes += f" and value.hidden = {learner.value.hidden}"
@@ -71,10 +71,10 @@ def _check_fits(sizes: str, needed: int) -> None:
 
 
 def least_memory(learner: LearnerConfig) -> int:
-    """Return what training takes at least, for the smallest of spaces.
+    """Return the minimum memory of training, for the smallest spaces.
 
     Args:
-        learner: says how large batches and networks are.
+        learner: defines the sizes of batches and networks.
 
     Returns:
         Bytes.
@@ -86,7 +86,7 @@ def least_memory(learner: LearnerConfig) -> int:
 
 
 def physical_memory() -> int:
-    """Return this machine's bytes of memory; 0 where the system does not tell."""
+    """Return this machine's memory in bytes; 0 if unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Rows of results: kept as CSV, beside what produced them, and printed."""
+"""Tables of results: stored as CSV with their provenance, and printed."""
 
 import csv
 import fcntl
@@ -23,10 +23,10 @@ from trpo.scripts.cli.options import cpu_count
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, for which other commands that add to its results wait.
+    """Hold a folder's lock, so that commands add to its results one at a time.
 
     Args:
-        folder: of results; a lock on a file in it would go as that is replaced.
+        folder: of results; locked itself, as files in it are replaced.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -41,7 +41,7 @@ def read_rows(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
 
     Args:
         path: a CSV file, or none yet.
-        columns: that it has to have.
+        columns: required columns.
 
     Returns:
         Its rows, by column name.
@@ -66,7 +66,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         path: a CSV file.
-        rows: of the same columns; floats are written with 6 digits.
+        rows: with the same columns; floats are written with 6 digits.
     """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
@@ -78,22 +78,22 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows after those of a table, to which other commands may add at the same time.
+    """Append rows to a table, to which other commands may append concurrently.
 
     Args:
-        path: a CSV file, or none yet, in a folder that is there.
-        rows: of its columns.
+        path: a CSV file, or none yet, in an existing folder.
+        rows: with its columns.
     """
     with locked(path.parent):
         write_rows(path, [*read_rows(path), *rows])
 
 
 def write_provenance(path: Path, seconds: float | None = None, program: str = "trpo") -> None:
-    """Write what produced results: command, versions, commit, machine; after what is there.
+    """Append the provenance of results: command, versions, commit, machine.
 
     Args:
         path: a JSON file, or none yet.
-        seconds: wall time that it took, if that is worth keeping.
+        seconds: wall time, if it is to be recorded.
         program: the command's first words; this process's arguments follow.
     """
     provenance = {
@@ -112,7 +112,7 @@ def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
     """Print a table.
 
     Args:
-        rows: of the same columns, as they are to be shown.
+        rows: with the same columns, formatted.
     """
     table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
     for row in rows:

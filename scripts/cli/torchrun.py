@@ -1,13 +1,13 @@
-"""What torchrun tells the processes that it starts; imports nothing that takes time."""
+"""The environment variables that torchrun sets; imports nothing slow."""
 
 import os
 
 LEAST = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "GROUP_RANK": 0}
-"""Its variables, and the least that each may be, which is also what stands where there is none."""
+"""Its variables, and their minimum values, which are also their defaults."""
 
 
 def wrong() -> str:
-    """Return what is wrong with its variables, in a line; nothing if they are as it has them."""
+    """Return what is wrong with its variables, in one line; "" if they are valid."""
     for name, least in LEAST.items():
         if _number(name) < least:
             value = f"environment variable {name} = {os.environ[name]!r}"
@@ -45,6 +45,6 @@ def host() -> int:
 
 def _number(name: str) -> int:
     try:
-        return int(os.environ.get(name) or LEAST[name])  # empty is how some shells unset it
+        return int(os.environ.get(name) or LEAST[name])  # some shells unset it by making it empty
     except ValueError:
-        return -1  # which is `wrong`
+        return -1  # reported by `wrong`

@@ -1,4 +1,4 @@
-"""Options of `trpo train` in one string, as commands that train many runs take them."""
+"""Options of `trpo train` in one string, for commands that train many runs."""
 
 import shlex
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def with_options_joined(arguments: Sequence[str]) -> list[str]:
 
 
 def words_of(options: str) -> list[str]:
-    """Return the words of a command's --options, as a shell would part them.
+    """Split a command's --options into words, as a shell would.
 
     Args:
         options: such as "--seed 7 --max-kl 0.01".
@@ -29,7 +29,7 @@ def words_of(options: str) -> list[str]:
         The words.
 
     Raises:
-        UsageError: if a quotation does not end.
+        UsageError: if a quotation is not closed.
     """
     try:
         return shlex.split(options)

@@ -1,4 +1,4 @@
-"""What `trpo train` and `trpo resume` share: the loop, and going on with a run."""
+"""Shared by `trpo train` and `trpo resume`: the training loop, and resuming a run."""
 
 import math
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ from trpo.scripts.exercises.student import use_exercise
 def train_into(
     run: Run, trainer: Trainer, interrupt: Interrupt, options: TrainOptions, ranks: Ranks
 ) -> None:
-    """Train, and show how it goes, until the run is finished or interrupted.
+    """Train, and show the progress, until the run is finished or interrupted.
 
     Args:
-        run: the folder that everything is written into.
+        run: the run to write to.
         trainer: new, or restored from one of the run's checkpoints.
-        interrupt: ends training after the update in which it comes.
-        options: all that defines the run, and how it is shown, filmed and tracked.
-        ranks: the processes that train it, this one the first of them; the others begin as it does.
+        interrupt: ends training after the current update.
+        options: everything that defines the run, and how it is shown, filmed and tracked.
+        ranks: the processes that train it, of which this is the first; the others start as it does.
     """
     ranks.send(encode(*trainer.snapshot()))
     display = Display(run.config.env, trainer, options.quiet)
@@ -64,17 +64,17 @@ def continue_run(
     quiet: bool,
     track: Sequence[Tracker] = (),
 ) -> None:
-    """Go on with a run from its last resume point.
+    """Resume a run from its last resume point.
 
     Args:
         run: this process holds its lock.
-        loop: as the run was started with, or with another end.
-        interrupt: ends training after the update in which it comes.
-        ranks: the processes that train it, this one the first of them.
+        loop: the run's own, or with other conditions for ending.
+        interrupt: ends training after the current update.
+        ranks: the processes that train it, of which this is the first.
         trust: whether to import the module that its environment is registered by, and its
             exercise.py.
         quiet: whether to show nothing but the run's folder, at the end.
-        track: trackers to begin with, beside those that the run has.
+        track: trackers to add to those that the run has.
 
     Raises:
         UsageError: if the run is finished, would import what is not trusted, cannot be filmed, or a
@@ -84,7 +84,7 @@ def continue_run(
         EnvError: if its environments cannot be made.
         TrainingError: if they fail, or nothing finite is learned.
     """
-    check_trackers(track)  # of the run's own, one that is not installed is warned of
+    check_trackers(track)  # for the run's own trackers, missing packages only give a warning
     if said := finished(run, loop):
         ends = "--total-steps" + (" or --stop-return" if loop.stop_return < math.inf else "")
         raise UsageError(f"{said}; to go on, give a larger {ends}")
@@ -94,7 +94,8 @@ def continue_run(
             "with other versions it may go on differently"
         )
     checkpoint = run.checkpoints.newest(warn, resumable=True)
-    run.records_around(checkpoint.state["update"] if checkpoint else 0)  # or it cannot go on
+    # or the run could not be resumed
+    run.records_around(checkpoint.state["update"] if checkpoint else 0)
     options = options_of(run, trust)
     exercise = run.folder / FILE
     if exercise.exists() and not trust:
@@ -130,14 +131,14 @@ def _check_spaces(run: Run, trainer: Trainer) -> None:
 
 
 def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:
-    """Make a run's trainer, at its first update.
+    """Create a run's trainer, at its first update.
 
     Args:
-        options: all that defines the run.
+        options: everything that defines the run.
         ranks: the processes that train it.
 
     Returns:
-        The trainer, of environments whose hanging ends this process.
+        The trainer; environments that hang end this process.
     """
     hang = Hang(ranks)
     make_env = partial(options.make_env, on_hang=hang)
@@ -146,14 +147,14 @@ def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:
 
 
 def finished(run: Run, loop: TrainerConfig) -> str:
-    """Return how a run came to its end, as a sentence; nothing if it has not.
+    """Return how a run finished, as a sentence; "" if it has not.
 
     Args:
         run: any.
-        loop: says what it ends by.
+        loop: defines when it ends.
 
     Returns:
-        Judged by its newest checkpoint that can be read, and by the one that it would go on from,
+        Determined by its newest readable checkpoint, and by the one from which it would resume,
         whose evaluation may have been better.
     """
     for resumable in (False, True):
