@@ -312,7 +312,6 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
         env_id = default.env
     elif env_id in PRESETS:
         default = _preset(env_id)
-    before = default.learner if default else LearnerConfig()
     if env_id and sources.config:
         try:
             default = parse(TrainOptions, [env_id, *words], command, default)
@@ -320,12 +319,13 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
             raise UsageError(f"{sources.config}: {error}") from error
     options = parse(TrainOptions, arguments, command, default)
     options.check()
-    _refuse_options_of_others(options.learner, before)
+    # a file or a run may be for several algorithms
+    _refuse_options_of_others(options.learner, default.learner if default else LearnerConfig())
     return options
 
 
 def _refuse_options_of_others(learner: LearnerConfig, before: LearnerConfig) -> None:
-    """Refuse options of update rules that are not trained with, where they were given."""
+    """Refuse options of update rules that are not trained with, on the command line."""
     for name in get_args(Algorithm):
         rule, default = getattr(learner, name), getattr(before, name)
         for option in fields(rule) if name != learner.algorithm else ():

@@ -1,5 +1,6 @@
 """What training starts from: a file's options, a run's options, a run's policy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,6 +13,7 @@ from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.config import LearnerConfig
 from trpo.agents.randomness import Randomness
 from trpo.agents.runs import Run
+from trpo.agents.updates.ppo import PpoConfig
 from trpo.scripts import __main__
 from trpo.scripts.cli.options import parse_train_options
 
@@ -42,9 +44,11 @@ def test_a_file_says_what_the_command_line_would_and_the_command_line_wins(tmp_p
     path = tmp_path / "mine.yaml"
     path.write_text(FILE, encoding="utf-8")
     words = "Hopper-v5 --max-kl 1e-3 --total-steps 5000 --hidden 32 16 --value.fit adam"
-    words += " --value.hidden 9 --ppo.learning-rate 0.01 --normalize.no-rewards --resume"
+    words += " --value.hidden 9 --normalize.no-rewards --resume"
     said, read = parse_train_options(words.split()), parse_train_options(["--config", str(path)])
-    assert (read.env, read.learner, read.resume) == (said.env, said.learner, said.resume)
+    ppo = PpoConfig(learning_rate=0.01)  # which a file may have beside TRPO's options
+    learner = replace(said.learner, ppo=ppo)
+    assert (read.env, read.learner, read.resume) == (said.env, learner, said.resume)
     more = ["CartPole-v1", "--max-kl", "0.5", f"--config={path}", "--no-resume"]
     read = parse_train_options(more)
     assert (read.env, read.learner.max_kl, read.resume) == ("CartPole-v1", 0.5, False)
