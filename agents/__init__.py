@@ -3,6 +3,7 @@
 from trpo.agents.agent import Agent
 from trpo.agents.config import LearnerConfig, TrainerConfig
 from trpo.agents.networks.encoders import Encoder
+from trpo.agents.rollouts.policy_evaluation import evaluate_policy
 from trpo.agents.runs import Run, RunConfig
 from trpo.agents.trainer import Trainer, TrainingError
 
@@ -15,4 +16,5 @@ __all__ = [
     "Trainer",
     "TrainerConfig",
     "TrainingError",
+    "evaluate_policy",
 ]

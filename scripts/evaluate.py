@@ -9,7 +9,7 @@ import tyro
 
 from trpo.agents.agent import Agent
 from trpo.agents.randomness import Component, Randomness
-from trpo.agents.rollouts.evaluation import MAX_STEPS, evaluate
+from trpo.agents.rollouts.evaluation import MAX_STEPS, evaluate_from
 from trpo.agents.rollouts.rollout import Episode
 from trpo.agents.runs import Run
 from trpo.agents.storage.checkpoint import Checkpoint
@@ -136,9 +136,9 @@ def evaluate_run(options: EvaluateOptions) -> tuple[Checkpoint, list[Episode]]:
     seed = randomness.integer(Component.EVALUATION)
 
     def play(env: GroupedVectorEnv, first: int = 0) -> list[Episode]:
-        noise = randomness.generator(Component.ACTIONS, first) if options.stochastic else None
+        deterministic = not options.stochastic
         with played(run.env, env, agent):
-            return evaluate(env, agent, seed + first, noise, options.max_steps)
+            return evaluate_from(first, env, agent, randomness, deterministic, options.max_steps)
 
     if options.video:
         play(make_recording_env(run.env, run.environment, options.video_files, seed))

@@ -136,16 +136,7 @@ class Environments:
             self._restart(failure)
 
     def _make(self, seed: int) -> VectorEnvironment:
-        _check_signature(self.make)
-        try:
-            env = self.make(seed)
-        except ChildProcessError as lost:
-            raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
-        if not hasattr(env, "groups"):  # Gymnasium's own vector environments have none
-            if isinstance(env, Env | VectorEnv):
-                env.close()
-            single = ", a single environment" if isinstance(env, Env) else ""
-            raise ConfigError(f"make_env returned {env}{single}: {EXPECTED}")
+        env = make_environments(self.make, seed)
         with closed_on_error(env):
             self._check(env)
         return env
@@ -172,18 +163,38 @@ class Environments:
         return self.randomness.integer(Component.RESTART, self.restarts)
 
 
-def _check_signature(make: MakeEnvironments) -> None:
-    """Refuse what cannot be called with a seed alone."""
+def make_environments(make: object, seed: int) -> VectorEnvironment:
+    """Make environments, and refuse what does not make any.
+
+    Args:
+        make: seed ↦ N environments.
+        seed: of the environments.
+
+    Returns:
+        The environments.
+
+    Raises:
+        ConfigError: if `make` is not such a function.
+        BrokenEnvironmentError: if one of their processes is lost.
+    """
     if not callable(make):
         raise ConfigError(f"make_env = {make!r} is not a function: {EXPECTED}")
     try:
-        signature = inspect.signature(make)
-    except ValueError:  # some written in C have none
-        return
-    try:
-        signature.bind(0)
+        inspect.signature(make).bind(seed)
     except TypeError as error:
         raise ConfigError(f"make_env cannot be called with a seed ({error}): {EXPECTED}") from None
+    except ValueError:  # some written in C have no signature
+        pass
+    try:
+        env: VectorEnvironment = make(seed)
+    except ChildProcessError as lost:
+        raise BrokenEnvironmentError(f"could not be made: {lost}") from lost
+    if not hasattr(env, "groups"):  # Gymnasium's own vector environments have none
+        if isinstance(env, Env | VectorEnv):
+            env.close()
+        single = ", a single environment" if isinstance(env, Env) else ""
+        raise ConfigError(f"make_env returned {env}{single}: {EXPECTED}")
+    return env
 
 
 @contextmanager

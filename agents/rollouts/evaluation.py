@@ -8,6 +8,7 @@ import torch
 from trpo.agents.agent import Agent
 from trpo.agents.networks.masks import MASK, MaskedNetwork
 from trpo.agents.observations import leaves
+from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollouts.rollout import (
     BrokenEnvironmentError,
     Episode,
@@ -64,6 +65,35 @@ def evaluate(
             break
     episodes = zip(returns.tolist(), lengths.tolist(), (~playing).tolist(), strict=True)
     return [Episode(*episode) for episode in episodes]
+
+
+def evaluate_from(
+    first: int,
+    env: VectorEnvironment,
+    agent: Agent,
+    randomness: Randomness,
+    deterministic: bool,
+    max_steps: int = MAX_STEPS,
+) -> list[Episode]:
+    """Play N of an evaluation's episodes, those whose numbers begin with `first`.
+
+    Args:
+        first: number of the first.
+        env: N environments, of the agent's spaces.
+        agent: left as it is, statistics included.
+        randomness: of the evaluation.
+        deterministic: whether to take the deterministic actions, or to sample.
+        max_steps: after which an episode is cut off.
+
+    Returns:
+        N episodes, in raw rewards.
+
+    Raises:
+        BrokenEnvironmentError: as `evaluate` does.
+    """
+    seed = randomness.integer(Component.EVALUATION) + first
+    noise = None if deterministic else randomness.generator(Component.ACTIONS, first)
+    return evaluate(env, agent, seed, noise, max_steps)
 
 
 def _check_finite(name: str, arrays: Sequence[np.ndarray]) -> None:

@@ -1,6 +1,10 @@
 """Evaluation counts each environment's first episode, whole, in raw rewards."""
 
+import random
+from functools import partial
+
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from gymnasium.vector import VectorEnv
@@ -10,11 +14,13 @@ from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.networks.pictures import PictureConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
-from trpo.agents.randomness import Randomness
+from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollouts.evaluation import evaluate
+from trpo.agents.rollouts.policy_evaluation import evaluate_policy
 from trpo.agents.rollouts.rollout import BrokenEnvironmentError
 from trpo.agents.value_function import ValueConfig
 from trpo.envs.factory import EnvironmentConfig, make_vector_env
+from trpo.validation import ConfigError
 
 EPISODES, SEED = 4, 5
 
@@ -92,3 +98,36 @@ def test_what_is_not_finite_is_named(env_id, what):
         env.reset(seed=SEED)  # they go wrong in their third episode
     with pytest.raises(BrokenEnvironmentError, match=f"returned {what} that is not finite"):
         evaluate(env, make_agent(env), SEED, generator=None)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_policy_is_evaluated_by_as_many_episodes_as_asked_for(deterministic):
+    make_env = partial(make_vector_env, "CartPole-v1", EnvironmentConfig("gymnasium", EPISODES))
+    agent, state = make_agent(make_env(0)), random.getstate()
+    both = [evaluate_policy(agent, make_env, 10, deterministic) for _ in range(2)]
+    assert both[0] == both[1]
+    assert random.getstate() == state
+    randomness, returns = Randomness(0), []
+    for first in (0, 4, 8):
+        seed = randomness.integer(Component.EVALUATION) + first
+        noise = None if deterministic else randomness.generator(Component.ACTIONS, first)
+        episodes = evaluate(make_env(seed), agent, seed, noise)
+        returns += [episode.undiscounted_return for episode in episodes]
+    assert both[0] == pytest.approx((np.mean(returns[:10]), np.std(returns[:10])))
+
+
+def test_a_policy_is_evaluated_in_a_vector_environment_which_stays_open():
+    make_env = partial(make_vector_env, "CartPole-v1", EnvironmentConfig("gymnasium", EPISODES))
+    for env in (make_env(0), gym.make_vec("CartPole-v1", EPISODES)):
+        agent = make_agent(env)
+        assert evaluate_policy(agent, env, 10) == evaluate_policy(agent, make_env, 10)
+        env.reset()
+
+
+def test_what_a_policy_cannot_be_evaluated_in_is_refused():
+    env = gym.make("CartPole-v1")
+    agent = make_agent(gym.make_vec("CartPole-v1", 2))
+    with pytest.raises(ConfigError, match=r"CartPole.* is not a function: expected a function"):
+        evaluate_policy(agent, env)
+    with pytest.raises(ConfigError, match="episodes = 0 is out of range"):
+        evaluate_policy(agent, env, 0)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from statistics import pstdev
 
@@ -17,9 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import HOME
+from trpo.agents import Agent, evaluate_policy
 from trpo.agents.metrics import METRICS
 from trpo.agents.runs.board import TAGS
 from trpo.agents.storage.checkpoint_folder import BEST
+from trpo.envs import EnvironmentConfig, make_vector_env
 from trpo.scripts import __main__
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import parse_train_options
@@ -167,6 +170,9 @@ def test_evaluate(run, capsys, stochastic):
     assert [result[f"{which}_return"] for which in ("std", "min", "max")] == pytest.approx(spread)
     assert result["mean_length"] == result["mean_return"]  # each step is worth 1
     assert result["policy"] == ("stochastic" if stochastic else "deterministic")
+    make_env = partial(make_vector_env, "CartPole-v1", EnvironmentConfig(num_envs=5))
+    played = evaluate_policy(Agent.load(run), make_env, 5, deterministic=not stochastic)
+    assert played == (result["mean_return"], result["std_return"])
     mean = readable(result["mean_return"], result["max_return"])[0]
     assert f"return  {mean} ± " in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
 """The examples, and the README's Python, do what they say."""
 
 import re
+from typing import Any
 
 import gymnasium as gym
 
@@ -28,6 +29,16 @@ def test_the_readmes_python_trains_saves_loads_and_acts(tmp_path, monkeypatch, c
     assert names["trainer"].mean_return > 150
     assert gym.spaces.Discrete(2).contains(names["action"])
     assert names["state"] is None
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_stable_baselines3s_users_evaluate_what_they_trained(capsys):
+    page = HOME / "scripts" / "docs" / "pages" / "questions" / "from-sb3.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["mean"] > 100
+    assert names["std"] >= 0
     assert len(capsys.readouterr().out.splitlines()) > 5
 
 
