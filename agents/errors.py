@@ -3,7 +3,7 @@
 import traceback
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an exception's kind and the first line of what it says.
 
     Args:

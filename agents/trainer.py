@@ -147,7 +147,7 @@ class Trainer:
             if self.at_resume_point and self.update:
                 self.environments.close()
                 self._start_environments()
-            with self._failures_told(f"in update {self.update + 1}"):
+            with self._as_training_errors(f"in update {self.update + 1}"):
                 record = self._next_update()
             yield record
             if self.non_finite >= self.config.trainer.max_non_finite:
@@ -218,11 +218,11 @@ class Trainer:
         self.episodes.restore(state["episodes"], state["recent"])
 
     def _start_environments(self) -> None:
-        with self._failures_told(f"in update {self.update + 1}"):
+        with self._as_training_errors(f"in update {self.update + 1}"):
             self.environments.start(self.update)
 
     @contextmanager
-    def _failures_told(self, where: str) -> Iterator[None]:
+    def _as_training_errors(self, where: str) -> Iterator[None]:
         try:
             yield
         except BrokenEnvironmentError as failure:
@@ -290,7 +290,7 @@ class Trainer:
 
     def _evaluate(self) -> dict[str, float]:
         watch = Stopwatch()
-        with self._failures_told(f"in the evaluation after update {self.update}"):
+        with self._as_training_errors(f"in the evaluation after update {self.update}"):
             own = self.environments.evaluate(self.agent, self.update)
             ended = torch.ones(1, len(own), dtype=torch.bool)
             episodes = of_all_processes(own, ended, self.reducer)

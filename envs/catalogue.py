@@ -9,7 +9,7 @@ from typing import Literal
 import gymnasium as gym
 
 from trpo.envs.envpool_engine import envpool_ids
-from trpo.envs.gymnasium_engine import making
+from trpo.envs.gymnasium_engine import env_errors
 
 Spaces = tuple[gym.Space, gym.Space]
 
@@ -67,14 +67,14 @@ def _package(entry_point: str | Callable | None) -> str:
 def _spaces_of_envpool(entry: Entry) -> Spaces:
     import envpool
 
-    with making(entry.env_id):
+    with env_errors(entry.env_id):
         spec = envpool.make_spec(entry.env_id)
         return spec.gymnasium_observation_space, spec.gymnasium_action_space
 
 
 def _spaces_when_made(entry: Entry) -> Spaces:
     with (
-        making(entry.env_id, gym.spec(entry.env_id).entry_point),
+        env_errors(entry.env_id, gym.spec(entry.env_id).entry_point),
         closing(gym.make(entry.env_id, disable_env_checker=True)) as env,
     ):
         return env.observation_space, env.action_space

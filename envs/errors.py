@@ -17,7 +17,7 @@ class EnvError(ValueError):
     """An environment that cannot be created; the message is one line, for the user."""
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an exception's kind and the first line of what it says; a syntax error's place, too.
 
     Args:

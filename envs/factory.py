@@ -20,10 +20,10 @@ from trpo.envs.errors import EnvError, missing_extra, unknown_id
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.gymnasium_engine import (
     Recipe,
+    env_errors,
     find_spec,
     make_gymnasium,
     make_parallel,
-    making,
 )
 from trpo.envs.masking import ActionMask
 from trpo.envs.recording import make_filmed, make_watched
@@ -253,12 +253,12 @@ def _make_envpool(
     options = _envpool_options(config)
     if refused := refused_options(env_id, options):
         raise EnvError(refused)
-    with making(env_id):
+    with env_errors(env_id):
         count = players(env_id, options)
     if count > 1:
         raise EnvError(f"environment {env_id!r} has {count} players: expected one that acts")
     groups = worthwhile_groups(env_id, config.num_envs, threads)
-    with making(env_id):  # a family's own libraries may be missing
+    with env_errors(env_id):  # a family's own libraries may be missing
         return EnvPoolVectorEnv(
             env_id,
             config.num_envs,

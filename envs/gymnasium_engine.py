@@ -20,7 +20,7 @@ from gymnasium.vector import (
     VectorWrapper,
 )
 
-from trpo.envs.errors import EnvError, missing_extra, told, unknown_id, versions_of
+from trpo.envs.errors import EnvError, missing_extra, one_line, unknown_id, versions_of
 from trpo.envs.interface import CheckedEnv
 from trpo.envs.masking import ActionMask, with_mask
 from trpo.envs.seeding import SeededEnv
@@ -64,7 +64,7 @@ def find_spec(env_id: str) -> EnvSpec | None:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        raise EnvError(f"environment {env_id!r}: importing it raised {told(error)}") from error
+        raise EnvError(f"environment {env_id!r}: importing it raised {one_line(error)}") from error
 
 
 class ProcessVectorEnv(VectorWrapper):
@@ -207,10 +207,10 @@ def make_gymnasium(
     """
     if not isinstance(env, str):
         make = _maker(env, num_envs, recipe)
-        with making(_name(env)):
+        with env_errors(_name(env)):
             return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
     spec = _registered(env)
-    with making(env, spec.entry_point):
+    with env_errors(env, spec.entry_point):
         if spec.vector_entry_point is not None and recipe.is_plain:
             vector = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP:
@@ -238,10 +238,10 @@ def make_parallel(
     """
     if not isinstance(env, str):
         make = _maker(env, num_envs, recipe)
-        with making(_name(env)):
+        with env_errors(_name(env)):
             vector = AsyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
             return ProcessVectorEnv(vector, timeout)
-    with making(env, _registered(env).entry_point):
+    with env_errors(env, _registered(env).entry_point):
         return ProcessVectorEnv(_make_vec(env, num_envs, "async", recipe), timeout)
 
 
@@ -281,7 +281,7 @@ def _registered(env_id: str) -> EnvSpec:
 
 
 @contextmanager
-def making(name: str, entry_point: object = None) -> Iterator[None]:
+def env_errors(name: str, entry_point: object = None) -> Iterator[None]:
     """Convert any exception during an environment's creation to an `EnvError`.
 
     Args:
@@ -308,4 +308,4 @@ def making(name: str, entry_point: object = None) -> Iterator[None]:
             raise EnvError(f"environment {name!r} needs {lacks[1]}: {GIVE_THEM}") from error
         newest = versions_of(env_id := name.rpartition(":")[2], gym.registry)[-1:]
         hint = f"; there is {newest[0]}" if newest not in ([], [env_id]) else ""
-        raise EnvError(f"environment {name!r} cannot be made: {told(error)}{hint}") from error
+        raise EnvError(f"environment {name!r} cannot be made: {one_line(error)}{hint}") from error

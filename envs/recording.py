@@ -17,7 +17,7 @@ from gymnasium.wrappers import RecordVideo
 
 from trpo.envs.envpool_engine import EnvPoolVectorEnv, envpool_ids
 from trpo.envs.errors import EnvError, unknown_id, versions_of
-from trpo.envs.gymnasium_engine import Recipe, find_spec, making
+from trpo.envs.gymnasium_engine import Recipe, env_errors, find_spec
 
 
 class Filmed(RecordVideo):
@@ -62,7 +62,7 @@ def make_filmed(
         EnvError: if the id is unknown, or it cannot be rendered.
     """
     draw = _drawn(env_id, recipe, options)
-    with making(env_id):
+    with env_errors(env_id):
         return SyncVectorEnv(
             [
                 partial(lambda file, number: Filmed(draw(seed + number), file), file, number)
@@ -109,7 +109,7 @@ def make_watched(env_id: str, recipe: Recipe) -> VectorEnv:
     spec = _spec_of(env_id)
     if spec is None:
         raise EnvError(f"{env_id} cannot be watched: Gymnasium does not have it; {FILM_IT}")
-    with making(env_id):
+    with env_errors(env_id):
         return SyncVectorEnv(
             [lambda: _draw_by_gymnasium(env_id, spec, recipe, "human")],
             autoreset_mode=AutoresetMode.NEXT_STEP,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 from gymnasium.wrappers import FrameStackObservation, TimeLimit
 
-from trpo.envs.errors import EnvError, told
+from trpo.envs.errors import EnvError, one_line
 
 Wrap: TypeAlias = Callable[[gym.Env], gym.Env]
 
@@ -81,5 +81,5 @@ def _imported(name: str) -> Wrap:
     except AttributeError as error:
         raise EnvError(f"wrapper {name!r}: module {module!r} has no {function!r}") from error
     except Exception as error:
-        raise EnvError(f"wrapper {name!r}: importing it raised {told(error)}") from error
+        raise EnvError(f"wrapper {name!r}: importing it raised {one_line(error)}") from error
     return wrap

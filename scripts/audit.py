@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     kl, update = columns["update/mean_kl"], columns["update"].astype(int)
     worst = int(np.argmax(np.where(np.isnan(kl), np.inf, kl / max_kl)))
 
-    def told(flags: np.ndarray) -> str:
+    def kept(flags: np.ndarray) -> str:
         which = ", ".join(f"{number:,}" for number in update[flags][:5]) + (
             ", …" if flags.sum() > 5 else ""
         )
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         )
 
     print_facts(
-        {promise: told(flags) for promise, flags in broken.items()}
+        {promise: kept(flags) for promise, flags in broken.items()}
         | {
             "largest KL ÷ δ": f"{kl[worst]:.6g} nats, {kl[worst] / max_kl[worst]:.3g} δ, "
             f"in update {update[worst]:,}"

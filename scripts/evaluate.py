@@ -19,7 +19,7 @@ from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
-from trpo.scripts.cli.playing import played, trained
+from trpo.scripts.cli.playing import playing, trained
 from trpo.scripts.cli.sizes import check_environments
 from trpo.validation import require
 
@@ -137,7 +137,7 @@ def evaluate_run(options: EvaluateOptions) -> tuple[Checkpoint, list[Episode]]:
 
     def play(env: GroupedVectorEnv, first: int = 0) -> list[Episode]:
         deterministic = not options.stochastic
-        with played(run.env, env, agent):
+        with playing(run.env, env, agent):
             return evaluate_from(first, env, agent, randomness, deterministic, options.max_steps)
 
     if options.video:

@@ -24,7 +24,7 @@ from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.filming import check_filming
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
-from trpo.scripts.cli.ranks import BEGIN, FINISHED, Ranks, told_by_the_first
+from trpo.scripts.cli.ranks import BEGIN, FINISHED, Ranks, errors_from_rank_zero
 from trpo.scripts.cli.seeds import train_seeds
 from trpo.scripts.cli.training import continue_run, finished, make_trainer, train_into
 from trpo.scripts.exercises.play import FILE
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0; 130 or 143 when interrupted.
     """
-    with told_by_the_first():
+    with errors_from_rank_zero():
         options = parse_train_options(arguments)
         if options.resume and not options.name:
             raise UsageError("--resume needs --name: which run to go on with, or to start")

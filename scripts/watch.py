@@ -14,7 +14,7 @@ from trpo.envs.factory import make_watched_env
 from trpo.scripts.cli.command import parse
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
-from trpo.scripts.cli.playing import played, trained
+from trpo.scripts.cli.playing import playing, trained
 from trpo.validation import require
 
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     randomness = Randomness(options.seed)
     noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
     env = make_watched_env(run.env, run.environment)
-    with played(run.env, env, agent):
+    with playing(run.env, env, agent):
         for number in range(options.episodes):
             seed = randomness.integer(Component.EVALUATION, number)
             (episode,) = evaluate(env, agent, seed, noise, MAX_STEPS)

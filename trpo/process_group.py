@@ -27,7 +27,7 @@ class LostProcessError(RuntimeError):
 
 
 @contextmanager
-def answered() -> Iterator[None]:
+def lost_process_errors() -> Iterator[None]:
     """Raise `LostProcessError` where other processes do not take part in a collective call.
 
     Raises:
@@ -110,7 +110,7 @@ class ProcessReducer(ThreadReducer):
 
     def gather(self, tensor: Tensor) -> Tensor:  # noqa: D102
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
-        with answered():
+        with lost_process_errors():
             dist.all_gather(parts, tensor, group=self.group)
         return torch.stack(parts)
 
@@ -130,7 +130,7 @@ class ProcessReducer(ThreadReducer):
         return self._halves
 
     def _all_reduce(self, tensor: Tensor) -> None:
-        with answered():
+        with lost_process_errors():
             dist.all_reduce(tensor, group=self.group)
 
 

@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from torch import Tensor
 
 from trpo.agents.actions import ActionAdapter
-from trpo.agents.errors import told
+from trpo.agents.errors import one_line
 from trpo.agents.networks.masks import MASK, MaskedNetwork, without_choice
 from trpo.agents.networks.recurrence import POLICY_MEMORY, VALUE_MEMORY, RecurrentFeatures, one_step
 from trpo.agents.observations import Observation, allocate, leaves, map_leaves
@@ -96,7 +96,7 @@ def environment_errors() -> Iterator[None]:
     except (KeyboardInterrupt, GeneratorExit, BrokenEnvironmentError):
         raise
     except BaseException as error:  # sys.exit() in an environment ends it, not the training
-        raise BrokenEnvironmentError(f"raised {told(error)}") from error
+        raise BrokenEnvironmentError(f"raised {one_line(error)}") from error
 
 
 class Rollout:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
-from trpo.agents.errors import told
+from trpo.agents.errors import one_line
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs.config import RunConfig
 from trpo.agents.runs.sinks import Outcome, Sink
@@ -38,7 +38,7 @@ class TrackedRun(Sink, Protocol):
     def __init__(self, folder: Path, config: RunConfig, run_id: str | None) -> None: ...
 
 
-class NeverFatal:
+class FailsafeTracker:
     """A tracker that, if it fails, is reported once and then no longer used.
 
     Args:
@@ -62,7 +62,7 @@ class NeverFatal:
             yield
         except Exception as error:  # whatever a tracker raises
             self._run = None
-            message = f"{self.name}: {told(error)}; training goes on without it"
+            message = f"{self.name}: {one_line(error)}; training goes on without it"
             warnings.warn(message, stacklevel=3)
 
     def write(self, record: UpdateRecord) -> None:
@@ -113,7 +113,7 @@ def open_trackers(
     config: RunConfig,
     earlier: Sequence[UpdateRecord],
     later: Sequence[UpdateRecord],
-) -> list[NeverFatal]:
+) -> list[FailsafeTracker]:
     """Start a run at each tracker, or continue it.
 
     Args:
@@ -137,7 +137,7 @@ def open_trackers(
             replace_file(folder / TRACKING, (json.dumps(known, indent=2) + "\n").encode())
             return run
 
-        tracker = NeverFatal(name, begin, sent)
+        tracker = FailsafeTracker(name, begin, sent)
         for record in earlier:
             tracker.write(record)
         opened.append(tracker)

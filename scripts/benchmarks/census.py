@@ -152,10 +152,10 @@ def train(entry: Entry) -> dict[str, Any]:
         return {"outcome": str(error)}
     except Exception as error:  # a fault of ours, and told as one
         return {"outcome": f"unexpected error: {error!r}"}
-    return told(records)
+    return outcome_of(records)
 
 
-def told(records: Sequence[UpdateRecord]) -> dict[str, Any]:
+def outcome_of(records: Sequence[UpdateRecord]) -> dict[str, Any]:
     """Return what is to be told of updates.
 
     Args:

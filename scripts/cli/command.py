@@ -16,7 +16,7 @@ from trpo.envs.errors import EnvError
 from trpo.process_group import LostProcessError
 from trpo.scripts.cli.interrupt import Interrupted
 from trpo.scripts.cli.numbers import READERS
-from trpo.scripts.cli.output import say_error, unwritable, warnings_told
+from trpo.scripts.cli.output import one_line_warnings, say_error, unwritable
 from trpo.validation import ConfigError
 
 Options = TypeVar("Options")
@@ -129,7 +129,7 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
         gone.
     """
     try:
-        with warnings_told():
+        with one_line_warnings():
             exit_code = command(arguments)
         sys.stdout.flush()
     except (TrainingError, LostProcessError, BusyRunError) as error:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from trpo.agents.agent import Agent
-from trpo.agents.errors import told
+from trpo.agents.errors import one_line
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.randomness import Component, Randomness, shared_generators_kept
 from trpo.agents.rollouts.evaluation import evaluate
@@ -70,7 +70,7 @@ class Filming:
                 replace_file(file.with_suffix(".gif"), animation.read_bytes())
         except Exception as error:  # whatever an environment raises
             self._every = 0
-            warn(f"video: {told(error)}; training goes on without")
+            warn(f"video: {one_line(error)}; training goes on without")
             return None
         return file
 

@@ -6,7 +6,7 @@ from trpo.scripts.cli.output import say_error
 from trpo.scripts.cli.ranks import Ranks
 
 
-class Hang:
+class ExitOnHang:
     """Ends the process; called from a different thread than the one that hangs.
 
     Args:

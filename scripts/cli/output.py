@@ -99,7 +99,7 @@ def say_error(text: object) -> None:
 
 
 @contextlib.contextmanager
-def warnings_told() -> Iterator[None]:
+def one_line_warnings() -> Iterator[None]:
     """Print a library's warnings in this program's format: in one line, and once."""
     owner, told = os.getpid(), set[str]()
 

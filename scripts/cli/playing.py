@@ -35,7 +35,7 @@ def trained(run: Run, best: bool) -> Checkpoint:
 
 
 @contextmanager
-def played(env_id: str, env: GroupedVectorEnv, agent: Agent) -> Iterator[None]:
+def playing(env_id: str, env: GroupedVectorEnv, agent: Agent) -> Iterator[None]:
     """Report failures while an agent plays, and close the environments at the end.
 
     Args:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from trpo.process_group import answered
+from trpo.process_group import lost_process_errors
 from trpo.scripts.cli import torchrun
 from trpo.scripts.cli.output import say_error
 
@@ -24,7 +24,7 @@ BEGIN, FINISHED = b"begin", b"finished"
 
 
 @contextmanager
-def told_by_the_first() -> Iterator[None]:
+def errors_from_rank_zero() -> Iterator[None]:
     """Report errors in input common to all processes only once: the others exit silently.
 
     Raises:
@@ -58,7 +58,7 @@ class Ranks:
             if torch.cuda.is_available():
                 torch.cuda.set_device(torchrun.local_rank() % torch.cuda.device_count())
                 backend = "cpu:gloo,cuda:nccl"
-            with answered():
+            with lost_process_errors():
                 kept, _, _ = next(rendezvous("env://", timeout=self.timeout))
                 store = self._fresh_part(kept)
                 self.store = PrefixStore("trpo", store)
@@ -155,5 +155,5 @@ class Ranks:
 
     def _broadcast(self, tensor: torch.Tensor) -> None:
         if tensor.numel():
-            with answered():
+            with lost_process_errors():
                 dist.broadcast(tensor, 0)

@@ -15,7 +15,7 @@ from trpo.agents.trainer import Trainer
 from trpo.scripts.cli.command import UsageError, warn
 from trpo.scripts.cli.display import Display
 from trpo.scripts.cli.filming import Filming, check_filming
-from trpo.scripts.cli.hang import Hang
+from trpo.scripts.cli.hang import ExitOnHang
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, check_trackers, options_of
 from trpo.scripts.cli.output import printable
@@ -140,7 +140,7 @@ def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:
     Returns:
         The trainer; environments that hang end this process.
     """
-    hang = Hang(ranks)
+    hang = ExitOnHang(ranks)
     make_env = partial(options.make_env, on_hang=hang)
     hang.trainer = trainer = Trainer(make_env, options.learner, options.cpu_threads)
     return trainer

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import torch
 
-from trpo.scripts.exercises.probes import float64, observe, told
+from trpo.scripts.exercises.probes import float64, observe, one_line
 
 FILE = "exercise.py"
 
@@ -60,7 +60,7 @@ def main(folder: str, *functions: str) -> None:
         with float64():
             module = load(home)
     except BaseException as error:  # whatever a student's code raises, SystemExit too
-        say(stage="failed", says=told(error, str(home / FILE)))
+        say(stage="failed", says=one_line(error, str(home / FILE)))
         return
     say(stage="imported")
     for function in functions:

@@ -361,11 +361,11 @@ def observe(function: str, implementation: Implementation, file: str = "") -> di
             except UnfitError as error:
                 outcomes[name] = str(error)
             except BaseException as error:  # whatever a student's code raises, SystemExit too
-                outcomes[name] = told(error, file)
+                outcomes[name] = one_line(error, file)
     return outcomes
 
 
-def told(error: BaseException, file: str) -> str:
+def one_line(error: BaseException, file: str) -> str:
     """Return an error in one line, with the last line of the student's that led to it.
 
     Args:

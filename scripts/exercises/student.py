@@ -25,7 +25,7 @@ from trpo.report import Status, StepReport
 from trpo.scripts.cli.interrupt import exit_at_once
 from trpo.scripts.cli.output import say_error
 from trpo.scripts.exercises.play import FILE, load
-from trpo.scripts.exercises.probes import told
+from trpo.scripts.exercises.probes import one_line
 from trpo.validation import ConfigError, require
 
 TIME_LIMIT = 60.0
@@ -67,7 +67,7 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
         with limit:
             exercise = load(folder)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"importing {path}: {told(error, str(path))}") from error
+        raise ConfigError(f"importing {path}: {one_line(error, str(path))}") from error
 
     gae = blaming(path, limit, exercise.gae)
     trainer.estimate_advantages = lambda rewards, *rest: torch.as_tensor(
@@ -115,7 +115,7 @@ def blaming(
             with limit:
                 return function(*arguments, **named)
         except (Exception, SystemExit) as error:
-            raise TrainingError(f"{path} {told(error, str(path))}") from error
+            raise TrainingError(f"{path} {one_line(error, str(path))}") from error
 
     return called
 

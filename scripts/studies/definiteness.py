@@ -17,7 +17,7 @@ from trpo.fisher import fisher_vector_product
 from trpo.parameters import flatten
 from trpo.reference import hessian_vector_product, materialize
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 TRAINED = (0, 5, 20, 60)  # steps before a spectrum
@@ -36,8 +36,8 @@ def study() -> Findings:
 
     shown = [
         {"matrix": matrix, "training steps": str(step)}
-        | {f"{key} eigenvalue": told(values(matrix, step, key)) for key in ("smallest", "largest")}
-        | {"‖H − F‖ ÷ ‖F‖": told(values(matrix, step, "apart"))}
+        | {f"{key} eigenvalue": span(values(matrix, step, key)) for key in ("smallest", "largest")}
+        | {"‖H − F‖ ÷ ‖F‖": span(values(matrix, step, "apart"))}
         for matrix in ("F", "H")
         for step in TRAINED
     ]
@@ -50,10 +50,10 @@ def study() -> Findings:
         "F is never indefinite, the loss's Hessian is",
         "smallest ÷ largest eigenvalue: of F ≥ −1e-12 in every spectrum, of H ≤ −1e-6 in every "
         "spectrum",
-        f"F ≥ {min(F):.0e}; H {told(H)}, negative in {sum(x <= -1e-6 for x in H)} of {len(H)}; ‖H "
+        f"F ≥ {min(F):.0e}; H {span(H)}, negative in {sum(x <= -1e-6 for x in H)} of {len(H)}; ‖H "
         "− F‖ ÷ ‖F‖ after "
         + ", ".join(
-            f"{step} steps: {told(values('H', step, 'apart'))}"
+            f"{step} steps: {span(values('H', step, 'apart'))}"
             for step in (TRAINED[0], TRAINED[-1])
         ),
         judge(min(F) >= -1e-12, max(H) <= -1e-6),

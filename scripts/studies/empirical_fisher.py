@@ -36,7 +36,7 @@ from trpo.scripts.studies.findings import (
     judge,
     median_range,
     panels,
-    told,
+    span,
 )
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
@@ -79,7 +79,7 @@ def study() -> Findings:
         *(f"loss by {matrix}, nats" for matrix in MATRICES),
     ]
     shown = [
-        {"problem": problem} | {column: told(values(problem, column)) for column in columns}
+        {"problem": problem} | {column: span(values(problem, column)) for column in columns}
         for problem in PROBLEMS
     ]
     angles = {p: [median_range(values(p, column))[0] for column in columns[:2]] for p in PROBLEMS}
@@ -94,7 +94,7 @@ def study() -> Findings:
         "on each of three problems: median angle of the directions ≤ 30° early and late, loss "
         "reached ≤ 1.1 × in every seed",
         "; ".join(
-            f"{p}: {angles[p][0]:.0f}° early, {angles[p][1]:.0f}° late, loss {told(times[p])} ×"
+            f"{p}: {angles[p][0]:.0f}° early, {angles[p][1]:.0f}° late, loss {span(times[p])} ×"
             for p in PROBLEMS
         ),
         judge(*(max(angles[p]) <= 30 and max(times[p]) <= 1.1 for p in PROBLEMS)),

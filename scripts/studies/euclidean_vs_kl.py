@@ -20,7 +20,7 @@ from trpo.measurement import measure_against_present
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 ALPHA = 0.3  # the length of every step here
@@ -59,7 +59,7 @@ def study() -> Findings:
             for seed in SEEDS
         ]
     shown = [
-        {"steps of equal length": name, "largest ÷ smallest KL": told(values)}
+        {"steps of equal length": name, "largest ÷ smallest KL": span(values)}
         for name, values in spreads.items()
     ]
     everything_gaussian, everything_network = (
@@ -72,7 +72,7 @@ def study() -> Findings:
         "amount",
         "KL of equal steps spans a factor ≥ 100 for the Gaussian, and for the network in every "
         "seed",
-        f"α = {ALPHA}: Gaussian {everything_gaussian:.3g} ×; network {told(everything_network)} ×",
+        f"α = {ALPHA}: Gaussian {everything_gaussian:.3g} ×; network {span(everything_network)} ×",
         judge(everything_gaussian >= 100, min(everything_network) >= 100),
     )
     return Findings(gaussian + network, shown, [verdict], _draw(gaussian, network))

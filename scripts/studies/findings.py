@@ -89,7 +89,7 @@ def median_range(values: Iterable[float]) -> tuple[float, float, float]:
     return ordered[len(ordered) // 2], ordered[0], ordered[-1]
 
 
-def told(values: Iterable[float], unit: str = "") -> str:
+def span(values: Iterable[float], unit: str = "") -> str:
     """Return the median and the range over seeds as text.
 
     Args:

@@ -29,7 +29,7 @@ from trpo.scripts.studies.findings import (
     judge,
     median_range,
     panels,
-    told,
+    span,
 )
 from trpo.trust_region import natural_direction
 
@@ -63,7 +63,7 @@ def study() -> Findings:
             f"{what}, ms": f"{median_range(cost(what, p))[0]:.3g}" if cost(what, p) else "–"
             for what in COSTS
         }
-        | {"F ÷ H": told(ratios[p]), "F dense, MiB": f"{p * p * 4 / 2**20:,.1f}"}
+        | {"F ÷ H": span(ratios[p]), "F dense, MiB": f"{p * p * 4 / 2**20:,.1f}"}
         for p in sizes
     ]
     largest = quotient("solve with F dense", "solve by CG", dense[-1])
@@ -76,13 +76,13 @@ def study() -> Findings:
             "each natural step is dear, because F is P × P",
             "a CG solve takes ≥ 3 gradients at every P and seed; and ≥ 3 × as many at the largest "
             "P as at the smallest",
-            f"CG: {told(all_dear)} gradients, {told(growth)} × as many at P = {sizes[-1]:,} as at "
+            f"CG: {span(all_dear)} gradients, {span(growth)} × as many at P = {sizes[-1]:,} as at "
             f"{sizes[0]:,}; dense: "
             + ", ".join(
-                f"{told(quotient('solve with F dense', 'gradient', p))} at P = {p:,}"
+                f"{span(quotient('solve with F dense', 'gradient', p))} at P = {p:,}"
                 for p in (dense[0], dense[-1])
             )
-            + f", there {told(largest)} × CG's time; F alone fills this machine's memory at P = "
+            + f", there {span(largest)} × CG's time; F alone fills this machine's memory at P = "
             f"{_fits():,}",
             judge(min(all_dear) >= 3, min(growth) >= 3),
         ),
@@ -91,7 +91,7 @@ def study() -> Findings:
             "the author's doubt, is F any cheaper than the loss's Hessian, read as: it is",
             "one product with F takes ≤ 0.8 of the time of one with H at every P: the median over "
             "seeds",
-            f"F ÷ H = {', '.join(f'{told(values)} at P = {p:,}' for p, values in ratios.items())}",
+            f"F ÷ H = {', '.join(f'{span(values)} at P = {p:,}' for p, values in ratios.items())}",
             judge(all(median_range(values)[0] <= 0.8 for values in ratios.values())),
         ),
     ]

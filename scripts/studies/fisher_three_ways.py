@@ -20,7 +20,7 @@ from trpo.measurement import measure_against_present
 from trpo.parameters import assign, flatten
 from trpo.reference import dense_fisher, double_backward_product, materialize, score_moments
 from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, make_classifier
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 LENGTHS = np.logspace(-3, 0.5, 15).tolist()  # ‖d‖
@@ -41,25 +41,25 @@ def study() -> Findings:
     slopes = [_power(values) for phase in errors.values() for values in phase]
     nearest = [values[0] for phase in errors.values() for values in phase]
     shown = [
-        {"": f"{way} − JᵀMJ, largest entry", "median and range": told(values)}
+        {"": f"{way} − JᵀMJ, largest entry", "median and range": span(values)}
         for way, values in ways.items()
     ]
     shown += [
         {
             "": f"|½dᵀFd ÷ KL − 1| at ‖d‖ = {LENGTHS[i]:.2g}, {phase}",
-            "median and range": told([v[i] for v in values]),
+            "median and range": span([v[i] for v in values]),
         }
         for phase, values in errors.items()
         for i in (0, 4, 8, 12)
     ]
-    shown += [{"": "power of ‖d‖ with which it falls", "median and range": told(slopes)}]
+    shown += [{"": "power of ‖d‖ with which it falls", "median and range": span(slopes)}]
     worst = max(max(values) for values in ways.values())
     verdict = Verdict(
         "C4",
         "F is the expected outer product of ∇log p, and the curvature of KL",
         "entries agree to 1e-10 in float64 in every seed; |½dᵀFd ÷ KL − 1| falls with ‖d‖ to the "
         "power 0.8 to 1.2, to ≤ 1 %",
-        f"entries agree to {worst:.1e}; power {told(slopes)}; at ‖d‖ = {LENGTHS[0]:.1g} off by ≤ "
+        f"entries agree to {worst:.1e}; power {span(slopes)}; at ‖d‖ = {LENGTHS[0]:.1g} off by ≤ "
         f"{max(nearest):.1e}",
         judge(worst < 1e-10, min(slopes) > 0.8 and max(slopes) < 1.2 and max(nearest) <= 0.01),
     )

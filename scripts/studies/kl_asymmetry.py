@@ -28,7 +28,7 @@ from trpo.scripts.studies.findings import (
     judge,
     median_range,
     panels,
-    told,
+    span,
 )
 
 DISTANCES = np.logspace(
@@ -59,8 +59,8 @@ def study() -> Findings:
         {
             "P and Q differ in": name,
             "distance d": f"{d:.2g}",
-            "KL(P‖Q) ÷ KL(Q‖P)": told(_at(rows, name, d)),
-            "|ratio − 1| ÷ d": told([abs(ratio - 1) / d for ratio in _at(rows, name, d)]),
+            "KL(P‖Q) ÷ KL(Q‖P)": span(_at(rows, name, d)),
+            "|ratio − 1| ÷ d": span([abs(ratio - 1) / d for ratio in _at(rows, name, d)]),
         }
         for name in names
         for d in (DISTANCES[0], DISTANCES[4], DISTANCES[8], DISTANCES[12])
@@ -78,7 +78,7 @@ def study() -> Findings:
         "power 0.9 to 1.1, to ≤ 1 %",
         f"at d = {DISTANCES[-1]:.2g} at least {far:.3g} ×; at d = {DISTANCES[0]:.2g} |ratio − 1| ≤ "
         f"{near:.2g}; "
-        f"power {told(order)}. Gaussians of equal σ are the exception: equal both ways",
+        f"power {span(order)}. Gaussians of equal σ are the exception: equal both ways",
         judge(far >= 1.1, near <= 0.01 and min(order) > 0.9 and max(order) < 1.1),
     )
     return Findings(rows, shown, [verdict], _draw(rows, names))

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Normal
 
 from trpo.divergence import kl_divergence
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 
 DRAWS = 200_000
 DISTANCES = [10 ** (power / 2) for power in range(-4, 2)]  # in logits, or in deviations
@@ -43,9 +43,9 @@ def study() -> Findings:
 
     shown = [
         {"pair": pair, "estimator": estimator, "distance": f"{distance:.2g}"}
-        | {"KL, nats": told(of(pair, estimator, distance, "kl"))}
-        | {"bias ÷ KL": told(of(pair, estimator, distance, "bias"))}
-        | {"deviation of one sample ÷ KL": told(of(pair, estimator, distance, "deviation"))}
+        | {"KL, nats": span(of(pair, estimator, distance, "kl"))}
+        | {"bias ÷ KL": span(of(pair, estimator, distance, "bias"))}
+        | {"deviation of one sample ÷ KL": span(of(pair, estimator, distance, "deviation"))}
         for pair in PAIRS
         for estimator in ESTIMATORS
         for distance in DISTANCES
@@ -67,8 +67,8 @@ def study() -> Findings:
         "KL can be measured from samples without its closed form",
         f"at a distance of {near:.2g}: k₁ and k₃ within 4 standard errors of KL in every pair and "
         f"seed; k₃'s deviation at most a third of k₁'s in each; k₂ off by ≥ 10 % at {far:.2g}",
-        f"k₁ and k₃ within {max(unbiased):.2g} standard errors; k₁'s deviation {told(better)} × "
-        f"k₃'s; k₂'s bias at {far:.2g}: {told(biased)} of KL. One batch of 2,048 tells a "
+        f"k₁ and k₃ within {max(unbiased):.2g} standard errors; k₁'s deviation {span(better)} × "
+        f"k₃'s; k₂'s bias at {far:.2g}: {span(biased)} of KL. One batch of 2,048 tells a "
         "Gaussian's KL, in its own standard errors: "
         + ", ".join(f"{e} {n:.1f}" for e, n in batch.items()),
         judge(max(unbiased) <= 4, min(better) >= 3, min(abs(b) for b in biased) >= 0.1),

@@ -27,7 +27,7 @@ from trpo.scripts.studies.digits import (
     log_likelihood,
     make_classifier,
 )
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 from trpo.trust_region import natural_direction
 
 TRAINED, MINIBATCH, TUNING_SEED = 1200, 64, 100
@@ -64,9 +64,9 @@ def study() -> Findings:
         {
             "optimiser": name,
             "step, β": f"{chosen[name][0]:.2g}, {chosen[name][1]:g}",
-            "steps": told([run[-1]["step"] for run in runs(name)]),
-            "best test accuracy": told(best[name]),
-            f"s to {GOAL:.0%}": told(to_goal[name]),
+            "steps": span([run[-1]["step"] for run in runs(name)]),
+            "best test accuracy": span(best[name]),
+            f"s to {GOAL:.0%}": span(to_goal[name]),
         }
         for name in TRIALS
     ]
@@ -93,9 +93,9 @@ def study() -> Findings:
         "to "
         f"{GOAL:.0%} test accuracy than the better first-order optimiser, in every seed; its best "
         "test accuracy is no more than a point higher, in every seed",
-        f"natural ÷ first-order seconds to {GOAL:.0%}: {told(times)}; best test accuracy, natural "
+        f"natural ÷ first-order seconds to {GOAL:.0%}: {span(times)}; best test accuracy, natural "
         "− "
-        f"first-order: {told(points)} points; n = {len(SEEDS)} seeds",
+        f"first-order: {span(points)} points; n = {len(SEEDS)} seeds",
         judge(min(times) > 1, max(points) <= 1),
     )
     return Findings(rows, shown, [verdict], _draw(runs))

@@ -23,7 +23,7 @@ from trpo.model import Model, surrogate_gradient
 from trpo.parameters import flatten
 from trpo.reference import materialize
 from trpo.scripts.studies.digits import Digits, choose, log_likelihood
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, judge, panels, span
 from trpo.scripts.studies.optimisers import problem
 
 LOOKS = (8, 32, 128)  # steps
@@ -65,7 +65,7 @@ def study() -> Findings:
         return [row["value"] for row in rows if row["quantity"] == quantity]
 
     quantities = dict.fromkeys(row["quantity"] for row in rows)
-    shown = [{"quantity": name, "over seeds and looks": told(of(name))} for name in quantities]
+    shown = [{"quantity": name, "over seeds and looks": span(of(name))} for name in quantities]
     noise, roots = (
         of("noise and diag F, adam"),
         {n: of(f"√v and diag F, {n}") for n in ACCUMULATORS},
@@ -77,14 +77,14 @@ def study() -> Findings:
             "a gradient varies most where curvature is high",
             "Spearman's ρ of a minibatch gradient's variance with diag F ≥ 0.5 in every seed and "
             "look",
-            f"ρ = {told(noise)}, n = {len(noise)} looks, {len(SEEDS)} seeds",
+            f"ρ = {span(noise)}, n = {len(noise)} looks, {len(SEEDS)} seeds",
             judge(min(noise) >= 0.5),
         ),
         Verdict(
             "C9",
             "RMSProp's and Adam's accumulators stand in for the diagonal of F",
             "Spearman's ρ of √v with diag F ≥ 0.5 in every seed and look",
-            "; ".join(f"{name}: ρ = {told(values)}" for name, values in roots.items()),
+            "; ".join(f"{name}: ρ = {span(values)}" for name, values in roots.items()),
             judge(*(min(values) >= 0.5 for values in roots.values())),
         ),
         Verdict(
@@ -92,10 +92,10 @@ def study() -> Findings:
             "momentum cancels gradients that oppose each other, and adds up those that agree",
             "median ‖v‖ ÷ ‖g‖ over F's eigenvectors < 1 where successive gradients' signs oppose "
             "(mean product < −0.5), > 3 where they agree (> 0.5), in every seed",
-            (f"opposing {told(opposing)}" if opposing else "no gradients oppose each other")
-            + f"; independent (mean product within ±0.2) {told(of('amplified, independent'))}, in "
-            f"{told(of('share, independent'))} of the directions; agreeing {told(agreeing)}, in "
-            f"{told(of('share, agreeing'))}",
+            (f"opposing {span(opposing)}" if opposing else "no gradients oppose each other")
+            + f"; independent (mean product within ±0.2) {span(of('amplified, independent'))}, in "
+            f"{span(of('share, independent'))} of the directions; agreeing {span(agreeing)}, in "
+            f"{span(of('share, agreeing'))}",
             judge(bool(opposing) and max(opposing) < 1, min(agreeing) > 3),
         ),
     ]

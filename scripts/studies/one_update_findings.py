@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import binomtest, spearmanr
 
 from trpo.scripts.cli.tables import read_rows
-from trpo.scripts.studies.findings import BY_SEEDS, Findings, Verdict, judge, panels, told
+from trpo.scripts.studies.findings import BY_SEEDS, Findings, Verdict, judge, panels, span
 
 CONTROL = "none"
 NATURAL = {"trpo", "npg"}
@@ -206,7 +206,7 @@ def _verdict(
 def _small(seeds: Sequence[Seed]) -> tuple[str, bool | None]:
     left = [_mean(s.of(0, SMALL, "share_left")) for s in seeds]
     back = [_mean(s.of(0, SMALL, "share_recovered")) for s in seeds]
-    return f"{told(left)} and {told(back)}", min(left) >= 0.9 and min(back) >= 0.9
+    return f"{span(left)} and {span(back)}", min(left) >= 0.9 and min(back) >= 0.9
 
 
 def _dose(seeds: Sequence[Seed]) -> tuple[str, bool | None]:
@@ -214,7 +214,7 @@ def _dose(seeds: Sequence[Seed]) -> tuple[str, bool | None]:
         float(spearmanr(s.of(0, math.inf, "kl"), s.of(0, math.inf, "share_left")).statistic)
         for s in seeds
     ]
-    return told(rho), max(rho) <= -0.5
+    return span(rho), max(rho) <= -0.5
 
 
 def _rule(seeds: Sequence[Seed]) -> tuple[str, bool | None]:
@@ -228,7 +228,7 @@ def _rule(seeds: Sequence[Seed]) -> tuple[str, bool | None]:
             if natural and others:
                 differences.append(_mean(natural) - _mean(others))
         if len(differences) >= 4:
-            words.append(f"{told(differences)} at {low:g} to {high:g} nats")
+            words.append(f"{span(differences)} at {low:g} to {high:g} nats")
             holds.append(abs(float(np.median(differences))) <= 0.2)
     return ", ".join(words), all(holds) if holds else None
 
@@ -245,11 +245,11 @@ def _anew(seeds: Sequence[Seed]) -> tuple[str, bool | None]:
         p = binomtest(below, len(shares), alternative="greater").pvalue
         reach = f"{low:g} to {high:g} nats" if high < math.inf else f"{low:g} nats and more"
         parts.append(
-            f"{told(shares)} at {reach} (below 1 in {below} of {len(shares)}, p = {p:.2g})"
+            f"{span(shares)} at {reach} (below 1 in {below} of {len(shares)}, p = {p:.2g})"
         )
         if low == LARGE and np.median(control) >= 0.9:
             holds = bool(p < 0.05)
-    return f"control {told(control)}, " + ", ".join(parts), holds
+    return f"control {span(control)}, " + ", ".join(parts), holds
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -273,8 +273,8 @@ def _shown(tasks: dict[str, list[Seed]]) -> Iterable[dict[str, str]]:
                     "task": task,
                     "KL, nats": f"{low:g} to {high:g}",
                     "forks (seeds)": f"{len(forks)} ({len(left)})",
-                    "left": told(left),
-                    "recovered": told(back),
+                    "left": span(left),
+                    "recovered": span(back),
                     "recovered < ½": f"{half} of {len(forks)}",
                     "updates back": f"{np.median([u for _, u in forks]):.0f}",
                 }

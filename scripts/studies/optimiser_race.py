@@ -28,7 +28,7 @@ from trpo.scripts.studies.findings import (
     judge,
     median_range,
     panels,
-    told,
+    span,
 )
 from trpo.scripts.studies.optimisers import (
     FIRST_ORDER,
@@ -66,7 +66,7 @@ def study() -> Findings:
 
     shown = [
         {"optimiser": name, "setting": _setting(chosen[name], name)}
-        | {f"steps to {target:g}": told(over_seeds(name, "step", target)) for target in TARGETS}
+        | {f"steps to {target:g}": span(over_seeds(name, "step", target)) for target in TARGETS}
         | {
             f"s to {target:g}": f"{median_range(over_seeds(name, 'seconds', target))[0]:.3f}"
             for target in TARGETS[1::2]
@@ -76,7 +76,7 @@ def study() -> Findings:
                 np.median([r["kl"] for s in SEEDS for r in until(runs[name, s], 0.3)])
             )
         }
-        | {"Σ√(2KL) to 0.3": told(over_seeds(name, "length", 0.3))}
+        | {"Σ√(2KL) to 0.3": span(over_seeds(name, "length", 0.3))}
         for name in TRIALS
     ]
     return Findings(
@@ -116,9 +116,9 @@ def _verdict_on_cost(reached: dict[Any, dict[str, float]]) -> Verdict:
         "fewer steps than the best first-order optimiser to every target in every seed; ≥ 2 × the "
         "seconds a step",
         "best first-order ÷ natural, in steps: "
-        + ", ".join(f"{told(values)} × to {target:g}" for target, values in fewer.items())
-        + f"; a natural step takes {told(dearer)} × the time; in seconds: "
-        + ", ".join(f"{told(values)} × to {target:g}" for target, values in seconds.items()),
+        + ", ".join(f"{span(values)} × to {target:g}" for target, values in fewer.items())
+        + f"; a natural step takes {span(dearer)} × the time; in seconds: "
+        + ", ".join(f"{span(values)} × to {target:g}" for target, values in seconds.items()),
         judge(all(min(values) > 1 for values in fewer.values()), min(dearer) >= 2),
     )
 
@@ -163,13 +163,13 @@ def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> 
         "its Fisher–Rao path to a loss of 0.3 is longer than the shorter natural one, in every "
         "seed (no coherence)",
         "; ".join(
-            f"{name}: gain per KL {told(over_looks(name, 'step_gain_per_kl'))} of the natural "
+            f"{name}: gain per KL {span(over_looks(name, 'step_gain_per_kl'))} of the natural "
             "direction's, "
-            f"{told(better[name])} × the gradient's "
-            f"{told(over_looks(name, 'gradient_gain_per_kl'))}; path "
-            f"{told(further[name])} × as long; angle {told(over_looks(name, 'step_angle'))}°, the "
+            f"{span(better[name])} × the gradient's "
+            f"{span(over_looks(name, 'gradient_gain_per_kl'))}; path "
+            f"{span(further[name])} × as long; angle {span(over_looks(name, 'step_angle'))}°, the "
             "gradient's "
-            f"{told(over_looks(name, 'gradient_angle'))}°"
+            f"{span(over_looks(name, 'gradient_angle'))}°"
             for name in guesses
         ),
         judge(

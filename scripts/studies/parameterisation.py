@@ -21,7 +21,7 @@ from torch.distributions import Normal
 from trpo.model import Model, surrogate_gradient
 from trpo.parameters import assign, flatten, unflatten
 from trpo.reference import mean_kl
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 from trpo.trust_region import natural_direction
 
 # name: (σ ↦ second parameter, second parameter ↦ σ)
@@ -53,7 +53,7 @@ def study() -> Findings:
         {
             "": f"paths of {m}, h = {h:g}",
             "Euclidean distance": "",
-            "KL, nats": told(_gaps_of(gaps, m, h)),
+            "KL, nats": span(_gaps_of(gaps, m, h)),
         }
         for m in METHODS
         for h in STEP_SIZES
@@ -77,7 +77,7 @@ def study() -> Findings:
         "≥ 100 × in every seed, the others' ≤ 2 ×",
         f"KL agrees to {kl_spread - 1:.0e}, Euclidean distance spans {euclidean_spread:.3g} ×; the "
         "gap shrinks "
-        + ", ".join(f"{told(values)} × for {method}" for method, values in shrinks.items()),
+        + ", ".join(f"{span(values)} × for {method}" for method, values in shrinks.items()),
         judge(
             kl_spread < 1 + 1e-10 and euclidean_spread >= 10,
             min(shrinks["natural gradient"]) >= 100

@@ -37,7 +37,7 @@ from trpo.scripts.studies.findings import (
     judge,
     median_range,
     panels,
-    told,
+    span,
 )
 from trpo.trust_region import TrustRegionConfig, natural_direction, trust_region_step
 
@@ -79,7 +79,7 @@ def study() -> Findings:
             "method": m,
             "h": f"{h:g}",
             "damping β": f"{b:g}",
-            "KL between ÷ KL moved": told(gaps(m, h, b)),
+            "KL between ÷ KL moved": span(gaps(m, h, b)),
         }
         for m, h, b in cases
     ]

@@ -25,7 +25,7 @@ from trpo.scripts.studies.digits import (
     log_likelihood,
     make_classifier,
 )
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 DRAWS = (1, 10, 100, 1000, 10000)  # answers drawn from the model for each digit
@@ -45,7 +45,7 @@ def study() -> Findings:
 
     quantities = ("exact mean score", "covariance − F, largest entry", "loss gradient")
     shown = [
-        {"": f"{quantity}, {phase}", "median and range": told(values(quantity, phase))}
+        {"": f"{quantity}, {phase}", "median and range": span(values(quantity, phase))}
         for quantity in quantities
         for phase in PHASES
     ]
@@ -53,7 +53,7 @@ def study() -> Findings:
     shown += [
         {
             "": "power of the number of draws with which the drawn mean falls",
-            "median and range": told(slopes),
+            "median and range": span(slopes),
         }
     ]
     mean, covariance, loss = (
@@ -67,7 +67,7 @@ def study() -> Findings:
         "times the mean score",
         f"‖mean score‖ ≤ {max(mean):.1e}, covariance = F to {max(covariance):.1e}, ‖∇loss‖ ≥ "
         f"{min(loss):.2g}; "
-        f"from draws of the model the mean falls with their number to the power {told(slopes)}",
+        f"from draws of the model the mean falls with their number to the power {span(slopes)}",
         judge(max(mean) <= 1e-12, max(covariance) < 1e-10, min(loss) >= 1e6 * max(mean)),
     )
     return Findings(rows, shown, [verdict], _draw(rows))

@@ -27,7 +27,7 @@ from torch.distributions import Bernoulli, Distribution
 from trpo.agents.rollouts.advantages import generalized_advantages
 from trpo.model import Model, surrogate_gradient
 from trpo.report import StepReport
-from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, judge, panels, told
+from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, judge, panels, span
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 UPDATES, STEPS = 10, 1200  # of a run, and of a batch
@@ -156,10 +156,10 @@ def study() -> Findings:
     shown = [
         {
             "update": str(number),
-            "return": told([mine[number - 1]["mean_return"] for mine in of_seed.values()]),
-            "angle g to x, °": told([mine[number - 1]["angle"] for mine in of_seed.values()]),
-            "KL ÷ δ at the full step": told([m[number - 1]["kl_ratio"] for m in of_seed.values()]),
-            "KL ÷ δ, accepted": told([
+            "return": span([mine[number - 1]["mean_return"] for mine in of_seed.values()]),
+            "angle g to x, °": span([mine[number - 1]["angle"] for mine in of_seed.values()]),
+            "KL ÷ δ at the full step": span([m[number - 1]["kl_ratio"] for m in of_seed.values()]),
+            "KL ÷ δ, accepted": span([
                 m[number - 1]["mean_kl"] / CONFIG.max_kl for m in of_seed.values()
             ]),
         }
@@ -170,16 +170,16 @@ def study() -> Findings:
             "C1",
             "a fixed step in parameters is no fixed change of the distribution",
             f"KL over circles of radius {RADIUS:g} around a run's θ spans ≥ 10 × in every seed",
-            f"it spans {told(spans)} ×",
+            f"it spans {span(spans)} ×",
             judge(min(spans) >= 10),
         ),
         Verdict(
             "C4",
             "F is the curvature of KL",
             f"KL at the ellipse's edge is within 1 % of δ = {SMALL:g} at every update",
-            f"it is off by at most {told([100 * s for s in small], '%')}; for δ = "
+            f"it is off by at most {span([100 * s for s in small], '%')}; for δ = "
             f"{CONFIG.max_kl:g}, "
-            f"by {told([100 * s for s in large], '%')}, which the line search is there for",
+            f"by {span([100 * s for s in large], '%')}, which the line search is there for",
             judge(max(small) <= 0.01),
         ),
     ]

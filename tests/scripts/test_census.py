@@ -9,7 +9,7 @@ from trpo.agents.metrics import UpdateRecord
 from trpo.envs.catalogue import Entry
 from trpo.report import Status
 from trpo.scripts.__main__ import main
-from trpo.scripts.benchmarks.census import TRAINED, examine, in_turns, summarize, told
+from trpo.scripts.benchmarks.census import TRAINED, examine, in_turns, outcome_of, summarize
 from trpo.scripts.cli.tables import read_rows
 
 BAD = {
@@ -65,7 +65,7 @@ def test_updates_are_told_by_their_largest_kl_and_whether_they_were_accepted(kl,
             (3, Status.ZERO_GRADIENT, 0.0),
         )
     ]
-    assert told(records) == {"outcome": outcome, "largest_kl": kl, "accepted": 2}
+    assert outcome_of(records) == {"outcome": outcome, "largest_kl": kl, "accepted": 2}
 
 
 def test_a_family_is_summed_up_with_its_first_reason():

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers import HOME
 from trpo.scripts import __main__
-from trpo.scripts.studies.findings import judge, told
+from trpo.scripts.studies.findings import judge, span
 from trpo.scripts.study import STUDIES
 
 QUICK = {
@@ -77,7 +77,7 @@ def test_a_verdict_has_three_values():
 
 
 def test_seeds_are_told_as_median_and_range():
-    assert told([3.0, 1.0, 2.0, 5.0, 4.0], "nats") == "3 (1 to 5) nats"
+    assert span([3.0, 1.0, 2.0, 5.0, 4.0], "nats") == "3 (1 to 5) nats"
 
 
 def test_the_studies_are_listed(capsys):

@@ -9,7 +9,7 @@ from collections import defaultdict
 import pytest
 
 from trpo.agents.runs import Run
-from trpo.agents.runs.trackers import NeverFatal, tracked
+from trpo.agents.runs.trackers import FailsafeTracker, tracked
 from trpo.scripts import __main__
 
 pytest.importorskip("wandb")
@@ -151,7 +151,7 @@ def test_a_tracker_may_fail_without_words():
         raise MuteError
 
     with pytest.warns(UserWarning, match="wandb: .*MuteError: .*; training goes on without it"):
-        NeverFatal("wandb", begin, 0)
+        FailsafeTracker("wandb", begin, 0)
 
 
 @pytest.mark.parametrize("content", ['{"wandb": "../../x"}', "[]", "{", '{"mlflow": 3}'])
