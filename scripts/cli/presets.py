@@ -30,7 +30,9 @@ PRESETS: dict[str, str] = {
         "--total-steps 300000 --gamma 0.999 --gae-lambda 0.98 --batch-size 1024 --num-envs 16 "
         "--step-size inf"
     ),
-    "BipedalWalker-v3": "--total-steps 2000000 --distribution gaussian",
+    "BipedalWalker-v3": (
+        "--total-steps 2000000 --distribution gaussian --entropy-bonus 0.002 --anneal-to 0.1"
+    ),
 }
 """Environment id to options of `trpo train`; every other environment gets the options' own
 defaults."""
