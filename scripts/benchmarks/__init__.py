@@ -1,1 +1,1 @@
-"""What the published numbers were measured with."""
+"""The benchmarks behind the published numbers."""

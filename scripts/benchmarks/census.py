@@ -1,7 +1,7 @@
-"""`trpo benchmark census`: two updates in every environment there is, each in a process of its own.
+"""`trpo benchmark census`: two updates in every available environment, each in its own process.
 
-Environments are taken in turns from each family, so that a census that was stopped has seen some of
-all. It is taken up where it was stopped.
+Environments are taken from each family in turn, so that an interrupted census covers all families.
+Repeating the command resumes it.
 """
 
 import os
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         0.
 
     Raises:
-        UsageError: if there is no environment of a family, or OUT has something else.
+        UsageError: if a family is unknown, or OUT contains something else.
     """
     options = parse(CensusOptions, arguments, "benchmark census")
     every = catalogue()
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def in_turns(entries: Sequence[Entry]) -> list[Entry]:
-    """Return environments in another order: the first of each family, the second of each, etc.
+    """Reorder environments: the first of each family, then the second of each, etc.
 
     Args:
         entries: by engine and family.
@@ -127,9 +127,9 @@ def examine(entry: Entry, timeout: float) -> dict[str, Any]:
 
 
 def _report(entry: Entry, connection: Connection) -> None:
-    """Send what came of two updates; runs in a process of its own."""
+    """Send the outcome of two updates; runs in a separate process."""
     warnings.simplefilter("ignore")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what simulators in C have to say
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the output of simulators in C
     connection.send(train(entry))
 
 
@@ -140,7 +140,7 @@ def train(entry: Entry) -> dict[str, Any]:
         entry: the environment.
 
     Returns:
-        What is to be told of them.
+        The columns of its row.
     """
     words = [entry.env_id, "--engine", entry.engine, *WORDS.split()]
     try:
@@ -150,7 +150,7 @@ def train(entry: Entry) -> dict[str, Any]:
         records = [next(updates) for _ in range(UPDATES)]
     except (EnvError, ConfigError, TrainingError, UsageError) as error:
         return {"outcome": str(error)}
-    except Exception as error:  # a fault of ours, and told as one
+    except Exception as error:  # a bug of ours, reported as such
         return {"outcome": f"unexpected error: {error!r}"}
     return outcome_of(records)
 
@@ -174,7 +174,7 @@ def outcome_of(records: Sequence[UpdateRecord]) -> dict[str, Any]:
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return one row a family, with the first reason of those that were not trained.
+    """Return one row per family, with the first reason for environments that were not trained.
 
     Args:
         rows: of results.csv.

@@ -1,4 +1,4 @@
-"""`trpo benchmark checkpoint`: what a run's resume points cost."""
+"""`trpo benchmark checkpoint`: the cost of a run's resume points."""
 
 import tempfile
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def measure(run: TrainOptions, resume_points: int) -> dict[str, Any]:
     """Train, and time what happens at resume points.
 
     Args:
-        run: all that defines the run.
+        run: everything that defines the run.
         resume_points: how many resume points.
 
     Returns:
@@ -90,7 +90,7 @@ def measure(run: TrainOptions, resume_points: int) -> dict[str, Any]:
                 telemetry.sync()
                 checkpoints.save(trainer)
                 watch.lap("saving")
-            if record.update == interval:  # warmed up: all starts here
+            if record.update == interval:  # warm-up is over: measurements start here
                 watch, updating, steps, cut = Stopwatch(), 0.0, trainer.steps, 0
             if record.update == interval * (resume_points + 1):
                 break

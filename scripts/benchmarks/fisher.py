@@ -30,7 +30,7 @@ from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
 from trpo.validation import require
 
 OBSERVATIONS, ACTIONS = 17, 6  # HalfCheetah's
-DENSE_LIMIT = 200_000  # B · P up to which F is formed in full
+DENSE_LIMIT = 200_000  # largest B · P for which F is formed in full
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Callable[[], Tensor]]:
-    """Return what is timed, by name, each one product with the same vector.
+    """Return the timed functions by name, each one product with the same vector.
 
     Args:
         batch_size: B.
         width: of both hidden layers.
-        reducer: of F·v and the gradient; the others are torch's, as they come.
+        reducer: of F·v and the gradient; the others use torch's own threads.
 
     Returns:
-        Functions of nothing; graphs that a solver would keep are built before.
+        Functions without arguments; graphs that a solver would keep are built beforehand.
     """
     generator = torch.Generator().manual_seed(0)
     policy = make_policy(
@@ -152,7 +152,7 @@ def make_products(batch_size: int, width: int, reducer: Reducer) -> dict[str, Ca
 
 
 def measure(batch_size: int, width: int, threads: int, repeats: int) -> list[dict[str, Any]]:
-    """Time every product, in turns.
+    """Time every product, alternating between them.
 
     Args:
         batch_size: B.
@@ -161,7 +161,7 @@ def measure(batch_size: int, width: int, threads: int, repeats: int) -> list[dic
         repeats: rounds.
 
     Returns:
-        Rows of results.csv; memory is what the process's peak grew by in a product's first call.
+        Rows of results.csv; memory is the growth of the process's peak in a product's first call.
     """
     products = make_products(batch_size, width, ThreadReducer(threads))
     memory: dict[str, float] = {}
@@ -193,7 +193,7 @@ def measure(batch_size: int, width: int, threads: int, repeats: int) -> list[dic
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return one row a size and product, with its ratio to the gradient and F·v's ratio to it.
+    """Return one row per size and product, with its ratio to the gradient and F·v's ratio to it.
 
     Args:
         rows: of results.csv.
@@ -223,7 +223,7 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def draw(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    """Draw how each product's time grows with B · P, at the first number of threads.
+    """Plot each product's time over B · P, at the first number of threads.
 
     Args:
         rows: of results.csv.

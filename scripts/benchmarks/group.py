@@ -1,6 +1,6 @@
-"""What processes that train together say to one another in an update, and how long it takes.
+"""Communication per update between processes that train together, and its time.
 
-Under torchrun, and for one process by itself:
+Under torchrun, or for a single process:
 
     torchrun --standalone --nproc-per-node 2 -m trpo.scripts.benchmarks.group HalfCheetah-v5
 """
@@ -19,12 +19,12 @@ from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.ranks import Ranks
 from trpo.scripts.cli.training import make_trainer
 
-REPEATS = 200  # times that an all-reduce is timed
+REPEATS = 200  # repetitions of a timed all-reduce
 WARM_UP, UPDATES = 3, 20  # updates not measured, and measured
 
 
 class Meter:
-    """Counts what a process hands to torch.distributed."""
+    """Counts the bytes and calls that a process passes to torch.distributed."""
 
     def __init__(self) -> None:
         self.rounds = self.bytes = 0
@@ -52,7 +52,7 @@ def all_reduce_seconds(numbers: int) -> float:
 
 
 def main(words: list[str]) -> int:
-    """Train for some updates, and print what they took, as JSON, by the first process.
+    """Train for some updates, and print their cost as JSON, from the first process.
 
     Args:
         words: of `trpo train`.

@@ -1,4 +1,4 @@
-"""What `trpo benchmark learning` trains: this project's learner, and sb3-contrib's beside it."""
+"""The learners of `trpo benchmark learning`: this project's, and sb3-contrib's."""
 
 import contextlib
 import io
@@ -19,12 +19,12 @@ from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
 from trpo.scripts.train import train
 
-EPISODES = 100  # that a training return is the mean of
+EPISODES = 100  # episodes averaged for a training return
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One training run, and how good its final policy is.
+    """One training run, and its final policy's returns.
 
     Args:
         steps: (U,), environment steps after each update.
@@ -33,9 +33,9 @@ class Outcome:
         update_returns: (U,), of the episodes that ended in the update; NaN if none did.
         deterministic: (E,), returns of the final policy's deterministic actions.
         stochastic: (E,), returns of its sampled actions.
-        kl: (U,), mean KL(old ‖ new) of each update, nats; empty where it is not measured.
+        kl: (U,), mean KL(old ‖ new) of each update, nats; empty if not measured.
         max_kl: (U,), δ of each update, nats; NaN, or empty, if there is none.
-        put_back: updates whose step was not accepted.
+        put_back: number of rejected updates.
     """
 
     steps: np.ndarray
@@ -49,7 +49,7 @@ class Outcome:
     put_back: int
 
     def row(self) -> dict[str, Any]:
-        """Return what results.csv keeps of it."""
+        """Return its row of results.csv."""
         known = self.returns[np.isfinite(self.returns)]
         limited = not np.isnan(self.max_kl).all()
         late = self.update_returns[self.steps > self.steps[-1] / 2]
@@ -83,7 +83,7 @@ def learn(words: Sequence[str], episodes: int) -> Outcome:
         What came of it.
 
     Raises:
-        TrainingError: if a signal ended it before its time.
+        TrainingError: if a signal ended it early.
     """
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -94,7 +94,7 @@ def learn(words: Sequence[str], episodes: int) -> Outcome:
 
 
 def outcome_of(folder: Path, episodes: int, elapsed: float) -> Outcome:
-    """Evaluate a run's last policy, and return what came of the run.
+    """Evaluate a run's last policy, and return the run's outcome.
 
     Args:
         folder: of the run.
@@ -117,7 +117,7 @@ def outcome_of(folder: Path, episodes: int, elapsed: float) -> Outcome:
     )
     return Outcome(
         steps=metrics["steps"],
-        seconds=seconds * elapsed / seconds[-1],  # with what an update's own time leaves out
+        seconds=seconds * elapsed / seconds[-1],  # including what an update's own time excludes
         returns=metrics["episode/return_100"],
         update_returns=metrics["episode/return"],
         deterministic=deterministic,
@@ -186,7 +186,7 @@ def zoo_settings(env: str) -> dict[str, Any]:
 
 
 def learn_sb3(env: str, seed: int, steps: int, episodes: int) -> Outcome:
-    """Train sb3-contrib's TRPO by the Zoo's settings, and evaluate its final policy.
+    """Train sb3-contrib's TRPO with the Zoo's settings, and evaluate its final policy.
 
     Args:
         env: the environment.

@@ -44,7 +44,7 @@ PANEL = (
 )
 RESULTS, CURVES = "results.csv", "curves.csv"
 CELL = ("environment", "learner", "seed", "options")  # columns that identify a run
-POINTS = 50  # of a learning curve
+POINTS = 50  # points of a learning curve
 Learner = Literal["trpo", "sb3-contrib"]
 
 
@@ -119,7 +119,7 @@ class Cell:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train and evaluate every environment with every seed, side by side in processes.
+    """Train and evaluate every environment with every seed, in parallel processes.
 
     Args:
         arguments: the words after `trpo benchmark learning`.
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
         except UsageError:  # as it is for every run: the peer is not installed
             pool.shutdown(cancel_futures=True)
             raise
-        except KeyboardInterrupt:  # the pool would begin one more run, and wait for it
+        except KeyboardInterrupt:  # the pool would start one more run, and wait for it
             for process in active_children():
                 process.kill()
             raise
@@ -158,7 +158,7 @@ def cells_of(options: LearningOptions) -> list[Cell]:
         options: of the command.
 
     Returns:
-        One a seed, environment and learner.
+        One per seed, environment and learner.
     """
     runs = {f"{env} {options.options}".strip(): options.words(env, 0) for env in options.envs}
     add_options(options.out, runs)
@@ -169,7 +169,7 @@ def cells_of(options: LearningOptions) -> list[Cell]:
         for env in options.envs
         for learner in ("trpo", *peers)
     )
-    return list(dict.fromkeys(cells))  # what is asked for twice is run once
+    return list(dict.fromkeys(cells))  # duplicates are run once
 
 
 def run(cell: Cell, options: LearningOptions) -> Outcome:
@@ -211,7 +211,7 @@ def keep_all(runs: Mapping[Future[Outcome], Cell], out: Path) -> int:
             outcome = future.result()
         except UsageError:
             raise
-        except Exception as error:  # one run's failure leaves the others
+        except Exception as error:  # one run's failure does not affect the others
             failures += 1
             print(f"{name} failed: {error!r}", flush=True)
             continue
@@ -229,7 +229,8 @@ def keep(cell: Cell, outcome: Outcome, out: Path) -> None:
         outcome: of it.
         out: the tables' folder.
     """
-    if cell not in map(Cell.of_row, read_rows(out / CURVES)):  # by a command that was killed here
+    # by a command that was killed at this point
+    if cell not in map(Cell.of_row, read_rows(out / CURVES)):
         add_rows(out / CURVES, curve(cell, outcome))
     add_rows(out / RESULTS, [cell.columns() | outcome.row()])
 
@@ -242,7 +243,7 @@ def curve(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
         outcome: of it.
 
     Returns:
-        `POINTS` rows, or one an update if there are fewer.
+        `POINTS` rows, or one per update if there are fewer.
     """
     updates = len(outcome.steps)
     return [

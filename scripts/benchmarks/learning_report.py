@@ -1,4 +1,4 @@
-"""What the rows of `trpo benchmark learning` come to: a table, and learning curves."""
+"""Summaries of `trpo benchmark learning`: a table, and learning curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from trpo.agents.storage.files import replace_file
 from trpo.scripts.cli.figures import image_of
 
 RESAMPLES = 10_000  # of the seeds
-LOST = 0.2  # share of its best gain, from which on a run counts as fallen
+LOST = 0.2  # loss, as a fraction of the best gain, above which a run counts as fallen
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
@@ -61,10 +61,10 @@ def fell(row: dict[str, Any]) -> bool:
 
 
 def interval(values: np.ndarray) -> str:
-    """Return `bounds` as it stands after a mean, from three values on.
+    """Return `bounds` formatted for printing after a mean, from three values on.
 
     Args:
-        values: (n,), one a seed.
+        values: (n,), one per seed.
     """
     if len(values) < 3:
         return ""
@@ -76,7 +76,7 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
     """Return the mean's 95 % percentile bootstrap interval.
 
     Args:
-        values: (n,), one a seed.
+        values: (n,), one per seed.
     """
     if np.ptp(values) == 0:
         return values[0], values[0]
@@ -87,7 +87,7 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
 
 
 def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
-    """Draw each task's learning curves: a line a seed, a colour a learner.
+    """Plot each task's learning curves: one line per seed, one colour per learner.
 
     Args:
         points: of curves.csv.
@@ -135,7 +135,7 @@ def draw(points: Sequence[dict[str, Any]], axis: str, out: Path) -> None:
 
 
 def distinctions(learners: Sequence[tuple[str, str]]) -> list[str]:
-    """Return what tells learners apart: their names, or the options that not all of them have.
+    """Return labels that distinguish learners: their names, or the options in which they differ.
 
     Args:
         learners: names, and their options as the command line has them.

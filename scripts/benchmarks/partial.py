@@ -1,4 +1,4 @@
-"""Environments that show less than their state: what a policy with a memory is needed for.
+"""Partially observable environments, which need a recurrent policy.
 
 `trpo train CartPole-v1 --wrapper trpo.scripts.benchmarks.partial:without_velocities`.
 """
@@ -11,7 +11,7 @@ POSITIONS = [0, 2]  # cart and pole, of CartPole's observation; their velocities
 
 
 def without_velocities(env: gym.Env) -> gym.Env:
-    """Show CartPole's positions alone.
+    """Show only CartPole's positions.
 
     Args:
         env: CartPole.

@@ -1,4 +1,4 @@
-"""`trpo benchmark speed`: training, its environment alone, and a peer, in turns against drift."""
+"""`trpo benchmark speed`: training, the bare environment and a peer, interleaved against drift."""
 
 import contextlib
 import io
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(run: TrainOptions, options: SpeedOptions) -> list[dict[str, Any]]:
-    """Time training on an environment, and what it is compared to, in turns.
+    """Time training on an environment and its contenders, in turn.
 
     Args:
         run: training.
@@ -133,11 +133,11 @@ def _rivals(run: TrainOptions, training: "Training", options: SpeedOptions) -> d
 
 
 def environment_alone(env: GroupedVectorEnv, steps: int = 1000) -> Contender:
-    """Return the floor: the same environments, stepped with actions drawn beforehand.
+    """Return the lower bound: the same environments, stepped with actions drawn beforehand.
 
     Args:
         env: as training makes it.
-        steps: vector steps a round.
+        steps: vector steps per round.
 
     Returns:
         A contender.
@@ -163,7 +163,7 @@ class Training:
     """The whole loop, logging included, in rounds.
 
     Args:
-        run: all that defines the run.
+        run: everything that defines the run.
         updates: length of a round.
     """
 
@@ -192,7 +192,7 @@ class Training:
         return (self.trainer.steps - steps_before) / (time.perf_counter() - start)
 
     def close(self) -> None:
-        """End, and leave nothing behind."""
+        """Close everything, and delete temporary files."""
         self.telemetry.close()
         self.trainer.close()
         self.folder.cleanup()
@@ -202,8 +202,8 @@ def sb3(run: TrainOptions, updates: int) -> dict[str, Contender]:
     """Return sb3-contrib's TRPO as contenders, each with torch's own threads.
 
     Args:
-        run: what it is compared to: environment, threads, and how many environments.
-        updates: updates a round.
+        run: defines environment, threads, and number of environments.
+        updates: updates per round.
 
     Returns:
         Contenders by name.

@@ -1,11 +1,11 @@
-"""Two hosts on one: two network namespaces, and a link of a given delay and rate between them.
+"""Two simulated hosts: two network namespaces, and a link of a given delay and rate between them.
 
 Linux, as root, with iproute2:
 
     python -m trpo.scripts.benchmarks.two_hosts HalfCheetah-v5 --threads 1
 
-The link is two TUN devices and a relay that holds every packet back (the kernel's own, netem, is
-not everywhere): by DELAY, and by the packets before it at RATE.
+The link is two TUN devices and a relay that delays every packet by DELAY, and by the packets before
+it at RATE. (The kernel's own, netem, is not available everywhere.)
 """
 
 import fcntl

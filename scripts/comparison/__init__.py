@@ -1,1 +1,1 @@
-"""The policy-collapse comparison: methods, the grid, what collapse is, report and figures."""
+"""The policy-collapse comparison: methods, grid, definition of collapse, report, figures."""

@@ -1,6 +1,6 @@
-"""What became of a run, and the statistics that it is told with.
+"""The outcome of a run, and statistics of outcomes.
 
-A run has U updates; its window is W = max(1, ⌊U / 10⌋) of them in a row, and R(w) the mean over a
+A run has U updates; a window is W = max(1, ⌊U / 10⌋) consecutive ones, and R(w) the mean over a
 window's updates of the return of the episodes that ended in them. R₀ is the untrained policy's
 return; G, the grid's scale, is the largest max_w R(w) − R₀ of any of its runs. A run
 
@@ -21,7 +21,7 @@ from enum import Enum
 import numpy as np
 from scipy.stats import binomtest, fisher_exact
 
-WINDOWS = 10  # windows that a run is long
+WINDOWS = 10  # windows per run
 LEARNED = 0.1  # of the grid's largest gain
 LOST = 0.5  # of the run's own largest gain
 NEAR_BEST = 0.8  # of the method's largest final gain
@@ -31,7 +31,7 @@ LEAP = 10  # times the median KL before
 
 
 class Outcome(Enum):
-    """What became of a run."""
+    """The outcome of a run."""
 
     HELD = "held"
     COLLAPSED = "collapsed"
@@ -39,7 +39,7 @@ class Outcome(Enum):
 
 
 def last_known(returns: np.ndarray) -> np.ndarray:
-    """Let each return stand until the next.
+    """Fill gaps with the last known return.
 
     Args:
         returns: (U,), NaN where no episode ended.
@@ -67,10 +67,10 @@ def window_means(returns: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Judged:
-    """A run, judged.
+    """A run's outcome.
 
     Args:
-        outcome: what became of it.
+        outcome: held, collapsed, or never learned.
         best: max_w R(w).
         final: R(last window).
         mean: of R(w) over all windows.
@@ -83,7 +83,7 @@ class Judged:
 
 
 def judge(returns: np.ndarray, untrained: float, scale: float, stopped: bool = False) -> Judged:
-    """Judge a run by the definition above.
+    """Return a run's outcome by the definition above.
 
     Args:
         returns: (U,), NaN where no episode ended.
@@ -106,7 +106,7 @@ def judge(returns: np.ndarray, untrained: float, scale: float, stopped: bool = F
 
 
 def is_locked(returns: np.ndarray, untrained: float) -> bool:
-    """Return whether a run ended below the untrained policy, and had been there for long.
+    """Return whether a run ended below the untrained policy after a long time there.
 
     Args:
         returns: (U,), NaN where no episode ended: then the last known return stands.
@@ -120,9 +120,9 @@ def is_locked(returns: np.ndarray, untrained: float) -> bool:
 
 
 def settling_kl(kl: np.ndarray) -> float:
-    """Return the KL that a run's step size amounts to: the median of its first window of updates.
+    """Return the KL that corresponds to a run's step size: the median of its first window.
 
-    Not of the whole run: a policy that is locked has stopped moving, and its median is 0.
+    Not of the whole run: a locked policy has stopped changing, so its median is 0.
 
     Args:
         kl: (U,), nats.
@@ -135,7 +135,7 @@ def settling_kl(kl: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Fall:
-    """Where a run fell most, found by its returns alone, and what KL did before it.
+    """The steepest fall of a run, found by returns only, and the KL before it.
 
     Args:
         index: the last update before the fall, from 0.
@@ -197,7 +197,7 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     """Return the mean of the middle half, ⌊n/4⌋ values left out at each end (Agarwal et al. 2021).
 
     Args:
-        values: (…, n), one a seed.
+        values: (…, n), one per seed.
 
     Returns:
         (…).
@@ -210,7 +210,7 @@ def bootstrap_interval(values: np.ndarray, resamples: int = 2000) -> tuple[np.nd
     """Return a 95 % percentile bootstrap interval of the interquartile mean over seeds.
 
     Args:
-        values: (…, n), one a seed.
+        values: (…, n), one per seed.
         resamples: with replacement, the same for every row.
 
     Returns:
@@ -227,8 +227,8 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a rate (Wilson 1927).
 
     Args:
-        count: how often it happened.
-        total: out of how many, ≥ 1.
+        count: number of occurrences.
+        total: number of cases, ≥ 1.
 
     Returns:
         The lower and the upper end.
@@ -241,8 +241,8 @@ def told_rate(count: int, total: int) -> str:
     """Return a rate with Wilson's 95 % interval as text.
 
     Args:
-        count: how often it happened.
-        total: out of how many.
+        count: number of occurrences.
+        total: number of cases.
 
     Returns:
         Such as "7 of 10 (40 to 89 %)".
@@ -254,13 +254,13 @@ def told_rate(count: int, total: int) -> str:
 
 
 def fisher_p(count: int, total: int, other: int, other_total: int) -> float:
-    """Return the p-value of Fisher's exact test, two-sided, that two rates are one.
+    """Return the p-value of Fisher's exact test, two-sided, that two rates are equal.
 
     Args:
-        count: how often it happened.
-        total: out of how many.
+        count: number of occurrences.
+        total: number of cases.
         other: how often it happened elsewhere.
-        other_total: out of how many.
+        other_total: number of cases.
 
     Returns:
         p.
@@ -276,7 +276,7 @@ def range_near_best(
 
     Args:
         step_sizes: ascending.
-        finals: final returns, one a step size.
+        finals: final returns, one per step size.
         untrained: R₀.
 
     Returns:

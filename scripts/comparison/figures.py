@@ -26,8 +26,8 @@ from trpo.scripts.comparison.table import Results, Run
 COLORS = dict(zip(METHODS, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
 BOTTOM, TOP = 1e-6, 1e3  # nats: what is outside is drawn there
 CLOSE = 15  # updates to show on each side of a fall
-LEAST_WIDTH = 7.5  # inches, for what is said of all panels
-LETTERS = 10.5  # of a figure's title, an inch
+LEAST_WIDTH = 7.5  # inches, for titles and legends of all panels
+LETTERS = 10.5  # characters of a figure's title per inch
 
 
 def draw_all(results: Results, env: str, out: Path) -> None:
@@ -74,7 +74,7 @@ def _entitle(figure: Figure, text: str) -> None:
 
 
 def draw_kl(results: Results, env: str) -> Figure:
-    """Draw the KL of every update, a panel a method, a colour a step size.
+    """Draw the KL of every update, with one panel per method and one colour per step size.
 
     Args:
         results: the grid.
@@ -116,7 +116,7 @@ def draw_kl(results: Results, env: str) -> Figure:
 
 
 def draw_curves(results: Results, env: str) -> Figure:
-    """Draw learning curves, a panel a method: at its best step size, and at the largest.
+    """Draw learning curves, one panel per method: at its best step size, and at the largest.
 
     Args:
         results: the grid.
@@ -161,7 +161,7 @@ def _curves(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_robustness(results: Results, env: str) -> Figure:
-    """Draw final return against the KL that a step size amounts to, a panel a method.
+    """Draw final return against the KL of a step size, one panel per method.
 
     Args:
         results: the grid.
@@ -200,7 +200,7 @@ def draw_robustness(results: Results, env: str) -> Figure:
 
 
 def draw_collapse(results: Results, env: str) -> Figure | None:
-    """Draw the steepest fall of all runs that collapsed, chosen by return alone.
+    """Draw the steepest fall of all runs that collapsed, chosen by return only.
 
     Args:
         results: the grid.
@@ -224,7 +224,7 @@ def draw_collapse(results: Results, env: str) -> Figure | None:
     }
     for axes, (label, values) in zip(panels, series.items(), strict=True):
         axes.plot(updates, values[seen], ".-", color="tab:blue", markersize=5, linewidth=1)
-        if label == "return":  # that of the last episodes to end stands
+        if label == "return":  # the last known return is kept
             axes.step(updates, last_known(values)[seen], where="post", color="tab:blue", alpha=0.4)
         axes.axvline(fall.index + 1, color="tab:red", linewidth=1)
         axes.set_ylabel(label)

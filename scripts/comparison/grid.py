@@ -1,4 +1,4 @@
-"""A grid of training runs: methods × step sizes × seeds, each run in a process of its own."""
+"""A grid of training runs: methods × step sizes × seeds, each run in a separate process."""
 
 import contextlib
 import io
@@ -53,11 +53,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """What all cells share.
+    """The settings shared by all cells.
 
     Args:
         env: the environment.
-        steps: environment steps a run.
+        steps: environment steps per run.
         options: more options of `trpo train`.
         out: the grid's folder.
     """
@@ -68,10 +68,10 @@ class Grid:
     out: Path
 
     def claim(self) -> None:
-        """Write down what the folder is for, or see that it is for this.
+        """Record the grid's settings in its folder, or check that they are the same.
 
         Raises:
-            UsageError: if it holds a grid of other settings.
+            UsageError: if it contains a grid with different settings.
         """
         path, mine = (
             self.out / "grid.json",
@@ -105,7 +105,7 @@ class Grid:
         return run_folder(self.out / "runs", self.env, str(cell))
 
     def options_of(self, cell: Cell) -> list[str]:
-        """Return what `trpo train` is called with, but for the run's place and seed.
+        """Return the words after `trpo train`, without the run's folder and seed.
 
         Args:
             cell: of this grid.
@@ -119,7 +119,7 @@ class Grid:
         return [self.env, *words_of(self.options), *mine.split()]
 
     def words(self, cell: Cell) -> list[str]:
-        """Return what `trpo train` is called with.
+        """Return the words after `trpo train`.
 
         Args:
             cell: of this grid.
@@ -131,7 +131,7 @@ class Grid:
         return [*self.options_of(cell), *place]
 
     def finished(self, cell: Cell) -> bool:
-        """Return whether a cell has run to its end.
+        """Return whether a cell is finished.
 
         Args:
             cell: of this grid.
@@ -143,14 +143,14 @@ class Grid:
 
 
 def run_cell(grid: Grid, cell: Cell) -> None:
-    """Train one cell in this process; it is finished too if its numbers were no longer finite.
+    """Train one cell in this process; it is also finished if its numbers became non-finite.
 
     Args:
-        grid: what all cells share.
+        grid: the shared settings.
         cell: the one to train.
     """
     folder = grid.folder(cell)
-    shutil.rmtree(folder, ignore_errors=True)  # what an interrupt left
+    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupt
     with contextlib.redirect_stdout(io.StringIO()):
         exit_code = run_command(
             lambda words: train(parse_train_options(words))[1], grid.words(cell)
@@ -167,12 +167,12 @@ def _stopped(grid: Grid, cell: Cell) -> bool:
 
 
 def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
-    """Train the cells that are not finished, some at a time, and tell how it goes.
+    """Train the unfinished cells in parallel, and print the progress.
 
     Args:
-        grid: what all cells share.
+        grid: the shared settings.
         cells: to train.
-        workers: processes at a time, of one thread each.
+        workers: parallel processes, each with one thread.
 
     Returns:
         The cells whose process failed.
@@ -226,11 +226,11 @@ def read_cell(grid: Grid, cell: Cell) -> list[dict[str, Any]]:
     """Read a finished cell's updates.
 
     Args:
-        grid: what all cells share.
+        grid: the shared settings.
         cell: a finished one.
 
     Returns:
-        A row an update, of the grid's table; numbers with 6 digits.
+        Rows of the grid's table, one per update; numbers with 6 digits.
     """
     name = {"method": cell.method, "step_size": f"{cell.step_size:g}", "seed": cell.seed}
     return [

@@ -1,17 +1,17 @@
-"""The methods that are compared, as options of `trpo train`, and what sets their step size."""
+"""The compared methods as options of `trpo train`, with the option for their step size."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Method:
-    """An update rule with one number left open.
+    """An update rule whose step size is varied.
 
     Args:
         options: of `trpo train`, that choose it.
         step_option: the option that takes its step size.
-        usual: its usual step size, which a grid is centred on.
-        scale: what its step sizes are, and in what unit.
+        usual: its default step size, on which grids are centred.
+        scale: the meaning and unit of its step sizes.
     """
 
     options: str

@@ -20,14 +20,14 @@ SHORTENED = 0.9  # of a full step, in √KL: a backtrack leaves 0.8 of it
 
 
 def write_report(results: Results, env: str) -> str:
-    """Tell what became of a grid.
+    """Return a grid's report.
 
     Args:
         results: the grid.
         env: its environment.
 
     Returns:
-        Markdown, which shows the figures that lie beside it.
+        Markdown, which shows the figures next to it.
     """
     seeds = len({run.seed for run in results.runs})
     parts = [

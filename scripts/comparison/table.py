@@ -1,4 +1,4 @@
-"""A grid's table, read back: its runs as arrays, judged, and what is said of them."""
+"""A grid's table, read back: its runs as arrays, their outcomes, and summaries."""
 
 import csv
 import gzip
@@ -26,7 +26,7 @@ from trpo.scripts.comparison.collapse import (
     window_means,
 )
 
-UNTRAINED = "untrained"  # the method of the row that has R₀
+UNTRAINED = "untrained"  # the method in the row with R₀
 PARTED = 0.01  # relative difference of KL
 NUMBERS = ("steps", "episode_return", "mean_kl", "entropy", "gradient_norm")
 
@@ -65,7 +65,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
     Args:
         path: a .csv.gz file.
-        rows: of the same columns, a row an update, and one of the untrained policy.
+        rows: with the same columns, one per update, and one of the untrained policy.
     """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -88,7 +88,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 class Results:
-    """A grid's runs, and what became of them.
+    """A grid's runs and their outcomes.
 
     Args:
         path: the grid's table.
@@ -146,7 +146,7 @@ class Results:
         ]
 
     def judged(self, run: Run) -> Judged:
-        """Judge a run.
+        """Return a run's outcome.
 
         Args:
             run: of this grid.
@@ -176,7 +176,7 @@ class Results:
             step_size: one of the method's.
 
         Returns:
-            (n,), one a seed.
+            (n,), one per seed.
         """
         return np.array([self.judged(run).final for run in self.of(method, step_size)])
 
@@ -187,7 +187,7 @@ class Results:
             method: of this grid.
 
         Returns:
-            One a step size, ascending.
+            One per step size, ascending.
         """
         return [
             float(interquartile_mean(self.finals(method, step_size)))
@@ -238,7 +238,7 @@ class Results:
         return sum(is_locked(run.returns, self.untrained) for run in runs)
 
     def settling_kl(self, method: str, step_size: float) -> float:
-        """Return the KL that a step size amounts to, on which unlike methods compare.
+        """Return the KL of a step size, by which different methods can be compared.
 
         Args:
             method: of this grid.
@@ -261,7 +261,7 @@ class Results:
                 yield run, fall
 
     def steepest_fall(self) -> tuple[Run, Fall] | None:
-        """Return the fall of most return, of all runs that collapsed: KL has no say in it.
+        """Return the largest fall in return of all runs that collapsed, regardless of KL.
 
         Returns:
             The run and the fall; `None` if none collapsed.
@@ -275,8 +275,8 @@ class Results:
     def without_line_search(self) -> list[tuple[Run, Run, int]]:
         """Pair each run of TRPO with the natural gradient's of the same δ and seed.
 
-        Until TRPO's line search acts the two are one run, to rounding: the same direction, scaled
-        to the same δ.
+        Until TRPO's line search intervenes the two are the same run up to rounding: the same
+        direction, scaled to the same δ.
 
         Returns:
             TRPO's run, the natural gradient's, and the first row, from 0, in which their KL differs

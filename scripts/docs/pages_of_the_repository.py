@@ -1,4 +1,4 @@
-"""A hook of mkdocs: the site's pages are the repository's, where they stand.
+"""A hook of mkdocs: the site's pages are the repository's own files.
 
 Pages, the figures that they show, and the code and tables that they link to keep their paths, so
 that a link that works in the repository works on the site.
@@ -15,11 +15,11 @@ SUFFIXES = {".css", ".csv", ".gif", ".gz", ".ipynb", ".json", ".md", ".png", ".p
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Put the repository's files in place of those of a folder for documentation.
+    """Use the repository's files instead of those of a documentation folder.
 
     Args:
         files: what mkdocs has found.
-        config: says where the site goes.
+        config: of the site.
 
     Returns:
         The theme's files, and ours.
@@ -33,11 +33,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def repository_files() -> set[str]:
-    """Return what pages are made of, and may link to, by paths in the repository."""
+    """Return the paths of pages, and of files they may link to."""
     paths = [*HOME.glob("*"), HOME / "runs" / "README.md"]
     for folder in FOLDERS:
         paths += (HOME / folder).rglob("*")
-    # trpo/agents and its like are links to folders that stand here by their own names
+    # trpo/agents and the like are links to folders that are included under their own names
     return {
         path.relative_to(HOME).as_posix()
         for path in paths

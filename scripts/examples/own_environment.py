@@ -1,4 +1,4 @@
-"""An environment of your own, trained, saved and put to use, from Python."""
+"""A custom environment: training, saving and using an agent from Python."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""A network of your own: pictures, read by an encoder that you write."""
+"""A custom network: images read by your own encoder."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from trpo.envs import EnvironmentConfig, make_vector_env
 
 
 class Spotlight(gym.Env[np.ndarray, np.int64]):
-    """A dark picture with one bright square: say in which quarter it is."""
+    """A dark image with one bright square; the action is the quarter it is in."""
 
     observation_space = gym.spaces.Box(0, 255, (12, 12, 1), np.uint8)
     action_space = gym.spaces.Discrete(4)
@@ -21,13 +21,13 @@ class Spotlight(gym.Env[np.ndarray, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[np.ndarray, dict[str, object]]:
-        """Show the first picture."""
+        """Show the first image."""
         super().reset(seed=seed, options=options)
         self.time = 0
         return self._picture(), {}
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
-        """Reward the right quarter, and show the next picture."""
+        """Reward the right quarter, and show the next image."""
         reward = float(action == self.quarter)
         self.time += 1
         return self._picture(), reward, False, self.time >= 20, {}
@@ -44,7 +44,7 @@ class Convolutions(Encoder):
     """Two convolutions; the trainer adds a perceptron for the policy and one for the values.
 
     Args:
-        space: of the pictures, (height, width, channels).
+        space: of the images, (height, width, channels).
         generator: source of the initial weights.
     """
 
@@ -66,7 +66,7 @@ class Convolutions(Encoder):
         """Return features.
 
         Args:
-            observation: (B, height, width, channels) float; small pictures are normalised.
+            observation: (B, height, width, channels) float; small images are normalised.
 
         Returns:
             (B, 144).

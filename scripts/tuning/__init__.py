@@ -1,1 +1,1 @@
-"""What `trpo tune` searches, by which trials, and what it found."""
+"""The parts of `trpo tune`: search space, trials, findings."""

@@ -1,4 +1,4 @@
-"""What tuning found: the best settings as a preset's line, a table, what mattered."""
+"""Results of tuning: the best settings as a preset's line, a table, parameter importance."""
 
 import shlex
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trpo.scripts.cli.figures import save_figure
 
-LEAST = 8  # completed trials, for importances to mean anything
+LEAST = 8  # minimum completed trials for meaningful importances
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
@@ -22,7 +22,7 @@ def ranked(study: Study) -> list[FrozenTrial]:
         study: any.
 
     Returns:
-        By score; of the same score, by the mean over the whole learning curve: who learned sooner.
+        By score; ties by the mean over the whole learning curve, so that faster learning wins.
     """
     return sorted(study.get_trials(deepcopy=False), key=_rank)
 
@@ -72,13 +72,14 @@ def preset_of(trial: FrozenTrial, words: Sequence[str]) -> str:
         words: options that these were added to.
 
     Returns:
-        One string, as in scripts/cli/presets.py, and as a shell takes it.
+        One string, quoted for a shell, as in scripts/cli/presets.py.
     """
     options: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
-            options.pop(name, None)  # said again, it is the last one, whose values follow
+            # a repeated option counts from its last occurrence, which is followed by its values
+            options.pop(name, None)
             options[name] = [shlex.quote(value)] if equals else []
         else:
             options[list(options)[-1]].append(shlex.quote(word))

@@ -1,7 +1,7 @@
-"""What is tuned: fields of the configurations, with the ranges that they are searched in.
+"""The search space: fields of the configurations, with their ranges.
 
-Ranges of the fields that all algorithms share are those of RL Baselines3 Zoo (Raffin 2020), where
-it has them; each is widened to hold the value that tuning starts from.
+Ranges of fields shared by all algorithms are those of RL Baselines3 Zoo (Raffin 2020), if it has
+them; each is widened to contain the initial value.
 """
 
 import math
@@ -23,13 +23,13 @@ from trpo.scripts.cli.options import TrainOptions
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, evenly in their logarithm."""
+    """Numbers from `low` to `high`, log-uniform."""
 
     low: float
     high: float
 
     def holding(self, word: str) -> "Range":
-        """Return the least range that holds a value, too; itself where that is no finite one."""
+        """Return the range, widened to contain a value if that is finite."""
         value = float(word)
         if not 0 < value < math.inf:
             return self
@@ -40,7 +40,7 @@ class Range:
         return f"{trial.suggest_float(name, self.low, self.high, log=True):.4g}"
 
     def parameter(self, word: str) -> float:
-        """Return a value as trials keep it: of what has no finite logarithm, the nearest end."""
+        """Return a value as trials store it; if its logarithm is infinite, the nearest bound."""
         return min(max(float(word), self.low), self.high)
 
 
@@ -51,7 +51,7 @@ class Choice:
     values: tuple[str, ...]
 
     def holding(self, word: str) -> "Choice":
-        """Return the choice with one more value, if that is none of them."""
+        """Return the choice with a value added, unless it is one of them."""
         return self if word in self.values else Choice((*self.values, word))
 
     def suggest(self, trial: Trial, name: str) -> str:
@@ -100,13 +100,13 @@ OWN: dict[str, dict[type, Space]] = {
 
 
 def search_space(options: TrainOptions) -> tuple[Space, dict[str, str]]:
-    """Return what is searched, and where the search starts.
+    """Return the search space, and the initial values.
 
     Args:
-        options: of training with the preset, or whatever else is to be improved on.
+        options: of training with the preset, or with other settings to improve on.
 
     Returns:
-        By option's name, ranges that hold the options' own values; and these values.
+        Ranges by option name, which contain the options' own values; and these values.
     """
     space: Space = {}
     start: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A trial: a training whose evaluations are its learning curve. Kept in a run folder of its own."""
+"""Trials: training runs, each in its own run folder, scored by their evaluations."""
 
 import shlex
 import signal
@@ -26,25 +26,25 @@ from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.tuning.space import search_space
 
-EVALUATIONS = 10  # of a trial's training, evenly over its steps
+EVALUATIONS = 10  # evaluations per trial, evenly spaced over its steps
 STARTUP = 5  # trials, and then evaluations of one, before a trial may be stopped
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-ERROR = "error"  # what a trial's training failed of; a trial that was broken off has none
+ERROR = "error"  # a trial's error; an interrupted trial has none
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers of a study share.
+    """The settings shared by all workers of a study.
 
     Args:
         words: of `trpo train`, which the search starts from.
         storage: URL of the database.
         study: its name there.
-        trials: that are to end, by completion or by being stopped early.
-        deadline: time of day after which none is begun.
-        grace: seconds without a sign of life after which a worker's trial is taken over.
+        trials: number of trials to finish, completed or pruned.
+        deadline: time after which no trial is started.
+        grace: seconds without a heartbeat after which a worker's trial is taken over.
         out: folder of the trials' runs.
-        earlier: trials that there were before.
+        earlier: number of earlier trials.
     """
 
     words: tuple[str, ...]
@@ -60,7 +60,7 @@ class Job:
         """Return the study, new or as it was left.
 
         Args:
-            seed: of what is tried; each worker's own.
+            seed: of the sampler; different for each worker.
 
         Returns:
             The study.
@@ -70,7 +70,7 @@ class Job:
         """
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sqlite = self.storage.startswith("sqlite")  # one writes at a time, the others wait
+        sqlite = self.storage.startswith("sqlite")  # writers wait for one another
         try:
             storage = RDBStorage(
                 self.storage,
@@ -92,7 +92,7 @@ class Job:
         )
 
     def ended(self, study: Study) -> int:
-        """Return how many trials have ended.
+        """Return the number of trials that have ended.
 
         Args:
             study: this one.
@@ -100,7 +100,7 @@ class Job:
         return len(study.get_trials(deepcopy=False, states=ENDED))
 
     def hopeless(self, study: Study) -> bool:
-        """Return whether the first trials have all failed, as those to come would.
+        """Return whether the first trials have all failed, so that further ones would, too.
 
         Args:
             study: this one.
@@ -110,7 +110,7 @@ class Job:
         return len(first) >= STARTUP and all(ERROR in t.user_attrs for t in first[:STARTUP])
 
     def over(self, study: Study) -> bool:
-        """Return whether no further trial is to be begun, whatever the time.
+        """Return whether there are enough trials, regardless of time.
 
         Args:
             study: this one.
@@ -121,8 +121,8 @@ class Job:
         """Return the options of a trial's training.
 
         Args:
-            words: that the trial chose.
-            origin: number of the trial; for one that was taken over, of the first.
+            words: options chosen by the trial.
+            origin: number of the trial, or of the original one if it was taken over.
 
         Returns:
             The options.
@@ -136,7 +136,7 @@ class Job:
 
 
 def is_over(trial: FrozenTrial) -> bool:
-    """Return whether a trial has ended, or failed of its training; not one that was broken off.
+    """Return whether a trial has ended or its training failed, rather than being interrupted.
 
     Args:
         trial: any.
@@ -145,27 +145,27 @@ def is_over(trial: FrozenTrial) -> bool:
 
 
 class BrokenOffError(Exception):
-    """A trial was asked to end before its time."""
+    """A trial was interrupted."""
 
 
 def take_over(study: Study, trial: FrozenTrial) -> None:
-    """Let a trial that was broken off be tried again, from its run's last resume point.
+    """Queue an interrupted trial again, to resume from its run's last resume point.
 
     Args:
         study: its study.
-        trial: as it was left.
+        trial: the interrupted one.
     """
     RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
 def work(job: Job, number: int) -> None:
-    """Try trials, in a process of its own, until there are enough.
+    """Run trials until there are enough; runs in a separate process.
 
     Args:
         job: what all workers share.
         number: of this one.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but its parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it, too, but its parent decides
     sys.exit(run_command(lambda _: _work(job, number), []))
 
 
@@ -188,7 +188,7 @@ def _work(job: Job, number: int) -> int:
             except BrokenOffError:
                 return interrupt.exit_code
             except ValueError as error:
-                # it was so slow that another took its trial over, which waits for its run
+                # it was so slow that another worker took over its trial, and now waits for its run
                 if "Cannot tell" not in str(error):
                     raise
     return 0
@@ -203,20 +203,20 @@ def _scored(job: Job, study: Study, trial: Trial, interrupt: Interrupt) -> float
 
 
 def score(job: Job, study: Study, trial: Trial, interrupt: Interrupt) -> float:
-    """Train as a trial says, and judge it: the mean of the last half of its evaluations.
+    """Train with a trial's settings, and return the mean of the last half of its evaluations.
 
     Args:
         job: what all workers share.
         study: the trial's.
         trial: chooses the settings.
-        interrupt: breaks the trial off, after the update in which it comes.
+        interrupt: interrupts the trial after the current update.
 
     Returns:
         A mean return.
 
     Raises:
         TrialPruned: if the learning curve lies below most others'.
-        BrokenOffError: after an interrupt; the trial is then to be tried again.
+        BrokenOffError: after an interrupt; the trial is then to be resumed.
     """
     space, _ = search_space(parse_train_options(job.words))
     words: list[str] = []
@@ -249,14 +249,14 @@ def score(job: Job, study: Study, trial: Trial, interrupt: Interrupt) -> float:
 
 
 def _begin(options: TrainOptions) -> tuple[Run, Trainer]:
-    """Return a run, new or as a worker left it, and its trainer."""
+    """Return a run, new or left by a worker, and its trainer."""
     trainer = Trainer(options.make_env, options.learner, options.cpu_threads)
     if not Run.exists(options.folder):
         agent = trainer.agent
         config = options.config(agent.observation_space, agent.action_space)
         return Run.create(options.folder, config, exist_ok=True), trainer
     run = Run.open(options.folder)
-    while run.lock.is_held():  # its worker was only slow: what it makes is used
+    while run.lock.is_held():  # its worker was only slow: its results are used
         time.sleep(1.0)
     if to_json(run.config.learner) != to_json(options.learner):
         raise RunError(f"run {run.folder} is of another study: choose another --out")
