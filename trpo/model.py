@@ -99,7 +99,7 @@ def surrogate_gradient(
         eta = [e.detach().requires_grad_() for e in linearization.eta]
         distribution = model.family(*eta)
         terms = surrogate(distribution, microbatch)  # (b,)
-        assert terms.ndim == 1, "the surrogate has one term a sample"
+        assert terms.ndim == 1, "the surrogate has one term per sample"
         u = torch.autograd.grad(terms.sum(), eta, allow_unused=True, materialize_grads=True)
         gradient = flatten(linearization.vjp(u))  # (P,): ∇L = Jᵀ ∂L/∂η
         return Totals(len(terms), (terms.detach().sum(dtype=torch.float64), gradient))

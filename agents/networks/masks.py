@@ -93,7 +93,7 @@ def masked_network(features: Features, head: MLP, family: Family, mask: gym.Spac
     numbers, count = math.prod(mask.shape or ()), sum(family.choices())
     if mask.shape is None or numbers != count or count == 0:
         given = "no shape" if mask.shape is None else f"{numbers} numbers"
-        expected = f"expected {count}, one a choice" if count else "there are no choices to mask"
+        expected = f"expected {count}, one per choice" if count else "there are no choices to mask"
         raise ConfigError(
             f"observation.{MASK} has {given}: {expected}; --action-mask none removes it"
         )

@@ -189,7 +189,7 @@ def draw_robustness(results: Results, env: str) -> Figure:
         )
     _entitle(
         figure,
-        f"{env}: final return against measured KL; a point a run, crosses locked; "
+        f"{env}: final return against measured KL; one point per run, crosses locked; "
         "line: interquartile mean; dotted: untrained",
     )
     figure.supylabel("final return")

@@ -1,1 +1,1 @@
-"""The exercise: six functions of TRPO to write, and a checker that knows the mistakes by name."""
+"""The exercise: six functions of TRPO to implement, and a checker that names common mistakes."""

@@ -1,4 +1,4 @@
-"""Marks for a student's exercise.py: right, or which mistake it is, in a line a function."""
+"""Marks for a student's exercise.py: right, or the name of the mistake, one line per function."""
 
 import contextlib
 import json
@@ -20,12 +20,12 @@ from trpo.scripts.exercises.mistakes.fisher import SUBSAMPLE_REDRAWN
 from trpo.scripts.exercises.probes import CASES, FUNCTIONS, Implementation, Outcome, observe
 
 MARKS = 10  # for each function
-START_LIMIT = 120.0  # seconds for Python and torch to start, on a machine however busy
+START_LIMIT = 120.0  # seconds for Python and torch to start, even on a busy machine
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a function got.
+    """The marks of a function.
 
     Args:
         function: its name.
@@ -56,18 +56,18 @@ def check(
     time_limit: float = 20.0,
     show_prints: bool = False,
 ) -> list[Result]:
-    """Try the functions of a folder's exercise.py in a process of their own, and judge them.
+    """Try the functions of a folder's exercise.py in a separate process, and mark them.
 
-    A process that hangs or dies is ended, and a new one goes on with the functions that are left.
+    A process that hangs or dies is replaced by a new one for the remaining functions.
 
     Args:
         folder: with an exercise.py.
         functions: of `FUNCTIONS`, to try.
         time_limit: seconds for the import, and for each function.
-        show_prints: whether what the student's code prints goes to stderr, else nowhere.
+        show_prints: whether the output of the student's code goes to stderr, or is discarded.
 
     Returns:
-        A result a function, in their order.
+        One result per function, in order.
     """
     results: list[Result] = []
     while left := functions[len(results) :]:
@@ -79,7 +79,7 @@ def check(
 def _play(
     folder: Path, functions: Sequence[str], time_limit: float, show_prints: bool
 ) -> dict[str, dict[str, Outcome] | str]:
-    """Return outcomes, up to the first function that hangs or ends the process: a sentence."""
+    """Return outcomes; the last is a sentence if a function hung or exited."""
     command = [sys.executable, "-u", "-m", "trpo.scripts.exercises.play", str(folder), *functions]
     process = subprocess.Popen(
         command,
@@ -150,11 +150,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def judge(function: str, outcomes: dict[str, Outcome] | str) -> Result:
-    """Hold outcomes against the oracle's, or find the mistake that explains all of them.
+    """Compare outcomes with the oracle's, or find the mistake that explains all of them.
 
     Args:
         function: of `FUNCTIONS`.
-        outcomes: of a solution, a case each; or why there are none.
+        outcomes: of a solution, one per case; or why there are none.
 
     Returns:
         Marks, and a line.
@@ -183,7 +183,7 @@ def right_outcomes(function: str) -> dict[str, Outcome]:
         function: of `FUNCTIONS`.
 
     Returns:
-        An outcome a case.
+        One outcome per case.
     """
     implementations: dict[str, Implementation] = {
         "gae": oracle.gae,
@@ -213,11 +213,11 @@ def mistaken_outcomes(function: str) -> dict[str, list[dict[str, Outcome]]]:
 
 
 def same(one: Outcome, other: Outcome) -> bool:
-    """Return whether two outcomes are equal but for rounding; NaN equals NaN.
+    """Return whether two outcomes are equal up to rounding; NaN equals NaN.
 
     Args:
         one: numbers, or words.
-        other: what it is held against.
+        other: the outcome to compare with.
 
     Returns:
         Whether they agree to 1e-6 of the largest number.

@@ -1,4 +1,4 @@
-"""What solutions are tried on: small policies and batches, a matrix of known spectrum."""
+"""Inputs for solutions: small policies and batches, a matrix of known spectrum."""
 
 from typing import NamedTuple
 
@@ -97,7 +97,7 @@ def moved(policy: FixturePolicy, distance: float = 0.2) -> FixturePolicy:
 
     Args:
         policy: to move.
-        distance: deviation of each parameter's move.
+        distance: standard deviation of each parameter's move.
 
     Returns:
         The same policy.
@@ -113,7 +113,7 @@ def batch_of(policy: FixturePolicy) -> Batch:
     """Return B samples with advantages that are noise, and whose mean is not 0.
 
     Args:
-        policy: decides on the kind of actions.
+        policy: determines the kind of actions.
 
     Returns:
         The same batch at each call.

@@ -1,7 +1,7 @@
 """The right results of the exercise's functions, computed densely, matrices in full.
 
-None of it is the way to train: F is formed, systems are solved directly, every sum is a loop. That
-is what makes it an oracle.
+It is unsuitable for training: F is formed, systems are solved directly, every sum is a loop. So it
+can serve as an oracle.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Return Â_t as the double sum it is defined by, from t to its episode's end; 0 at reset steps.
+    """Return Â_t as the double sum that defines it, from t to its episode's end; 0 at reset steps.
 
     Args:
         rewards: (T, N).

@@ -1,10 +1,10 @@
-"""A student's code, tried in this process, which may hang or die without harm.
+"""Tries a student's code in this process, which may hang or die without harm.
 
-What it gives goes out as lines of JSON.
+Results are printed as lines of JSON.
 
-`python -m trpo.scripts.exercises.play FOLDER FUNCTION …` says "ready" when torch is there,
-"imported" when exercise.py is, and then one line a function. What the student's code prints goes to
-stderr.
+`python -m trpo.scripts.exercises.play FOLDER FUNCTION …` prints "ready" once torch is imported,
+"imported" once exercise.py is, and then one line per function. The output of the student's code
+goes to stderr.
 """
 
 import importlib.util
@@ -41,14 +41,14 @@ def load(folder: Path) -> ModuleType:
 
 
 def main(folder: str, *functions: str) -> None:
-    """Try functions, and say what they give.
+    """Try functions, and print their results.
 
     Args:
         folder: of the student.
         functions: of `probes.FUNCTIONS`.
     """
     lines = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    os.dup2(2, 1)  # so that no print of the student's gets in between
+    os.dup2(2, 1)  # so that the student's output does not mix with it
 
     def say(**line: object) -> None:
         lines.write(json.dumps(line) + "\n")
@@ -73,4 +73,4 @@ def main(folder: str, *functions: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-    os._exit(0)  # not held up by threads that the student's code may have started
+    os._exit(0)  # not delayed by threads that the student's code may have started

@@ -1,7 +1,7 @@
-"""What each function of the exercise is tried on, case by case.
+"""The test cases of each function of the exercise.
 
-A case is a function of an implementation that returns numbers. Two implementations are told apart
-by nothing else, so what a student wrote can be tried in one process and judged in another.
+A case is a function of an implementation that returns numbers. Only these numbers distinguish
+implementations, so a student's code can be tried in one process and marked in another.
 """
 
 import traceback
@@ -43,7 +43,7 @@ def numbers(result: Any, shape: tuple[int, ...]) -> list[float]:
         shape: that it should have.
 
     Returns:
-        Its numbers, in a row.
+        Its numbers, flattened.
 
     Raises:
         UnfitError: if it is something else.
@@ -252,14 +252,14 @@ def _random_step(scale: float) -> Callable[[FixturePolicy], Tensor]:
 
 
 def _widening_step(policy: FixturePolicy) -> Tensor:
-    """Return a step of log-deviations, mostly, where KL's two directions differ most."""
+    """Return a step mostly in log σ, where KL's two directions differ most."""
     step = 0.1 * parameter_vector(policy, seed=5)
     step[:2] = torch.tensor([1.6, -0.1], dtype=step.dtype)  # log_std comes first
     return step
 
 
 def _vanishing_step(policy: FixturePolicy) -> Tensor:
-    """Return a step at whose end both deviations are 0, and KL is NaN."""
+    """Return a step at whose end both standard deviations are 0, and KL is NaN."""
     step = 0.1 * parameter_vector(policy, seed=5)
     step[:2] = -2000.0
     return step
@@ -320,14 +320,14 @@ CASES: Mapping[str, Mapping[str, Callable[[Implementation], list[float]]]] = {
 CLUES: Mapping[str, Callable[[Implementation], list[float]]] = {
     "fisher_vector_product": _backward_passes
 }
-"""What tells two mistakes apart that give the same numbers."""
+"""Distinguishes two mistakes that give the same numbers."""
 
 FUNCTIONS = tuple(CASES)
 
 
 @contextmanager
 def float64() -> Iterator[None]:
-    """Let tensors be float64 unless they are told otherwise."""
+    """Make float64 the default dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -342,7 +342,7 @@ def observe(function: str, implementation: Implementation, file: str = "") -> di
     Args:
         function: of `FUNCTIONS`.
         implementation: of it.
-        file: where it stands, to tell the line of an error.
+        file: that contains it, to report the line of an error.
 
     Returns:
         An outcome a case.
@@ -373,7 +373,7 @@ def one_line(error: BaseException, file: str) -> str:
         file: the student's.
 
     Returns:
-        What completes "your function …".
+        Text that completes "your function …".
     """
     if isinstance(error, SystemExit):
         return "calls exit()"

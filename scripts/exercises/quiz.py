@@ -1,4 +1,4 @@
-"""The lab sheet's questions; which answer is right is found by running code."""
+"""The lab sheet's questions; the right answers are determined by running code."""
 
 import json
 import math
@@ -168,7 +168,7 @@ def _equal_steps() -> tuple[str, str]:
 
 
 def _two_ways_to_write_sigma() -> tuple[str, str]:
-    """Return what a small step by either gradient moves σ, in log σ and in σ²."""
+    """Return by how much a small step along either gradient moves σ, in log σ and in σ²."""
     data, h = torch.tensor([0.5, 1.5, -2.0], dtype=torch.float64), 1e-4
     moves: dict[str, list[float]] = {"gradient": [], "natural": []}
     for write, read in ((math.log, torch.exp), (lambda sigma: sigma**2, torch.sqrt)):

@@ -1,4 +1,4 @@
-"""Training with a student's functions; what came of it is measured by the project."""
+"""Training with a student's functions; the results are measured by the project."""
 
 import copy
 from collections.abc import Callable
@@ -36,14 +36,14 @@ Returned = TypeVar("Returned")
 
 
 def use_exercise(trainer: Trainer, folder: Path) -> None:
-    """Let a trainer train with the functions of a folder's exercise.py.
+    """Make a trainer use the functions of a folder's exercise.py.
 
     Args:
         trainer: of the algorithm "trpo".
         folder: of the student.
 
     Raises:
-        ConfigError: if exercise.py cannot be imported, or the algorithm is another one.
+        ConfigError: if exercise.py cannot be imported, or the algorithm is not trpo.
     """
     is_trpo = trainer.config.algorithm == "trpo"
     require(trainer.config, "algorithm", is_trpo, "trpo, which is what the exercise is of")
@@ -84,7 +84,7 @@ def use_exercise(trainer: Trainer, folder: Path) -> None:
 
 
 def exercise_of(folder: Path | None) -> bytes | None:
-    """Return what a folder's exercise.py says.
+    """Return the content of a folder's exercise.py.
 
     Args:
         folder: of a student, or of a run; `None` for none.
@@ -99,11 +99,11 @@ def exercise_of(folder: Path | None) -> bytes | None:
 def blaming(
     path: Path, limit: AbstractContextManager, function: Callable[Arguments, Returned]
 ) -> Callable[Arguments, Returned]:
-    """Return the function, with its errors told in one line, and the time that it takes watched.
+    """Return the function, with one-line errors and a time limit.
 
     Args:
         path: of the student's file.
-        limit: entered for the time of the call.
+        limit: context manager around each call.
         function: that calls the student's.
 
     Returns:
@@ -121,7 +121,7 @@ def blaming(
 
 
 class ByDimension(nn.Module):
-    """A policy as the exercise has it: its distributions have batch shape (B, A).
+    """A policy with the exercise's interface: its distributions have batch shape (B, A).
 
     Args:
         policy: whose parameters these are.
@@ -145,15 +145,15 @@ class ByDimension(nn.Module):
 
 
 class StudentStep(Trpo):
-    """The trust-region step, made of a student's functions.
+    """The trust-region step, built from a student's functions.
 
     Args:
         policy: updated in place.
         config: limits and effort.
-        microbatch_size: for the measurement of what the step did.
+        microbatch_size: for measuring the step.
         exercise: the module.
         path: of its file.
-        limit: entered for the time of a step.
+        limit: context manager around each step.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""C8: whatever they cost, F is never indefinite and the loss's Hessian H is.
+"""C8: regardless of cost, F is never indefinite, but the loss's Hessian H is.
 
 vᵀFv = E[(Jv)ᵀM(Jv)] ≥ 0 for every v, as M is the curvature of KL at its minimum. For a softmax H =
-F + E[Σ_k ∂ℓ/∂η_k ∇²η_k]: the same JᵀMJ, plus the network's own curvature weighed by how wrong it
-is, of any sign. So conjugate gradient on F + βI is safe for every β > 0, and on H + βI only if β
+F + E[Σ_k ∂ℓ/∂η_k ∇²η_k]: the same JᵀMJ, plus the network's own curvature, weighted by its errors,
+of any sign. So conjugate gradient on F + βI is safe for every β > 0, and on H + βI only if β
 outweighs H's most negative eigenvalue. As the fit gets better, H becomes F.
 
-The experiment writes out both for a classifier of handwritten digits over training, and finds their
+The experiment forms both for a classifier of handwritten digits during training, and computes their
 extreme eigenvalues.
 """
 
@@ -20,7 +20,7 @@ from trpo.scripts.studies.digits import choose, load_digits, log_likelihood, mak
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
-TRAINED = (0, 5, 20, 60)  # steps before a spectrum
+TRAINED = (0, 5, 20, 60)  # training steps before a spectrum
 
 
 def study() -> Findings:

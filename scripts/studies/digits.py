@@ -33,7 +33,7 @@ def load_digits(pool: int = 1, dtype: torch.dtype = torch.float64) -> Digits:
         The digits.
 
     Raises:
-        UsageError: if scikit-learn, which they come with, is not installed.
+        UsageError: if scikit-learn, which contains them, is not installed.
     """
     try:
         from sklearn import datasets
@@ -51,7 +51,7 @@ def choose(digits: Digits, size: int, seed: int) -> Digits:
 
     Args:
         digits: to draw from.
-        size: how many.
+        size: number of digits.
         seed: of the draw.
 
     Returns:

@@ -1,9 +1,9 @@
-"""C6, the author's doubt: may the expectation under the data stand in for that under the model?
+"""C6, the author's doubt: may the expectation under the data replace that under the model?
 
 F = E_s E_a∼π[∇log π(a|s) ∇log π(a|s)ᵀ]; the empirical Fisher F̂ has the data's target t for a. They
 agree, on average, where the targets are draws of the model: at the optimum of a well-specified
-model. Elsewhere F̂ is no curvature of KL (Kunstner, Balles & Hennig 2019): it weighs a sample by
-how wrong the model is there, and vanishes with the gradient once all are fitted.
+model. Elsewhere F̂ is not the curvature of KL (Kunstner, Balles & Hennig 2019): it weights a sample
+by the model's error there, and vanishes with the gradient once all are fitted.
 
 The experiment solves with both, on three problems of handwritten digits: targets drawn from the
 model's own fit (well specified), the true targets for that model, which has four features to tell
@@ -43,7 +43,7 @@ from trpo.trust_region import TrustRegionConfig, trust_region_step
 PROBLEMS = ("well specified", "badly specified", "network that fits all")
 MATRICES = ("true Fisher", "empirical Fisher")
 STEP_SIZES, STEPS = (1.0, 0.3, 0.1, 0.03), 30
-# β as a part of the curvature gᵀAg / gᵀg along the gradient, as the two matrices differ in scale
+# β as a fraction of the curvature gᵀAg / gᵀg along the gradient, as the matrices differ in scale
 RELATIVE_DAMPING = 1e-3
 PHASES = {
     "early": 1,
@@ -178,7 +178,7 @@ def _loss_rows(name: str, seed: int) -> list[dict[str, Any]]:
                 return float("inf")
             assign(problem.model.parameters, flatten(problem.model.parameters).detach() + step)
         final = loss()
-        return final if final == final else float("inf")  # NaN is no loss
+        return final if final == final else float("inf")  # NaN is not a loss
 
     losses = {"loss at start, nats": loss()}
     losses |= {
@@ -192,7 +192,7 @@ def _loss_rows(name: str, seed: int) -> list[dict[str, Any]]:
 
 
 def _draw(rows: list[dict[str, Any]], columns: list[str]) -> Any:
-    # draw angles and losses, a point a seed
+    # draw angles and losses, one point per seed
     figure, (left, right) = panels(2)
     for number, column in enumerate(columns):
         panel = left if number < 2 else right
@@ -214,7 +214,7 @@ def _draw(rows: list[dict[str, Any]], columns: list[str]) -> Any:
     for panel in (left, right):
         panel.set_xticks(range(len(PROBLEMS)), PROBLEMS)
         panel.set_title(
-            f"handwritten digits; a point a seed, {len(SEEDS)} seeds", fontsize="medium"
+            f"handwritten digits; one point per seed, {len(SEEDS)} seeds", fontsize="medium"
         )
         panel.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
     return figure

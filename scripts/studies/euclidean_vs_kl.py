@@ -1,9 +1,9 @@
-"""C1: a step size bounds a distance between parameters; the *distribution* moves otherwise.
+"""C1: a step size bounds the distance between parameters, not between *distributions*.
 
 A step d of length ‖d‖ = α moves a model by KL(π_θ ‖ π_θ+d) ≈ ½ dᵀFd = ½ α² (d̂ᵀFd̂): α fixes the
 length, F the rest. For the mean of a Gaussian F = 1/σ², so the same α is KL = α²/2σ² nats: nothing
-when σ ≫ α, everything when σ ≪ α. For a network F depends on which parameter moves, and on how far
-training has come.
+when σ ≫ α, everything when σ ≪ α. For a network F depends on which parameter moves, and on the
+progress of training.
 
 The experiment takes steps of one length α, in the mean of N(0, σ²) over five decades of σ, and in a
 classifier of handwritten digits: in each of its layers and along its loss's gradient, over training
@@ -25,7 +25,7 @@ from trpo.trust_region import TrustRegionConfig, trust_region_step
 
 ALPHA = 0.3  # the length of every step here
 SIGMAS = torch.logspace(-2, 3, 11).tolist()
-STEPS = (0, 5, 10, 20, 40, 80)  # of training, after which the network is probed
+STEPS = (0, 5, 10, 20, 40, 80)  # training steps after which the network is probed
 LAYERS = ("hidden weights", "hidden biases", "output weights", "output biases")
 
 

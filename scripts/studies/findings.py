@@ -1,4 +1,4 @@
-"""What a study leaves: rows, a figure, and verdicts that are computed from the rows."""
+"""The output of a study: rows, a figure, and verdicts computed from the rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ BY_SEEDS = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim of the article against what was measured.
+    """A claim of the article, tested by measurement.
 
     Args:
         claim: its number, as in README.md.
         says: what the article says.
-        criterion: what the measurement has to show for the claim to hold, fixed before it.
-        measured: the figure that decides, in words.
-        holds: whether it does.
-        test: n, interval and test that this rests on.
+        criterion: what the measurement has to show for the claim to hold, fixed beforehand.
+        measured: the deciding number, in words.
+        holds: whether the claim holds.
+        test: n, interval and test on which this is based.
     """
 
     claim: str
@@ -51,8 +51,8 @@ class Findings:
         rows: what was measured, for results.csv.
         shown: the table to print.
         verdicts: on the claims that the study is about.
-        figure: legible alone.
-        animation: where time is part of what is shown.
+        figure: understandable on its own.
+        animation: if time is part of what is shown.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -77,10 +77,10 @@ def judge(*parts: bool) -> Holds:
 
 
 def median_range(values: Iterable[float]) -> tuple[float, float, float]:
-    """Return the median, the least and the largest of one value a seed.
+    """Return the median, the minimum and the maximum of one value per seed.
 
     Args:
-        values: one a seed; infinite where a run never got there.
+        values: one per seed; infinite where a run never got there.
 
     Returns:
         Median, minimum, maximum.
@@ -93,7 +93,7 @@ def span(values: Iterable[float], unit: str = "") -> str:
     """Return the median and the range over seeds as text.
 
     Args:
-        values: one a seed.
+        values: one per seed.
         unit: what to put after the numbers.
 
     Returns:
@@ -107,8 +107,8 @@ def panels(count: int, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """Make an empty figure.
 
     Args:
-        count: of panels side by side.
-        rows: of them.
+        count: of panels per row.
+        rows: of panels.
 
     Returns:
         The figure and its panels.
@@ -130,7 +130,7 @@ def band(
     Args:
         axes: where.
         x: abscissae.
-        curves: one a seed, as long as `x`.
+        curves: one per seed, as long as `x`.
         label: of the line.
         style: of the line, as matplotlib has it.
     """
@@ -142,7 +142,7 @@ def band(
 
 
 def publish(findings: Findings, folder: Path) -> None:
-    """Print the table and the verdicts, and write all there is.
+    """Print the table and the verdicts, and write all files.
 
     Args:
         findings: of one study.
@@ -150,7 +150,8 @@ def publish(findings: Findings, folder: Path) -> None:
             animation.gif if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_provenance(folder / "provenance.json")  # first: what follows may be files of the checkout
+    # first, as the next files may belong to the checkout
+    write_provenance(folder / "provenance.json")
     write_rows(folder / "results.csv", findings.rows)
     write_rows(folder / "verdicts.csv", [vars(verdict) for verdict in findings.verdicts])
     write_scalars(findings.rows, folder)

@@ -1,12 +1,12 @@
-"""C7, C8: what F costs, written out and as a product; and the loss's Hessian beside it.
+"""C7, C8: the cost of F, as a matrix and as a product, and of the loss's Hessian.
 
-F is P × P: P² numbers to keep, and P³ operations to solve with. But F = E[JᵀMJ], so Fv is one pass
-forward and one back, and conjugate gradient needs nothing else: O(P) memory, and a few products a
-solve. The loss's Hessian H has a product too, ∇((∇L)ᵀv), at O(P). So the doubt is about a constant;
-it is measured here, both with their graphs kept, in turns on one network.
+F is P × P: P² numbers to store, and P³ operations to solve with. But F = E[JᵀMJ], so Fv is one
+forward and one backward pass, and conjugate gradient needs nothing else: O(P) memory, and a few
+products per solve. The loss's Hessian H has a product, too, ∇((∇L)ᵀv), at O(P). So the question is
+one of constants; these are measured here, both with their graphs kept, alternating on one network.
 
-The experiment times both products, and a solve of (F + βI)x = g by CG and with F written out, as
-classifiers grow.
+The experiment times both products, and a solve of (F + βI)x = g with CG and with dense F, for
+classifiers of increasing size.
 """
 
 import os
@@ -104,7 +104,7 @@ def _fits() -> int:
 
 
 def _cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
-    # time everything in turns on one network, in float32 as training does
+    # time everything in turn on one network, in float32 as in training
     digits = choose(load_digits(dtype=torch.float32), BATCH, seed)
     model = make_classifier(64, (width,), seed, torch.float32)
     _, g = surrogate_gradient(model, log_likelihood, [digits])
@@ -114,7 +114,7 @@ def _cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
     )
 
     def solve_by_products() -> Tensor:
-        return natural_direction(model, g, [digits], DAMPING).x  # builds its graphs anew
+        return natural_direction(model, g, [digits], DAMPING).x  # rebuilds its graphs
 
     def solve_densely() -> Tensor:
         F = materialize(fisher_vector_product(model, [digits]), g)
@@ -136,7 +136,7 @@ def _cost_rows(width: int, seed: int) -> list[dict[str, Any]]:
         start = time.perf_counter()
         solve_densely()
         milliseconds["solve with F dense"] = [1e3 * (time.perf_counter() - start)]
-    return [  # the least of the rounds: what else the machine does only adds
+    return [  # the minimum of the rounds, as other work on the machine only adds time
         {"what": what, "seed": seed, "parameters": len(g), "milliseconds": min(times)}
         for what, times in milliseconds.items()
     ]

@@ -5,9 +5,9 @@ E_s[Jᵀ M J]. The first is statistics, the second geometry, the third what a pr
 From the second, KL's Taylor series: KL(π_θ ‖ π_θ+d) = ½ dᵀFd + O(‖d‖³), so ½ dᵀFd / KL = 1 +
 O(‖d‖). Training trusts the quadratic to choose a step's length.
 
-The experiment writes F out by all three roads, and by the products that training uses, for a
-classifier of handwritten digits, at its start and trained; then measures KL along random steps d of
-shrinking length.
+The experiment forms F in all three ways, and from the products that training uses, for a classifier
+of handwritten digits, at its start and trained; then measures KL along random steps d of shrinking
+length.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ WAYS = ("score outer product", "Hessian of KL", "products of training")  # each 
 
 
 def study() -> Findings:
-    """Compare the roads to F, and ½dᵀFd with KL.
+    """Compare the ways to F, and ½dᵀFd with KL.
 
     Returns:
         What was found.
@@ -128,7 +128,7 @@ def _power(errors: list[float]) -> float:
 
 
 def _draw(rows: list[dict[str, Any]], errors: dict[str, list[list[float]]]) -> Any:
-    # draw how the roads agree, and how the quadratic becomes KL
+    # draw how the ways agree, and how the quadratic becomes KL
     figure, (left, right) = panels(2)
     for number, way in enumerate(WAYS):
         gaps = [row["value"] for row in rows if row["quantity"] == way]

@@ -1,12 +1,12 @@
-"""C3: KL is no metric: KL(P‖Q) ≠ KL(Q‖P). Yet it says how far apart two distributions are.
+"""C3: KL is not a metric: KL(P‖Q) ≠ KL(Q‖P). Yet it tells how far apart two distributions are.
 
-To second order both directions are ½ dᵀFd, with the same F; they part at third order. So their
-ratio is 1 + O(d): whichever way it is measured, a *small* step has one length. Far apart, KL(P‖Q)
-is large where P puts mass that Q does not, and order matters.
+To second order both directions are ½ dᵀFd, with the same F; they differ at third order. So their
+ratio is 1 + O(d): in either direction, a *small* step has the same length. Far apart, KL(P‖Q) is
+large where P puts mass that Q does not, and order matters.
 
-The experiment moves Q away from P by d: a Gaussian's log-deviation, a Gaussian's mean (where, by
-symmetry, both directions are equal at every distance), and the logits of a ten-way choice along
-random directions; and measures both directions.
+The experiment moves Q away from P by d: a Gaussian's log σ, a Gaussian's mean (where, by symmetry,
+both directions are equal at every distance), and the logits of a ten-way choice along random
+directions; and measures both directions.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from trpo.scripts.studies.findings import (
 
 DISTANCES = np.logspace(
     -3, 0.5, 15
-).tolist()  # d: of a log-deviation, a mean in deviations, a direction in logits
+).tolist()  # d: in log σ, in the mean as a multiple of σ, in a direction of logits
 Family = Callable[..., Any]
 
 
@@ -109,12 +109,12 @@ def _both_directions(
 
 
 def _at(rows: list[dict[str, Any]], pair: str, distance: float) -> list[float]:
-    # a pair's ratio at a distance, one a seed
+    # a pair's ratio at a distance, one per seed
     return [row["ratio"] for row in rows if row["pair"] == pair and row["distance"] == distance]
 
 
 def _by_seed(rows: list[dict[str, Any]], pair: str) -> list[list[dict[str, Any]]]:
-    # a pair's rows, a list a seed
+    # a pair's rows, one list per seed
     parts = [[row for row in rows if row["pair"] == pair and row["seed"] == seed] for seed in SEEDS]
     return [part for part in parts if part]
 

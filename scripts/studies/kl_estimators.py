@@ -1,4 +1,4 @@
-"""KL from samples: three estimators against the closed form, in bias and in spread.
+"""KL from samples: bias and spread of three estimators, compared with the closed form.
 
 Where KL has no closed form it is estimated from draws x ∼ π_old, with r = π_new(x) / π_old(x):
 
@@ -6,10 +6,11 @@ Where KL has no closed form it is estimated from draws x ∼ π_old, with r = π
     k₂ = ½ (log r)²    biased by third order, spread of second order
     k₃ = r − 1 − log r unbiased (E r = 1), never negative, spread of second order
 
-(Schulman 2020, Approximating KL divergence.) TRPO's limit is on KL near 0.02 nats: what an estimate
-from one batch is worth there decides what a limit on it means. Here KL has a closed form,
-and the trust-region step uses it. The mean of each estimator and its deviation per sample are found
-from draws of Gaussian pairs (means apart) and of ten-way softmax pairs.
+(Schulman 2020, Approximating KL divergence.) TRPO limits KL to about 0.02 nats: whether such a
+limit can be enforced depends on how accurate an estimate from one batch is there. Here KL has a
+closed form, and the trust-region step uses it. The mean of each estimator and its standard
+deviation per sample are estimated from draws of Gaussian pairs (with different means) and of
+ten-way softmax pairs.
 """
 
 import math
@@ -23,7 +24,7 @@ from trpo.divergence import kl_divergence
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge, panels, span
 
 DRAWS = 200_000
-DISTANCES = [10 ** (power / 2) for power in range(-4, 2)]  # in logits, or in deviations
+DISTANCES = [10 ** (power / 2) for power in range(-4, 2)]  # in logits, or in standard deviations
 PAIRS = ("Gaussian", "ten-way softmax")
 ESTIMATORS = ("k1", "k2", "k3")
 NEAR = 0.1  # distance at which the verdict looks: KL is 0.005 nats
@@ -81,7 +82,8 @@ def make_pair(name: str, distance: float, seed: int) -> tuple[Distribution, Dist
 
     Args:
         name: of `PAIRS`.
-        distance: between the means in deviations, or of the logits, in a direction drawn by seed.
+        distance: between the means in standard deviations, or of the logits, in a direction drawn
+            by seed.
         seed: of the first distribution and of the direction.
 
     Returns:

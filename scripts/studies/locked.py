@@ -1,11 +1,11 @@
-"""C10: locked runs, gone on with for ten times as long: is the loop closed for ever?
+"""C10: locked runs, continued for ten times as long: is the loop closed for ever?
 
 A run of a grid of `trpo compare` is locked if it ended below the untrained policy's return and had
 been there for a third of its length. Each is trained again from its seed, by the grid's options,
 for ten times as many steps, and so is TRPO with its largest δ. What counts was written down before
 the runs: runs/reference/collapse/CRITERIA.md, section 4.
 
-The same command goes on where it was interrupted.
+Repeating the command resumes it.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from trpo.scripts.comparison.table import Results, Run, read_table, write_table
 from trpo.scripts.studies.findings import Findings, Verdict, judge, panels
 
 GRIDS = Path(__file__).resolve().parents[2] / "runs" / "reference" / "collapse"
-STEPS = {"CartPole-v1": 100_000, "HalfCheetah-v5": 200_000}  # the grids' environment steps a run
+STEPS = {"CartPole-v1": 100_000, "HalfCheetah-v5": 200_000}  # the grids' environment steps per run
 LONGER = 10
 CONTROL = "trpo"
-MOST_RETURN = 0.1  # of the locked runs, if the loop is to be called closed for ever
-PINNED = (  # the grids' options, whatever the defaults become
+MOST_RETURN = 0.1  # fraction of the locked runs, for the loop to count as closed for ever
+PINNED = (  # the grids' options, pinned
     "--num-envs 16 --batch-size 2048 --gamma 0.99 --gae-lambda 0.95 --hidden 64 64 "
     "--distribution gaussian --initial-log-std -0.5 --damping 0.1 --cg-iterations 10 "
     "--value.hidden 64 64 --fisher-stride 1 --value.fit gauss-newton "
@@ -38,10 +38,10 @@ PINNED = (  # the grids' options, whatever the defaults become
 
 
 def study(folder: Path, tasks: Sequence[str], seeds: int) -> Findings:
-    """Train the runs that are missing, and judge all there are.
+    """Train the missing runs, and evaluate all of them.
 
     Args:
-        folder: for a table of updates a task, options.json, and the runs while they last.
+        folder: for one table of updates per task, options.json, and the temporary run folders.
         tasks: of `STEPS`.
         seeds: of each grid, from 0.
 
@@ -55,7 +55,7 @@ def study(folder: Path, tasks: Sequence[str], seeds: int) -> Findings:
 
 
 def go_on(folder: Path, task: str, seeds: int) -> None:
-    """Train every run that the task's table does not have yet, and add it.
+    """Train every run that the task's table lacks, and add it.
 
     Args:
         folder: of the tables.
@@ -83,7 +83,7 @@ def go_on(folder: Path, task: str, seeds: int) -> None:
 
 
 def grid_table(task: str) -> Path:
-    """Return where the committed grid's table is.
+    """Return the path of the committed grid's table.
 
     Args:
         task: of `STEPS`.
@@ -92,7 +92,7 @@ def grid_table(task: str) -> Path:
         The file.
 
     Raises:
-        UsageError: if there is none, as where the package is installed without its repository.
+        UsageError: if there is none, as when the package is installed without its repository.
     """
     path = GRIDS / task / "updates.csv.gz"
     if not path.exists():
@@ -101,11 +101,11 @@ def grid_table(task: str) -> Path:
 
 
 def cells(results: Results, seeds: int) -> list[Cell]:
-    """Return the runs to go on with: those of each seed that are locked, and its control.
+    """Return the runs to continue: each seed's locked ones, and its control.
 
     Args:
         results: of a grid.
-        seeds: how many, from 0.
+        seeds: number of seeds, from 0.
 
     Returns:
         Cells, seed by seed.
@@ -124,7 +124,7 @@ def cells(results: Results, seeds: int) -> list[Cell]:
 
 
 def findings(folder: Path) -> Findings:
-    """Judge the runs of all tasks that there are.
+    """Evaluate the runs of all tasks.
 
     Args:
         folder: of the tables.
@@ -162,7 +162,7 @@ def _judged(task: str, results: Results) -> list[dict[str, Any]]:
 
 
 def _grid_updates(task: str, run: Run) -> int:
-    # how many updates the grid's run had
+    # number of updates of the grid's run
     return int(np.searchsorted(run.columns["steps"], STEPS[task])) + 1
 
 

@@ -1,13 +1,12 @@
-"""C7 as deep learning is practised: minibatches, a test set, and the processor's time.
+"""C7 under the conditions of deep learning: minibatches, a test set, and processor time.
 
 The article finds natural gradients not compelling for most of deep learning. Full batches and the
 training loss do not test that. Here a network learns 1,200 handwritten digits from minibatches of
-64, and 597 others judge it. A natural step takes its gradient from the minibatch too, and F from it
-or from a larger one: an F of 64 samples is of low rank, and damping has to fill the rest. Each
-optimiser has eight trials, on another seed, and keeps the one whose test accuracy is highest on
-average over the time's logarithm; then all get the same processor time on one thread. Looking at
-the test set stops the clock. That the test set also chooses the trial favours no optimiser over
-another.
+64, and is tested on 597 others. A natural step takes its gradient from the minibatch too, and F
+from it or from a larger one: an F of 64 samples is of low rank, and damping has to fill the rest.
+Each optimiser has eight trials, on another seed, and keeps the one whose test accuracy is highest
+on average over the time's logarithm; then all get the same processor time on one thread. The clock
+is stopped during tests. Choosing the trial on the test set favours no optimiser.
 """
 
 import time
@@ -31,8 +30,8 @@ from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, band, judge,
 from trpo.trust_region import natural_direction
 
 TRAINED, MINIBATCH, TUNING_SEED = 1200, 64, 100
-SECONDS = 1.5  # of the processor, a run
-LOOKS = np.geomspace(0.002, SECONDS, 60).tolist()  # at the test set, each 12 % later
+SECONDS = 1.5  # processor seconds per run
+LOOKS = np.geomspace(0.002, SECONDS, 60).tolist()  # tests, each 12 % later
 GOAL = 0.95  # test accuracy
 FIRST_ORDER: dict[str, OptimizerName] = {"momentum": "momentum", "Adam": "adam"}
 NATURAL = {"natural, F of 64": 64, "natural, F of 512": 512}
@@ -118,7 +117,7 @@ def split(seed: int) -> tuple[Digits, Digits]:
 
 
 def train(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
-    """Train for the time that there is.
+    """Train for the available time.
 
     Args:
         name: of `TRIALS`.
@@ -126,7 +125,7 @@ def train(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
         seed: of the split, the network and the minibatches.
 
     Returns:
-        A row a look at the test set.
+        One row per test.
     """
     data, test = split(seed)
     model = make_classifier(64, (32,), seed, torch.float32)

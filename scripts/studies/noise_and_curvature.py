@@ -1,11 +1,11 @@
-"""C9, the mechanisms: what a gradient's noise, momentum and Adam's accumulators know of curvature.
+"""C9, the mechanisms: how gradient noise, momentum and Adam's accumulators relate to curvature.
 
-At a model's optimum the covariance of a sample's gradient is F itself; on the way there it is F's
-empirical stand-in. So: (a) a minibatch gradient should vary most in the coordinates where diag F
-is large; (b) the accumulators of RMSProp and Adam, running means of squared gradients, should order
+At a model's optimum the covariance of a sample's gradient is F itself; on the way there it is the
+empirical Fisher. So: (a) a minibatch gradient should vary most in the coordinates where diag F is
+large; (b) the accumulators of RMSProp and Adam, running means of squared gradients, should order
 the coordinates as diag F does; (c) momentum sums gradients, v ← μv + g: where successive ones agree
-it adds up to g / (1 − μ), ten times for μ = 0.9, where they oppose each other it cancels to
-g / (1 + μ), about a half, and where they are independent it is g / √(1 − μ²), 2.3 times.
+it adds up to g / (1 − μ), ten times for μ = 0.9, where they oppose each other it cancels to g / (1
++ μ), about a half, and where they are independent it is g / √(1 − μ²), 2.3 times.
 
 The network and digits are those of the race. Directions of (c) are the eigenvectors of F.
 """
@@ -31,7 +31,7 @@ SAMPLES, MINIBATCHES = 64, 100
 WARM, WATCHED = 20, 60  # steps of momentum before and while gradients are watched
 LEARNING_RATES: dict[OptimizerName, float] = {"rmsprop": 0.003, "adam": 0.01}
 ACCUMULATORS: dict[OptimizerName, str] = {"rmsprop": "square_avg", "adam": "exp_avg_sq"}
-# learning rates, and digits a step; with the first alone, no gradients oppose each other
+# learning rates, and digits per step; with only the first, no gradients oppose each other
 MOMENTUM = ((0.3, 600), (3.0, 600), (0.3, SAMPLES))
 OPPOSING, INDEPENDENT, AGREEING = -0.5, 0.2, 0.5  # mean sign of the product of successive gradients
 
@@ -113,7 +113,7 @@ def _descend(model: Model[Digits], digits: Digits, optimiser: torch.optim.Optimi
 
 
 def _accumulator_rows(name: OptimizerName, seed: int) -> list[dict[str, Any]]:
-    # train on minibatches; at some steps, set √v and the gradient's variance beside diag F
+    # train on minibatches; at some steps, compare √v and the gradient's variance with diag F
     model, digits = problem(seed)
     optimiser = OPTIMIZERS[name](list(model.parameters), LEARNING_RATES[name])
     rows = []
@@ -131,7 +131,7 @@ def _accumulator_rows(name: OptimizerName, seed: int) -> list[dict[str, Any]]:
                 ]
                 values[f"noise and diag F, {name}"] = torch.stack(drawn).var(0)
             for quantity, each in values.items():
-                moving = diagonal > 0  # pixels that are always blank move nothing
+                moving = diagonal > 0  # pixels that are always blank have no effect
                 rho = spearmanr(each[moving].numpy(), diagonal[moving].numpy()).statistic
                 rows.append({"quantity": quantity, "seed": seed, "step": step, "value": float(rho)})
     return rows
@@ -172,7 +172,7 @@ def _draw(rows: list[dict[str, Any]], directions: list[tuple[np.ndarray, np.ndar
             label=name,
         )
     left.set(xscale="log", ylim=(0, 1), xlabel="steps taken", ylabel="Spearman's ρ with diag F")
-    left.set_title(f"a point a seed, {len(SEEDS)} seeds", fontsize="medium")
+    left.set_title(f"one point per seed, {len(SEEDS)} seeds", fontsize="medium")
     left.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     for agreement, amplification in directions:
         right.plot(agreement, amplification, ".", markersize=3, alpha=0.4, color="C0")

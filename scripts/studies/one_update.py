@@ -1,12 +1,12 @@
-"""C10: one update of any rule, and the way back: does the damage follow from the KL it moved?
+"""C10: one update of any rule, and the recovery: is the damage determined by its KL?
 
 TRPO trains for U updates from scratch, to θ. From there every fork collects the same batch, makes
-one update by its rule, and plays; then TRPO takes U updates, as many as it took from scratch, and
-plays again. What each measure has to show was written down before the runs:
+one update with its rule, and is evaluated; then TRPO makes U updates, as many as from scratch, and
+is evaluated again. The criteria were written down before the runs:
 runs/reference/collapse/CRITERIA.md, section 1.
 
 A fork is `trpo resume` with another rule: the same trainer, from the same snapshot. Rows are added
-to the tables as forks end; the same command goes on where it was interrupted.
+to the tables as forks end; repeating the command resumes it.
 """
 
 import csv
@@ -34,7 +34,7 @@ from trpo.scripts.studies.findings import Findings
 from trpo.scripts.studies.one_update_findings import CONTROL, findings
 
 EPISODES = 64
-PINNED = (  # whatever the defaults become
+PINNED = (  # pinned
     "--num-envs 32 --batch-size 2048 --gamma 0.99 --gae-lambda 0.95 --threads 1 "
     "--total-steps 1000000000 --algorithm trpo --max-kl 0.02 --damping 0.1 --cg-iterations 10 "
     "--backtrack-ratio 0.8 --max-backtracks 10 --hidden 64 64 --activation tanh "
@@ -44,23 +44,23 @@ PINNED = (  # whatever the defaults become
     "--distribution gaussian --initial-log-std -0.5 "
     "--step-size inf --anneal-to 1 --memory 0 --value.max-change inf"
 )
-UPDATES = {  # U, from scratch to θ and for the way back
+UPDATES = {  # U, from scratch to θ and for the recovery
     "Hopper-v5": 100,
     "CartPole-v1": 25,
     "FrozenLake-v1": 25,
     "MountainCar-v0": 50,
     "Walker2d-v5": 100,
 }
-KAPPAS = (0.02, 0.2, 2.0, 20.0, 200.0)  # nats, that the quadratic of KL foretells
+KAPPAS = (0.02, 0.2, 2.0, 20.0, 200.0)  # nats, as predicted by the quadratic model of KL
 
 
 class Rule(NamedTuple):
-    """An update rule with one number left open.
+    """An update rule whose step size is varied.
 
     Args:
         options: of `trpo train`, that choose it.
         step_option: the option that takes its step size.
-        step_sizes: to try; as KL that a probing step foretells, if `probe` is one.
+        step_sizes: to try; with `probe`, as the KL predicted from a probing step.
         probe: a step size small enough for KL to be quadratic.
     """
 
@@ -104,19 +104,19 @@ FORKS = [
 
 
 def pinned_words(task: str) -> list[str]:
-    """Return the words after `trpo train` that a task's learners share.
+    """Return the words after `trpo train` shared by a task's learners.
 
     Args:
         task: of `UPDATES`.
 
     Returns:
-        Words; θ is where environments start afresh, so that all forks begin with the same.
+        Words; environments are re-created at θ, so that all forks start with the same ones.
     """
     return [task, *PINNED.split(), "--checkpoint-interval", str(UPDATES[task])]
 
 
 class Run:
-    """A task and a seed, trained to θ when first asked.
+    """A task and a seed, lazily trained to θ.
 
     Args:
         task: of `UPDATES`.
@@ -148,7 +148,7 @@ class Run:
 
         Args:
             more: options of `trpo train`, after the pinned ones.
-            snapshot: of another learner, whose optimizer, if it has one, is left behind.
+            snapshot: of another learner, without its optimizer's state.
 
         Returns:
             The trainer.
@@ -178,13 +178,13 @@ class Run:
         return float(np.mean([episode.undiscounted_return for episode in played]))
 
     def learn(self, fork: Fork) -> tuple[dict[str, Any], list[UpdateRecord]]:
-        """Make a fork's one update, play, find back, and play again.
+        """Make a fork's one update, evaluate, let it recover, and evaluate again.
 
         Args:
             fork: one of `FORKS`.
 
         Returns:
-            What was measured, and the updates of the way back.
+            The measurements, and the updates of the recovery.
         """
         words, step_size = self._step(fork)
         row: dict[str, Any] = {"rule": fork.rule, "asked": fork.asked, "step_size": step_size}
@@ -227,7 +227,7 @@ def _advance(trainer: Trainer, updates: int) -> Iterator[UpdateRecord]:
 
 
 def study(folder: Path, tasks: Sequence[str], seeds: int) -> Findings:
-    """Make the forks that are missing, and judge all there are.
+    """Make the missing forks, and evaluate all of them.
 
     Args:
         folder: of the tables.
@@ -242,10 +242,10 @@ def study(folder: Path, tasks: Sequence[str], seeds: int) -> Findings:
 
 
 def measure(folder: Path, tasks: Sequence[str], seeds: int) -> None:
-    """Make every fork that the tables do not have yet, seed by seed, and add it to them.
+    """Make every fork that the tables lack, seed by seed, and add it to them.
 
     Args:
-        folder: of results.csv, a row a fork; updates.csv.gz, a row an update; options.json.
+        folder: of results.csv, one row per fork; updates.csv.gz, one row per update; options.json.
         tasks: of `UPDATES`.
         seeds: of each, from 0.
     """
@@ -291,7 +291,7 @@ def _add_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def _add_updates(folder: Path, run: Run, fork: Fork, records: Sequence[UpdateRecord]) -> None:
-    # a gzip file may be added to: its members read as one
+    # gzip files can be appended to: their members are read as one
     path = folder / "updates.csv.gz"
     new = not path.exists()
     with gzip.open(path, "at", encoding="utf-8") as file:

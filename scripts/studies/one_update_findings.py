@@ -1,7 +1,7 @@
-"""What the forks of the one-update study show: by the criteria that were written down before them.
+"""The findings of the one-update study, by the criteria that were written down beforehand.
 
-runs/reference/collapse/CRITERIA.md, section 1. A seed is the unit: its statistic is a mean or a
-correlation over its forks, and verdicts are told over seeds.
+runs/reference/collapse/CRITERIA.md, section 1. The unit is a seed: its statistic is a mean or a
+correlation over its forks, and verdicts are based on seeds.
 """
 
 import csv
@@ -21,7 +21,7 @@ from trpo.scripts.studies.findings import BY_SEEDS, Findings, Verdict, judge, pa
 
 CONTROL = "none"
 NATURAL = {"trpo", "npg"}
-ENOUGH = 5  # seeds; with fewer a task is undecided
+ENOUGH = 5  # minimum seeds; with fewer, a task is undecided
 SMALL, LARGE = 0.03, 30.0  # nats
 BANDS = ((0.03, 0.3), (0.3, 3.0), (3.0, 30.0), (30.0, 300.0), (300.0, math.inf))
 MARKERS = {
@@ -42,7 +42,7 @@ class Seed:
     Args:
         task: its environment.
         seed: its number.
-        rows: a row a fork, with `left` and `recovered` as shares of the gain of θ.
+        rows: one row per fork, with `left` and `recovered` as fractions of the gain of θ.
         updates_back: for each row, the updates until five updates' mean return is back at 90 % of
             the gain; infinite if it never is.
     """
@@ -54,7 +54,7 @@ class Seed:
 
     @property
     def control(self) -> float:
-        """The share recovered without a fork's update."""
+        """The fraction recovered without a fork's update."""
         return float(next(r["share_recovered"] for r in self.rows if r["rule"] == CONTROL))
 
     def of(self, low: float, high: float, key: str) -> list[float]:
@@ -66,7 +66,7 @@ class Seed:
             key: of a row.
 
         Returns:
-            One a fork.
+            One value per fork.
         """
         return [r[key] for r in self.rows if r["rule"] != CONTROL and low <= r["kl"] < high]
 
@@ -131,7 +131,7 @@ def learned(seeds: Sequence[Seed]) -> list[Seed]:
 
 
 def findings(folder: Path) -> Findings:
-    """Judge all forks that there are.
+    """Evaluate all forks.
 
     Args:
         folder: of the tables.
@@ -281,7 +281,7 @@ def _shown(tasks: dict[str, list[Seed]]) -> Iterable[dict[str, str]]:
 
 
 def _draw(tasks: dict[str, list[Seed]]) -> Any:
-    # share left above, share recovered below, over the KL of the one update; a column a task
+    # fraction left above, recovered below, over the KL of the one update; one column per task
     figure, axes = panels(len(tasks), rows=2)
     for place, (task, seeds) in enumerate(tasks.items()):
         for row, key in enumerate(("share_left", "share_recovered")):

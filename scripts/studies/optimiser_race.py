@@ -1,17 +1,17 @@
-"""C7, C9: fewer steps, each dearer; and what momentum, RMSProp and Adam know of curvature.
+"""C7, C9: fewer, more expensive steps; and the relation of momentum, RMSProp and Adam to curvature.
 
-C7. A natural step solves (F + βI)x = ∇L: some ten products beside one gradient. It pays if it saves
-as many steps. C9. Adagrad, RMSProp and Adam divide each coordinate by the root of its squared
-gradients: a diagonal guess at curvature. If it is one, their steps gain more for the KL that they
-move, (gᵀd)² / (dᵀFd · gᵀF⁻¹g), than the gradient does; an angle would judge them by the Euclidean
+C7. A natural step solves (F + βI)x = ∇L: some ten products in addition to one gradient. It pays if
+it saves as many steps. C9. Adagrad, RMSProp and Adam divide each coordinate by the root of its
+squared gradients: a diagonal guess at curvature. If it is a good one, their steps gain more per KL,
+(gᵀd)² / (dᵀFd · gᵀF⁻¹g), than the gradient does; an angle would judge them by the Euclidean
 distance that is in question. If they lack its coherence, they move the distribution further for the
 same gain: how far a path went is Σ √(2 KL) over its steps, its Fisher–Rao length; a sum of KL would
 shrink with the step.
 
 Eight optimisers fit a network to handwritten digits by full batches. Each gets eight trials, and
-takes the one with the least mean log-loss on networks of two other seeds; a run's budget is counted
-in gradients, so that first-order optimisers may take twelve times as many steps. Clocks stop while
-KL and angles are measured.
+takes the one with the lowest mean log-loss on networks of two other seeds; a run's budget is
+counted in gradients, so that first-order optimisers may take twelve times as many steps. Clocks
+stop while KL and angles are measured.
 """
 
 import math
@@ -128,7 +128,7 @@ def _verdict_on_curvature(runs: dict[tuple[str, int], list[dict[str, Any]]]) -> 
 
     def over_looks(
         name: str, key: str
-    ) -> list[float]:  # the first step is the gradient's or its signs
+    ) -> list[float]:  # the first step is along the gradient or its signs
         return [
             median_range(r[key] for r in runs[name, seed] if r["step"] in LOOKS[1:])[0]
             for seed in SEEDS

@@ -30,7 +30,7 @@ FIRST_ORDER: dict[str, Callable[[Sequence[Tensor], float], Optimizer]] = {
     "Adam": OPTIMIZERS["adam"],
 }
 NEWTON, NATURAL, TRUST_REGION = "Newton–CG", "natural gradient", "trust region"
-BUDGET, SOLVE = 480, 12  # gradients a run may cost; what a step with a solve counts as
+BUDGET, SOLVE = 480, 12  # budget of gradients per run; the cost of a step with a solve
 TARGETS = (1.0, 0.3, 0.1, 0.03)  # losses, nats
 LOOKS = (1, 2, 4, 8, 16, 32, 128, 480)  # steps at which angles are measured
 TUNING_SEEDS = (100, 101)
@@ -43,8 +43,8 @@ class Trial:
 
     Args:
         step_size: the learning rate; δ in nats for the trust region.
-        damping: β of those that solve with A + βI.
-        iterations: of conjugate gradient at most.
+        damping: β of optimisers that solve with A + βI.
+        iterations: maximum conjugate-gradient iterations.
     """
 
     step_size: float
@@ -121,7 +121,7 @@ def curved_direction(
         digits: the data.
         g: ∇L.
         damping: β.
-        iterations: of conjugate gradient at most.
+        iterations: maximum conjugate-gradient iterations.
 
     Returns:
         x; g itself where the first direction has no positive curvature (Nocedal & Wright 2006,
@@ -151,7 +151,7 @@ def problem(seed: int) -> tuple[Model, Digits]:
 
 
 def steps_within_budget(name: str) -> int:
-    """Return how many steps an optimiser may take.
+    """Return the number of steps of an optimiser.
 
     Args:
         name: of `TRIALS`.
@@ -169,7 +169,7 @@ def tune(name: str) -> Trial:
         name: of `TRIALS`.
 
     Returns:
-        The one with the least mean log-loss over the budget.
+        The one with the lowest mean log-loss over the budget.
     """
 
     def mean_log_loss(trial: Trial) -> float:
@@ -191,8 +191,8 @@ def race(name: str, trial: Trial, seed: int) -> list[dict[str, Any]]:
         seed: of the network and the digits.
 
     Returns:
-        A row a step: the loss after it, the processor's seconds so far, its KL, and at some what
-            curvature says of it.
+        One row per step: the loss after it, the processor's seconds so far, its KL, and at some
+        steps `MEASURES`.
     """
     model, digits = problem(seed)
     step, seconds, length = make_step(name, trial, model, digits), 0.0, 0.0
@@ -237,7 +237,7 @@ def until(run: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
 
 
 def first(run: list[dict[str, Any]], target: float) -> dict[str, float]:
-    """Return what it took to reach a loss.
+    """Return the cost of reaching a loss.
 
     Args:
         run: rows of one run.
@@ -269,7 +269,7 @@ def thinned(run: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Look:
-    """What curvature says at a θ.
+    """The curvature at a θ.
 
     Args:
         g: (P,), ∇L.
@@ -282,7 +282,7 @@ class Look:
     metric: Callable[[Tensor], Tensor]
 
     def gain_per_kl(self, d: Tensor) -> float:
-        """Return what a direction gains for the KL that it moves, as a part of the best's.
+        """Return a direction's gain per KL, as a fraction of the best direction's.
 
         (gᵀd)² / (dᵀFd · gᵀF⁻¹g), whatever d's length: gain² per KL of the linear and the quadratic
         model; 1 for the natural direction, by Cauchy and Schwarz.
@@ -291,21 +291,21 @@ class Look:
             d: (P,).
 
         Returns:
-            In [0, 1], but for what conjugate gradient leaves; 0 if d leads down.
+            In [0, 1], up to conjugate gradient's residual; 0 if d is a descent direction.
         """
         gain = max((self.g @ d).item(), 0.0)
         return gain**2 / ((d @ self.metric(d)).item() * (self.g @ self.x).item())
 
 
 def look(model: Model, digits: Digits) -> Look:
-    """Return what curvature says here.
+    """Return the curvature at θ.
 
     Args:
         model: at θ.
         digits: the data.
 
     Returns:
-        Gradient, natural direction and metric; a fixed β would hide F once it has shrunk below.
+        Gradient, natural direction and metric; a fixed β would dominate F once F is smaller.
     """
     _, g = surrogate_gradient(model, log_likelihood, [digits])
     Fv = fisher_vector_product(model, [digits])
@@ -315,7 +315,7 @@ def look(model: Model, digits: Digits) -> Look:
 
 
 def compare_step(model: Model, digits: Digits, theta: Tensor, d: Tensor) -> dict[str, float]:
-    """Set a step beside the gradient and the natural direction where it began.
+    """Compare a step with the gradient and the natural direction at its start.
 
     Args:
         model: at θ + d, and left there.

@@ -1,9 +1,9 @@
-"""C2: how two distributions are written down sets their parameters' distance, not their own.
+"""C2: the parameterisation determines the distance of parameters, not that of distributions.
 
-A Gaussian may be written by its mean and its log-deviation, its variance or its precision. KL sees
-the distribution alone, so it is the same for all three. The gradient is not: under θ = φ(ψ) it
+A Gaussian may be parameterised by its mean and log σ, its variance or its precision. KL depends on
+the distribution only, so it is the same for all three. The gradient is not: under θ = φ(ψ) it
 becomes ∇_ψ L = Aᵀ∇_θ L with A = ∂θ/∂ψ, and a step along it another step. F becomes AᵀFA, so F⁻¹∇L
-becomes A⁻¹F⁻¹∇L: the same step written in ψ, to first order in its length h.
+becomes A⁻¹F⁻¹∇L: the same step expressed in ψ, to first order in its length h.
 
 The experiment fits a Gaussian to draws from another by gradient descent, Adam and natural gradient,
 each under all three parameterisations, for a fixed time T in T/h steps, and measures the largest KL
@@ -32,7 +32,7 @@ WAYS = {
 }
 STYLES = ("-", "--", ":")  # of the three
 METHODS = ("gradient descent", "Adam", "natural gradient")
-START = (0.0, 2.0)  # mean and deviation of the first fit; the data's are 1 and 1
+START = (0.0, 2.0)  # mean and standard deviation of the first fit; the data's are 1 and 1
 TIME, STEP_SIZES = 0.8, (0.08, 0.04, 0.02, 0.005)
 
 
@@ -88,7 +88,7 @@ def study() -> Findings:
 
 
 def _make_gaussian(way: str, mean: float, sigma: float) -> Model:
-    # make N(mean, σ²), written one way, as a model of one state
+    # make N(mean, σ²), in one parameterisation, as a model of one state
     write, read = WAYS[way]
     theta = [
         torch.tensor([x], dtype=torch.float64)
@@ -146,7 +146,7 @@ def _path(way: str, method: str, h: float, draws: Tensor) -> list[Model]:
 
 
 def _gap_row(method: str, h: float, seed: int) -> dict[str, Any]:
-    # measure how far apart a method's paths under the parameterisations come
+    # measure the largest gap between a method's paths under the parameterisations
     draws = 1 + torch.randn(200, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     paths = [_path(way, method, h, draws) for way in WAYS]
     gap = max(
@@ -166,7 +166,7 @@ def _gap_row(method: str, h: float, seed: int) -> dict[str, Any]:
 
 
 def _gaps_of(gaps: list[dict[str, Any]], method: str, h: float) -> list[float]:
-    # a method's gaps at a step size, one a seed
+    # a method's gaps at a step size, one per seed
     return [r["kl"] for r in gaps if r["name"] == method and r["h"] == h]
 
 

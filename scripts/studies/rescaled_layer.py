@@ -1,10 +1,11 @@
 """C2 in a network: with one layer rescaled, gradient descent learns another function.
 
-W₁ = c·W₁′ is the same network written otherwise. In W₁′ the gradient is c times as long, so a
-gradient step moves W₁ by c² times as much; a step of Adam, which at first keeps signs alone, by c
-times. F⁻¹∇L moves it as before: the map is linear, so the natural step is the same at *every*
-length. But a network's F is near singular, and conjugate gradient is given F + βI; and βI stays as
-it is when F becomes AᵀFA. So the damping β is a parameterisation smuggled back in.
+W₁ = c·W₁′ is the same network in another parameterisation. In W₁′ the gradient is c times as long,
+so a gradient step moves W₁ by c² times as much; a step of Adam, which at first depends on signs
+only, by c times. F⁻¹∇L moves it as before: the map is linear, so the natural step is the same at
+*every* length. But a network's F is near singular, and conjugate gradient is given F + βI; and βI
+stays as it is when F becomes AᵀFA. So the damping β reintroduces a dependence on the
+parameterisation.
 
 The experiment takes a small classifier of digits, past its first steps so that F is solvable
 without damping, trains it written with c = 1 and with c = 10 for a fixed time, and measures the KL
@@ -52,7 +53,7 @@ RATES = {
 
 
 def study() -> Findings:
-    """Measure the gap between two ways to write one network.
+    """Measure the gap between two parameterisations of one network.
 
     Returns:
         What was found.
@@ -105,7 +106,7 @@ def study() -> Findings:
 
 
 def _rescaled(digits: Digits, seed: int, scale: float) -> Model:
-    # make a classifier whose first layer's weights are written as scale · W₁′
+    # make a classifier whose first layer's weights are scale · W₁′
     model = make_classifier(4, (2,), seed)
     for _ in range(12):
         trust_region_step(
@@ -142,7 +143,7 @@ def _train(model: Model, digits: Digits, method: str, h: float, damping: float) 
 
 
 def _gap_row(method: str, h: float, damping: float, seed: int) -> dict[str, Any]:
-    # train the network written both ways
+    # train the network in both parameterisations
     digits = choose(load_digits(pool=4), 500, seed)
     start, plain, other = (_rescaled(digits, seed, c) for c in (1.0, 1.0, SCALE))
     for model in (plain, other):

@@ -1,13 +1,13 @@
-"""C5: two gradients: the loss's needs true targets, the score is under the model's *own*.
+"""C5: two gradients: the loss's uses true targets, the score the model's *own*.
 
 The score is ∇_θ log π(a|s). Under the model's own a ∼ π its mean is Σ_a π ∇log π = Σ_a ∇π = ∇1 = 0,
 whatever θ is: no step raises the likelihood of everything. Its covariance is F: how far the score
 scatters about 0 is the curvature of KL. With the data's targets in place of a, its mean is the
 gradient of the log-likelihood, minus the loss's: what training follows.
 
-The experiment takes the expectation exactly, each of the ten labels weighed by its probability, and
-from draws of the model, for a classifier of handwritten digits at its start and trained; the
-gradient of the loss stands beside.
+The experiment takes the expectation exactly, each of the ten labels weighted by its probability,
+and from draws of the model, for a classifier of handwritten digits at its start and trained; it
+also shows the gradient of the loss.
 """
 
 from typing import Any
@@ -126,13 +126,12 @@ def _drawn(rows: list[dict[str, Any]], phase: str, seed: int) -> list[float]:
 
 
 def _power(rows: list[dict[str, Any]], phase: str, seed: int) -> float:
-    # the power of the number of draws with which the drawn mean score falls; ½ with a minus is
-    # chance alone
+    # the power of the number of draws with which the drawn mean score falls; −½ is pure chance
     return float(np.polyfit(np.log(DRAWS), np.log(_drawn(rows, phase, seed)), 1)[0])
 
 
 def _draw(rows: list[dict[str, Any]]) -> Any:
-    # draw the mean score over the number of draws, the loss gradient beside it
+    # draw the mean score over the number of draws, and the loss gradient
     figure, axes = panels(len(PHASES))
     for panel, phase in zip(axes, PHASES, strict=True):
         band(

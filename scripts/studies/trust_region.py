@@ -2,12 +2,12 @@
 
 π_θ(right|s) = σ(θ₁ φ₁ + θ₂ φ₂), φ the pole's angle and angular velocity. With P = 2, the KL of
 every candidate θ can be measured and drawn: the region {θ: E_s[KL(π_old ‖ π_θ)] ≤ δ}, and the
-ellipse {θ: ½ (θ − θ_old)ᵀF(θ − θ_old) ≤ δ} that TRPO takes for it. The step goes along x = F⁻¹g,
-not along g, to the ellipse's edge, and back from there until KL and L, both measured, agree.
+ellipse {θ: ½ (θ − θ_old)ᵀF(θ − θ_old) ≤ δ} with which TRPO approximates it. The step goes along x =
+F⁻¹g, not along g, to the ellipse's edge, and back from there until KL and L, both measured, agree.
 
-The runs are TRPO's own, by `trust_region_step`, undamped; V is fitted by least squares on quadratic
-features. Measured at every update: KL over a circle of fixed radius around θ_old, which C1 says is
-no fixed change; and KL at the ellipse's edge as δ shrinks, which C4 says becomes δ.
+The runs use `trust_region_step`, undamped; V is fitted by least squares on quadratic features.
+Measured at every update: KL over a circle of fixed radius around θ_old, which C1 says is no fixed
+change; and KL at the ellipse's edge as δ shrinks, which C4 says becomes δ.
 """
 
 import math
@@ -30,11 +30,11 @@ from trpo.report import StepReport
 from trpo.scripts.studies.findings import SEEDS, Findings, Verdict, judge, panels, span
 from trpo.trust_region import TrustRegionConfig, trust_region_step
 
-UPDATES, STEPS = 10, 1200  # of a run, and of a batch
+UPDATES, STEPS = 10, 1200  # updates of a run, and steps of a batch
 CONFIG = TrustRegionConfig(max_kl=0.05, damping=0.0, backtrack_ratio=0.7)
 GAMMA, LAMBDA = 0.98, 0.95
 SCALE = torch.tensor([0.1, 1.0], dtype=torch.float64)  # rad, rad/s: φ is about 1 as the pole falls
-RADIUS = 0.1  # of the circle that C1 is about
+RADIUS = 0.1  # radius of the circle for C1
 SMALL = 1e-6  # δ at which C4 is judged
 REGION, ELLIPSE, GRADIENT, NATURAL = "#1b6ca8", "#e07b39", "#8a8a8a", "#b3202c"
 
@@ -254,7 +254,7 @@ def _quadratic_features(states: Tensor) -> Tensor:
 def _advantages(
     values: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor
 ) -> Tensor:
-    """Return GAE of steps in a row without reset steps: δ first, then its sum."""
+    """Return GAE of consecutive steps without reset steps: δ first, then its sum."""
     delta = 1.0 + GAMMA * next_values * ~terminated - values
     no_future = torch.zeros(len(delta) + 1, 1, dtype=delta.dtype)
     ends = (terminated | truncated)[:, None]
@@ -264,7 +264,7 @@ def _advantages(
 
 
 def _step(theta: Tensor, batch: Batch, mean_return: float) -> Update:
-    """Return one trust-region step, and what it was made of."""
+    """Return one trust-region step, and its ingredients."""
 
     def family(logits: Tensor) -> Distribution:
         return Bernoulli(logits=logits, validate_args=False)
@@ -398,7 +398,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def draw(updates: list[Update]) -> Figure:
-    """Draw the update at which the line search had most to do: region, and cut along the step.
+    """Draw the update with the most backtracking: the region, and a cut along the step.
 
     Args:
         updates: of a run.
@@ -451,7 +451,7 @@ def animate(updates: list[Update]) -> FuncAnimation:
         updates: of a run.
 
     Returns:
-        A frame an update.
+        One frame per update.
     """
     figure = Figure(figsize=(5.6, 4.8), layout="constrained", dpi=80)
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""C10, the loop itself: a policy that decides what it will see, with exact values and no sampling.
+"""C10, the loop itself: a policy that determines its own data, with exact values and no sampling.
 
 Kakade (2001), figure 2: in each of two states, stay or switch; staying pays 1 in state 0 and 2 in
 state 1. The best policy switches to state 1 and stays. But while it does not yet stay in state 1,
@@ -9,8 +9,8 @@ gradient is
 
 d the discounted visits. A step that overshoots takes σ'(θ₀) to nothing, and with it every later
 gradient in state 0, whatever A₀ has become. The natural gradient divides by F_s = d_s σ'(θ_s) and
-is A itself. What has to come out was written down before the runs:
-runs/reference/collapse/CRITERIA.md, section 2.
+is A itself. The criteria were written down before the runs: runs/reference/collapse/CRITERIA.md,
+section 2.
 """
 
 from typing import Any, NamedTuple
@@ -45,8 +45,8 @@ class Values(NamedTuple):
 
     Args:
         visits: (…, 2), d.
-        advantage: (…, 2), A_s of staying over switching.
-        value: (…,), J, mean reward a discounted step.
+        advantage: (…, 2), A_s of staying relative to switching.
+        value: (…,), J, mean reward per discounted step.
     """
 
     visits: Array
@@ -104,7 +104,7 @@ def natural_step(theta: Array, now: Values, delta: Array, check: bool) -> Array:
     """
     stay, x = sigmoid(theta), now.advantage
     fisher = now.visits * stay * sigmoid(-theta)
-    with np.errstate(divide="ignore"):  # a policy that chooses nothing any more has no curvature
+    with np.errstate(divide="ignore"):  # a deterministic policy has no curvature
         full = x * np.sqrt(2 * delta / (x * x * fisher).sum(-1))[..., None]
     if not check:
         return theta + full
@@ -112,7 +112,7 @@ def natural_step(theta: Array, now: Values, delta: Array, check: bool) -> Array:
     for tries in range(BACKTRACKS + 1):
         trial = theta + RATIO**tries * full
         gain = (now.visits * (sigmoid(trial) - stay) * x).sum(-1)
-        with np.errstate(invalid="ignore"):  # such a one's steps are infinite, and none is good
+        with np.errstate(invalid="ignore"):  # its steps are infinite, and none is accepted
             good = waiting & (mean_kl(theta, trial, now.visits) <= delta) & (gain > 0)
         new[good] = trial[good]
         waiting &= ~good
@@ -192,7 +192,7 @@ def study() -> Findings:
 
 
 def _rows(name: str, rule: str, step_sizes: list[float], path: Array) -> list[dict[str, Any]]:
-    # a row a run of `train`
+    # one row per run of `train`
     value, p_stay = values(path).value, sigmoid(path[..., 0])  # (U + 1, K, S)
     first = mean_kl(path[0], path[1], values(path[0]).visits)  # (K, S)
     rows = []
@@ -209,7 +209,7 @@ def _rows(name: str, rule: str, step_sizes: list[float], path: Array) -> list[di
                 "p_stay": float(p_stay[-1, k, seed]),
                 "value": float(value[-1, k, seed]),
                 "caught": int(p_stay[-1, k, seed] > CAUGHT and value[-1, k, seed] < LEFT),
-                "left_after": int(left_after),  # updates; −1: it has not
+                "left_after": int(left_after),  # updates; −1: never
             })
     return rows
 
@@ -269,7 +269,8 @@ def _verdict(rows: list[dict[str, Any]], name: str) -> Verdict:
 
 
 def _draw(rows: list[dict[str, Any]], curves: dict[tuple[str, str], Array]) -> Any:
-    # how often each rule is caught, over the KL of its first update; and paths of P(stay | 0)
+    # the rate at which each rule is trapped, over the KL of its first update; and paths of P(stay |
+    # 0)
     figure, (left, right) = panels(2)
     name = SETS[1]
     for number, (rule, step_sizes) in enumerate(STEP_SIZES.items()):

@@ -1,4 +1,4 @@
-"""`pytest` in this folder: a test a function of exercise.py."""
+"""`pytest` in this folder: one test per function of exercise.py."""
 
 from functools import cache
 from pathlib import Path
