@@ -183,7 +183,7 @@ def test_the_grids(grids):
     assert f"collapsed in {len(bad)} of {len(pole.of('trpo'))} runs on CartPole-v1" in page
     assert min(run.step_size for run in bad) == 0.2
     best = [cheetah.settling_kl(m, cheetah.best_step_size(m)) for m in cheetah.methods]
-    assert f"amounts to {min(best):.2g} to {max(best):.2g} nats an update" in page
+    assert f"corresponds to {min(best):.2g} to {max(best):.2g} nats per update" in page
     pairs = cheetah.without_line_search()
     same = sum(at == len(trpo.kl) for trpo, _, at in pairs)
     assert f"row for row, in {same} of {len(pairs)} there" in page
