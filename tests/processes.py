@@ -97,10 +97,10 @@ def untimed_rows(run: Path) -> list[dict[str, str]]:
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     """The points of TensorBoard's charts, by tag."""
-    board = EventAccumulator(str(run), size_guidance={"tensors": 0})
+    board = EventAccumulator(str(run), size_guidance={"scalars": 0})
     board.Reload()
     return {
-        tag: [(event.step, event.tensor_proto.float_val[0]) for event in board.Tensors(tag)]
-        for tag in set(TAGS.values()) & set(board.Tags()["tensors"])
+        tag: [(event.step, event.value) for event in board.Scalars(tag)]
+        for tag in set(TAGS.values()) & set(board.Tags()["scalars"])
         if "time/" not in tag
     }

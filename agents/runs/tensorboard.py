@@ -6,8 +6,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from trpo.agents.metrics import METRICS, UpdateRecord
@@ -57,17 +55,15 @@ class TensorBoard:
         self._events.add(Summary(value=values), record.steps)
 
     def _scalar(self, name: str, value: float) -> Summary.Value:
-        # a tensor: of a simple_value, TensorBoard's fast loader drops the description
-        number = TensorProto(dtype=DT_FLOAT, float_val=[value])
         if name in self._described:
-            return Summary.Value(tag=TAGS[name], tensor=number)
+            return Summary.Value(tag=TAGS[name], simple_value=value)
         self._described.add(name)
         metadata = SummaryMetadata(
             plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"),
             summary_description=f"{METRICS[name]} (`{name}` in metrics.csv)",
-            data_class=DATA_CLASS_SCALAR,
+            data_class=DATA_CLASS_SCALAR,  # else TensorBoard's fast loader drops the description
         )
-        return Summary.Value(tag=TAGS[name], tensor=number, metadata=metadata)
+        return Summary.Value(tag=TAGS[name], simple_value=value, metadata=metadata)
 
     def write_video(self, record: UpdateRecord, file: Path) -> None:
         """Write a video's animation, among the images.

@@ -1,8 +1,13 @@
 """TensorBoard and the report as a newcomer sees them, in headless Chromium."""
 
+import json
+import time
+import urllib.request
+
 import pytest
 
 from tests.browser import CHROMIUM, page, show_time_series, tensorboard
+from trpo.agents.runs.board import TAGS
 from trpo.scripts import __main__
 
 pytest.importorskip("playwright")
@@ -35,6 +40,18 @@ def test_tensorboard_shows_return_kl_and_value_fit_first(run):
         film = opened.wait_for_selector("text=5_video/episode")
         assert film.is_visible()
     assert not errors
+
+
+def test_tensorboards_fast_loader_keeps_what_a_chart_means(run):
+    tags: dict[str, dict[str, str]] = {}
+    with tensorboard(run) as address:
+        while TAGS["episode/return_100"] not in tags:  # it may still be loading
+            time.sleep(0.1)
+            with urllib.request.urlopen(f"{address.rstrip('/')}/data/plugin/scalars/tags") as said:
+                tags = json.load(said).get(".", {})
+    for name, tag in TAGS.items():
+        if tag in tags:
+            assert f"<code>{name}</code> in metrics.csv" in tags[tag]["description"]
 
 
 def test_a_report_shows_its_pictures_and_film_and_asks_nobody_for_anything(run, tmp_path):
