@@ -76,13 +76,10 @@ class TrainerConfig:
         require(self, "max_restarts", self.max_restarts >= 0, "an integer ≥ 0")
         require(self, "microbatch_size", self.microbatch_size >= 1, "an integer ≥ 1")
         require(self, "eval_every", self.eval_every >= 0, "an integer ≥ 0")
-        judged = self.eval_every > 0 and not math.isnan(self.stop_return)
-        require(
-            self,
-            "stop_return",
-            judged or self.stop_return == math.inf,
-            "a return, with eval_every ≥ 1: an evaluation's",
-        )
+        require(self, "stop_return", not math.isnan(self.stop_return), "a number, or inf")
+        if self.stop_return < math.inf and not self.eval_every:
+            needs = f"stop_return = {self.stop_return} needs evaluations: eval_every ≥ 1"
+            raise ConfigError(needs, type(self), "eval_every")
 
     def finished(self, steps: int, evaluation_return: float | None) -> bool:
         """Return whether a run ends here.
@@ -156,8 +153,8 @@ def check_batch_size(batch_size: int, num_envs: int) -> None:
     """
     if batch_size % num_envs:
         below = batch_size // num_envs * num_envs
-        near = " and ".join(str(size) for size in (below, below + num_envs) if size)
-        multiple = f"a multiple of num_envs = {num_envs}: the nearest are {near}"
+        near = f"are {below} and {below + num_envs}" if below else f"is {num_envs}"
+        multiple = f"a multiple of num_envs = {num_envs}: the nearest {near}"
         raise ConfigError(f"batch_size = {batch_size} is not {multiple}")
 
 

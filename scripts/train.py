@@ -201,7 +201,9 @@ def go_on(run: Run, options: TrainOptions, interrupt: Interrupt, ranks: Ranks) -
     if found := first_difference(to_json(begun), to_json(asked)):
         name, old, new = found
         remedy = "choose another --name"
-        if name in {"learner.trainer.total_steps", "learner.trainer.stop_return"}:
+        ends = {"learner.trainer.total_steps", "learner.trainer.stop_return"}
+        # no run goes on to an end that it has reached
+        if name in ends and not finished(run, options.learner.trainer):
             option = name.rpartition(".")[2].replace("_", "-")
             remedy = f"change that by trpo resume {run.folder} --{option} {new}"
         raise UsageError(f"run {run.folder} has {name} = {old!r}, not {new!r}: {remedy}")

@@ -120,7 +120,7 @@ def test_training_ends_at_the_return_that_it_is_to_reach(tmp_path):
 
 
 def test_a_return_to_stop_at_needs_evaluations():
-    with pytest.raises(ConfigError, match=r"stop_return = 9 .* with eval_every ≥ 1"):
+    with pytest.raises(ConfigError, match=r"stop_return = 9 needs evaluations: eval_every ≥ 1$"):
         TrainerConfig(stop_return=9)
     with pytest.raises(ConfigError, match=r"stop_return = nan"):
         TrainerConfig(stop_return=math.nan, eval_every=1)

@@ -62,7 +62,10 @@ def test_a_run_that_reached_its_return_is_finished_until_more_is_asked_of_it(tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--stop-return", "9"], "stop_return = 9.0 is out of range: expected a return, with eval"),
+        (
+            ["--stop-return", "9"],
+            "stop_return = 9.0 needs evaluations: eval_every ≥ 1 (--eval-every)\n",
+        ),
         (["--eval-every", "-1"], "eval_every = -1 is out of range: expected an integer ≥ 0"),
     ],
 )

@@ -274,14 +274,20 @@ def test_train_resume_with_another_end_says_how_to_have_it(copy, capsys):
         f"change that by {command}\n"
     )
     assert __main__.main(command.split()[1:]) == 0
+    assert __main__.main([*words, "--total-steps", "3000"]) == 2  # fewer than it took
+    assert "= 5000, not 3000: choose another --name\n" in capsys.readouterr().err
 
 
 def test_train_resume_with_another_return_to_stop_at_says_how_to_have_it(tmp_path, capsys):
     words = [*TRAIN, "--eval-every", "1000", "--runs", str(tmp_path), "--name", "x"]
-    assert __main__.main(words) == 0
-    assert __main__.main([*words, "--resume", "--stop-return", "400"]) == 2
+    assert __main__.main([*words, "--stop-return", "1"]) == 0
+    again = [*words, "--resume", "--stop-return", "400"]
+    assert __main__.main(again) == 2
     command = f"trpo resume {tmp_path}/CartPole-v1/x --stop-return 400.0"
     assert f"change that by {command}\n" in capsys.readouterr().err
+    assert __main__.main(command.split()[1:]) == 0
+    assert __main__.main([*again, "--stop-return", "300"]) == 2  # took its --total-steps
+    assert "= 400.0, not 300.0: choose another --name\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
