@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -14,6 +15,7 @@ from trpo.scripts.cli.command import UsageError, parse
 from trpo.scripts.cli.output import printable
 from trpo.scripts.cli.tables import print_rows
 
+REFERENCE = "reference"  # in runs/, of the repository: committed results
 AGES = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -21,10 +23,10 @@ AGES = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 class RunsOptions:
     """List runs: environment, steps, return, state, age."""
 
-    pattern: tyro.conf.Positional[str] = ""
+    pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[PATTERN]")] = ""
     """Part of the runs' paths; may contain wildcards: Hopper, seed3, 'Half*/tuned-?'."""
     runs: Path = Path("runs")
-    """Folder of all runs."""
+    """Folder of all runs; committed results in its reference/ are left out."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_runs(runs: Path, pattern: str) -> Iterator[Path]:
-    """Find the runs in a folder, at any depth.
+    """Find the runs in a folder, at any depth, without the results that the code comes with.
 
     Args:
         runs: the folder.
@@ -59,8 +61,11 @@ def find_runs(runs: Path, pattern: str) -> Iterator[Path]:
         Folders.
     """
     for config in runs.rglob(CONFIG):
-        if fnmatch(str(config.parent.relative_to(runs)), f"*{pattern}*"):
-            yield config.parent
+        folder = config.parent
+        if runs / REFERENCE in folder.parents:
+            continue
+        if fnmatch(str(folder.relative_to(runs)), f"*{pattern}*"):
+            yield folder
 
 
 def last_change(folder: Path) -> float:

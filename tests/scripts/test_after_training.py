@@ -70,6 +70,15 @@ def test_runs_are_listed_with_their_state(runs, tmp_path, capsys):
     assert "holds no run whose name holds 'nothing'" in capsys.readouterr().err
 
 
+def test_committed_results_are_listed_only_where_they_are_asked_for(runs, tmp_path, capsys):
+    shutil.copytree(runs / "CartPole-v1" / "a0", tmp_path / "CartPole-v1" / "mine")
+    shutil.copytree(runs / "CartPole-v1" / "b0", tmp_path / "reference" / "learning" / "run")
+    for folder, name in ((tmp_path, "CartPole-v1/mine"), (tmp_path / "reference", "learning/run")):
+        assert __main__.main(["runs", "--runs", str(folder)]) == 0
+        (line,) = capsys.readouterr().out.splitlines()[1:]
+        assert line.split()[0] == name
+
+
 def test_the_latest_run_is_last_with_its_last_evaluation_or_episodes(runs, tmp_path, capsys):
     shutil.copytree(runs, tmp_path / "runs")
     folder = tmp_path / "runs" / "CartPole-v1"
