@@ -14,7 +14,18 @@ NEED_NO_MODULE = frozenset(gym.registry)  # as later ids do, which a module of t
 
 
 class EnvError(ValueError):
-    """An environment that cannot be created; the message is one line, for the user."""
+    """An environment that cannot be created; the message is one line, for the user.
+
+    Args:
+        message: the line.
+        config: the configuration class that rejected a field's value, if one did.
+        field: that field's name.
+    """
+
+    def __init__(self, message: str, config: type | None = None, field: str = "") -> None:
+        super().__init__(message)
+        self.config = config
+        self.field = field
 
 
 def one_line(error: BaseException) -> str:

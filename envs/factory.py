@@ -68,16 +68,18 @@ class EnvironmentConfig:
     def __post_init__(self) -> None:
         for name in ("num_envs", "frame_skip", "frame_stack", "time_limit"):
             value = getattr(self, name)
-            _require(name, value, value is None or value >= 1, "an integer ≥ 1")
+            _require(self, name, value, value is None or value >= 1, "an integer ≥ 1")
         for wrapper in self.wrapper:
-            _require("wrapper", wrapper, all(wrapper.partition(":")), "module:function")
+            _require(self, "wrapper", wrapper, all(wrapper.partition(":")), "module:function")
         within = 0 <= self.step_timeout <= LONGEST_TIMEOUT
-        _require("step_timeout", self.step_timeout, within, f"seconds in [0, {LONGEST_TIMEOUT:,}]")
+        expected = f"seconds in [0, {LONGEST_TIMEOUT:,}]"
+        _require(self, "step_timeout", self.step_timeout, within, expected)
 
 
-def _require(name: str, value: object, valid: bool, expected: str) -> None:
+def _require(config: object, field: str, value: object, valid: bool, expected: str) -> None:
     if not valid:
-        raise EnvError(f"{name} = {value!r} is out of range: expected {expected}")
+        said = f"{field} = {value!r} is out of range: expected {expected}"
+        raise EnvError(said, type(config), field)
 
 
 @dataclass(frozen=True)

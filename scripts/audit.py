@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import tyro
 
 from trpo.agents.runs import Run
-from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.command import RunFolder, UsageError, parse
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.comparison.collapse import is_locked, window_means
 from trpo.validation import require
@@ -22,7 +20,7 @@ class AuditOptions:
     whether the run is locked below its first return, and how often the line search intervened.
     """
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Folder of the run, as trpo train leaves it, of any algorithm."""
     max_kl: float | None = None
     """δ to check the run against, in nats. Default: its own, if it had one."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from trpo.agents.randomness import Component
 from trpo.agents.rollouts.evaluation import evaluate
 from trpo.agents.rollouts.rollout import BrokenEnvironmentError, environment_errors
 from trpo.agents.storage.files import replace_file
 from trpo.agents.trainer import Trainer
-from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.command import EnvId, UsageError, parse
+from trpo.scripts.cli.numbers import counted
 from trpo.scripts.cli.options import cpu_count, parse_train_options
 from trpo.scripts.cli.options_record import add_options
 from trpo.scripts.cli.sizes import MOST_THREADS
@@ -34,7 +34,7 @@ from trpo.validation import require
 class CompareOptions:
     """Compare update rules over step sizes and seeds; repeating the command resumes it."""
 
-    env: tyro.conf.Positional[str]
+    env: EnvId
     """Environment id, as trpo train takes it."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Methods to compare."""
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         "seed": options.seeds,
     }
     each = " × ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in sides.items())
-    runs = f"{len(cells):,} run{'s' * (len(cells) > 1)}"
+    runs = counted(len(cells), "run")
     print(f"{runs} of {options.steps:,} steps: {each}")
     failed = run_cells(grid, cells, options.workers or cpu_count())
     write_provenance(out / "provenance.json", time.perf_counter() - started)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import gymnasium as gym
 import tyro
@@ -17,7 +18,7 @@ from trpo.scripts.cli.tables import table_console
 class EnvsOptions:
     """List environments: families, or the ids that contain a word, with their spaces."""
 
-    word: tyro.conf.Positional[str] = ""
+    word: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[WORD]")] = ""
     """Part of an id or of a family's name; case-insensitive."""
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from trpo.agents.agent import Agent
 from trpo.agents.randomness import Component, Randomness
@@ -15,9 +14,9 @@ from trpo.agents.runs import Run
 from trpo.agents.storage.checkpoint import Checkpoint
 from trpo.envs.factory import make_recording_env
 from trpo.envs.grouped import GroupedVectorEnv
-from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.command import RunFolder, parse
 from trpo.scripts.cli.display import print_facts
-from trpo.scripts.cli.numbers import readable
+from trpo.scripts.cli.numbers import counted, readable
 from trpo.scripts.cli.options import options_of
 from trpo.scripts.cli.playing import playing, trained
 from trpo.scripts.cli.sizes import check_environments
@@ -28,7 +27,7 @@ from trpo.validation import require
 class EvaluateOptions:
     """Play a trained policy: whole episodes, raw rewards, by default deterministic."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Folder of the run, as trpo train leaves it."""
     episodes: int = 100
     """Episodes to play, each in a separate environment; with engine gymnasium-async, at most
@@ -99,13 +98,14 @@ def main(arguments: Sequence[str]) -> int:
         "cut_off": cut,
     }
     mean, std, least, most = readable(returns.mean(), returns.std(), returns.min(), returns.max())
+    played_out, cut_off = counted(len(episodes), "episode"), counted(cut, "episode")
     facts = (
         {
             "policy": f"{policy}, of the {which} checkpoint: update {update:,}, step {steps:,}",
-            "return": f"{mean} ± {std}, from {least} to {most}, {len(episodes)} episodes",
+            "return": f"{mean} ± {std}, from {least} to {most}, {played_out}",
             "length": f"{lengths.mean():,.1f} steps",
         }
-        | ({"cut off": f"{cut} episodes, after {options.max_steps:,} steps"} if cut else {})
+        | ({"cut off": f"{cut_off}, after {options.max_steps:,} steps"} if cut else {})
         | ({"videos": ", ".join(map(str, options.video_files))} if options.video else {})
     )
     try:

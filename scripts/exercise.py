@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import tyro
 
@@ -27,12 +28,14 @@ USAGE = """usage: trpo exercise COMMAND DIR [OPTIONS]
 
 trpo exercise check --help lists options; trpo train CartPole-v1 --exercise DIR trains with it."""
 
+Folder: TypeAlias = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+
 
 @dataclass(frozen=True)
 class NewOptions:
     """Hand out the exercise: exercise.py, LAB.md, answers.json, and a test for pytest."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: Folder
     """Folder to create; existing files are never overwritten."""
 
 
@@ -40,7 +43,7 @@ class NewOptions:
 class CheckOptions:
     """Check an exercise, in a separate process; the exit code is 1 if anything is wrong."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: Folder
     """Folder with an exercise.py."""
     time_limit: float = 20.0
     """Time limit of the import and of each function, in seconds."""
@@ -59,7 +62,7 @@ class CheckOptions:
 class QuizOptions:
     """Show the questions; mark the answers in answers.json, each by running code."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: Folder
     """Folder with an answers.json, as trpo exercise new leaves it."""
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 
 import gymnasium as gym
 import numpy as np
-import tyro
 
 from trpo.agents.agent import Agent
 from trpo.agents.export import ACTION, NEXT_STATE, STATE, to_onnx, to_torchscript
@@ -17,7 +16,7 @@ from trpo.agents.observations import named_leaves
 from trpo.agents.runs import Run
 from trpo.agents.storage.files import replace_file
 from trpo.envs.errors import INSTALL
-from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.command import RunFolder, UsageError, parse
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.playing import trained
 
@@ -30,7 +29,7 @@ PACKAGES = {"onnx": ("onnx", "onnxscript"), "torchscript": ()}
 class ExportOptions:
     """Write the deterministic policy to one file, including normalisation and action scaling."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Folder of the run, as trpo train leaves it."""
     to: Format = "onnx"
     """Format: ONNX, or TorchScript for torch.jit.load in Python and C++."""

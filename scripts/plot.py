@@ -24,7 +24,7 @@ class PlotOptions:
     mean, with a band from minimum to maximum. Runs without values of it are left out.
     """
 
-    run: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    run: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Folders of runs, as trpo train leaves them; files are ignored, so that runs/ENV/* works."""
     out: Path | None = None
     """File to write, in any format of matplotlib's. Default: RUN/figure.png, or curves.png for

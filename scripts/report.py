@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
-import tyro
-
 from trpo.agents.metrics import UpdateRecord
 from trpo.agents.runs import Run, board
 from trpo.agents.runs.results import Results
 from trpo.agents.runs.run import EVALUATION
 from trpo.agents.storage.files import read_file, replace_file
-from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.command import RunFolder, UsageError, parse
 from trpo.scripts.cli.figures import image_of, run_figure
 from trpo.scripts.cli.numbers import nats, readable
 from trpo.scripts.cli.output import printable
@@ -37,7 +35,7 @@ td:first-child { color: #666; } .columns { columns: 2 24rem; } .columns tr { bre
 class ReportOptions:
     """Write a run's curves, KL, evaluation, video, options and versions to one HTML file."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Folder of the run, as trpo train leaves it."""
     out: Path | None = None
     """File to write. Default: RUN/report.html."""

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import tyro
 
 from trpo.agents.runs import Run
 from trpo.agents.runs.trackers import Tracker
-from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.command import RunFolder, parse
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.ranks import Ranks
 from trpo.scripts.cli.training import continue_run
@@ -19,7 +16,7 @@ from trpo.validation import require
 class ResumeOptions:
     """Resume a run, bit for bit as if it had never stopped, or extend it."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Folder of the run, as trpo train leaves it."""
     total_steps: int | None = None
     """Environment steps to train for, counted from the run's beginning. Default: unchanged."""

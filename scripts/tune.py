@@ -11,11 +11,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
-
 from trpo.agents.trainer import Trainer, TrainingError
 from trpo.envs.errors import INSTALL
-from trpo.scripts.cli.command import UsageError, parse, warn
+from trpo.scripts.cli.command import EnvId, UsageError, parse, warn
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.interrupt import Interrupt
 from trpo.scripts.cli.numbers import readable
@@ -41,7 +39,7 @@ class TuneOptions:
     most others' are pruned. Repeating the command resumes the search, on one machine or several.
     """
 
-    env: tyro.conf.Positional[str]
+    env: EnvId
     """Environment id, as trpo train takes it."""
     trials: int = 100
     """Number of trials, including pruned ones."""

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import tyro
 
 from trpo.agents.agent import Agent
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.rollouts.evaluation import MAX_STEPS, evaluate
 from trpo.agents.runs import Run
 from trpo.envs.factory import make_watched_env
-from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.command import RunFolder, parse
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
 from trpo.scripts.cli.playing import playing, trained
@@ -22,7 +19,7 @@ from trpo.validation import require
 class WatchOptions:
     """Play a trained policy on screen, by default deterministic; Ctrl-C ends it."""
 
-    run: tyro.conf.Positional[Path]
+    run: RunFolder
     """Folder of the run, as trpo train leaves it."""
     episodes: int = 5
     """Episodes to play, one after another."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -34,7 +34,9 @@ TRAINED = "trained"
 class CensusOptions:
     """Train for two updates in every available environment; add one row each to OUT/results.csv."""
 
-    families: tyro.conf.Positional[tuple[str, ...]] = ()
+    families: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FAMILY ...]")
+    ] = ()
     """Families to include, as named by trpo envs; default: all."""
     most: int = 0
     """Maximum number of environments, of those that have no row yet; 0: all."""

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.stopwatch import Stopwatch
 from trpo.agents.storage.checkpoint_folder import CheckpointFolder
 from trpo.agents.trainer import Trainer
-from trpo.scripts.cli.command import parse
+from trpo.scripts.cli.command import EnvIds, parse
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.options_record import write_options
 from trpo.scripts.cli.tables import print_rows, write_provenance, write_rows
@@ -23,7 +21,7 @@ from trpo.validation import require
 class CheckpointOptions:
     """Measure the share of time that resume points take, and of steps in episodes they cut off."""
 
-    envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5")
+    envs: EnvIds = ("CartPole-v1", "HalfCheetah-v5")
     """Environments."""
     resume_points: int = 4
     """Resume points to measure; one more interval of training serves as warm-up."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
@@ -37,7 +37,7 @@ DENSE_LIMIT = 200_000  # largest B · P for which F is formed in full
 class FisherOptions:
     """Measure a Gaussian policy's Fisher-vector product, over batch size and width."""
 
-    sizes: tyro.conf.Positional[tuple[str, ...]] = (
+    sizes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[SIZE ...]")] = (
         "512x8",
         "2048x16",
         "2048x64",

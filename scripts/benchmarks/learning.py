@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import tyro
 
 from trpo.scripts.benchmarks.learners import Outcome, learn, learn_sb3, train_words
 from trpo.scripts.benchmarks.learning_report import draw, summarize
-from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.command import EnvIds, UsageError, parse
 from trpo.scripts.cli.interrupt import end_with_parent
 from trpo.scripts.cli.options import parse_train_options
 from trpo.scripts.cli.options_record import add_options
@@ -55,7 +54,7 @@ class LearningOptions:
     Runs already in OUT are skipped, so an interrupted command can be repeated.
     """
 
-    envs: tyro.conf.Positional[tuple[str, ...]] = PANEL
+    envs: EnvIds = PANEL
     """Environments to train on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds, one run each."""

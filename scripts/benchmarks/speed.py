@@ -11,14 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import tyro
 
 from trpo.agents.runs.telemetry import Telemetry
 from trpo.agents.storage.files import replace_file
 from trpo.agents.trainer import Trainer
 from trpo.envs.envpool_engine import EnvPoolVectorEnv
 from trpo.envs.grouped import GroupedVectorEnv
-from trpo.scripts.cli.command import UsageError, parse
+from trpo.scripts.cli.command import EnvIds, UsageError, parse
 from trpo.scripts.cli.figures import image_of
 from trpo.scripts.cli.options import TrainOptions, parse_train_options
 from trpo.scripts.cli.options_record import write_options
@@ -33,7 +32,7 @@ SHARES = ("environment", "inference", "advantages", "policy", "value", "statisti
 class SpeedOptions:
     """Measure steps per second of training, of the bare environment, and of a peer (medians)."""
 
-    envs: tyro.conf.Positional[tuple[str, ...]] = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
+    envs: EnvIds = ("CartPole-v1", "HalfCheetah-v5", "Hopper-v5")
     """Environments."""
     rounds: int = 5
     """Number of rounds; each contender runs once per round."""

@@ -6,7 +6,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
-from typing import Annotated, TypeVar, cast, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Annotated, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -20,6 +21,14 @@ from trpo.scripts.cli.output import one_line_warnings, say_error, unwritable
 from trpo.validation import ConfigError
 
 Options = TypeVar("Options")
+EnvId: TypeAlias = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
+RunFolder: TypeAlias = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+EnvIds: TypeAlias = Annotated[
+    tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[ENV ...]")
+]
+NO_TYPE = re.compile(
+    r"Error parsing (\S+): no type matching (.+) could be instantiated from \['(.*?)'\]\. Got"
+)
 
 
 class UsageError(ValueError):
@@ -61,10 +70,10 @@ def parse(
             sys.stdout.flush()
             raise
         refused = _cause(end)
-        if isinstance(refused, ConfigError):
+        if isinstance(refused, ConfigError | EnvError):
             option = option_of(options, refused.config, refused.field)
             raise UsageError(f"{refused} ({option})" if option else str(refused)) from end
-        if isinstance(refused, UsageError | EnvError):
+        if isinstance(refused, UsageError):
             raise refused from end
         raise UsageError(f"{_one_line(said.getvalue())} (see trpo {command} --help)") from end
 
@@ -73,7 +82,13 @@ def _one_line(boxes: str) -> str:
     """Return the content of tyro's message box, without title and frame."""
     _, _, inside = boxes.strip().partition("\n")
     words = " ".join(re.sub(r"[╰╯│─]+|-{3,}", " ", inside).split())
-    return re.sub(r"For full helptext, (run|see):?.*", "", words).strip()
+    if said := NO_TYPE.match(words):  # tyro then tells what is wrong by each of the types
+        option, types, given = said.groups()
+        integers = f"integers with spaces between them, as in {option} 64 64"
+        expected = integers if "[INT" in types else types.replace("{None}|", "None or ")
+        given = given.replace("', '", " ")
+        return f"{option} {given}: expected {expected}"
+    return re.sub(r"(Argument helptext:|For full helptext, (run|see)).*", "", words).strip()
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -93,10 +108,12 @@ def option_of(options: type, config: type | None, field: str, prefix: str = "") 
         prefix: of the names of the options' fields.
 
     Returns:
-        An option such as --value.damping; `None` if there is none.
+        An option such as --value.damping, or RUN of a positional argument; `None` if there is none.
     """
     hints = get_type_hints(options, include_extras=True)
     if config is options:
+        if tyro.conf.Positional in get_args(hints[field]):
+            return field.upper()
         return f"--{prefix}{field}".replace("_", "-")
     for name, hint in hints.items():
         part = get_args(hint)[0] if get_origin(hint) is Annotated else hint

@@ -62,6 +62,19 @@ def readable(*values: float) -> list[str]:
     return [f"{value:,.{decimals}f}" for value in values]
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which has a plural in -s.
+
+    Args:
+        number: how many.
+        noun: one of them.
+
+    Returns:
+        1 episode, or 1,000 episodes.
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def nats(divergence: float) -> str:
     """Format a KL divergence with its significant digits, however small it is.
 

@@ -29,7 +29,7 @@ from trpo.envs.factory import LONGEST_TIMEOUT, EnvironmentConfig, Part, make_vec
 from trpo.envs.grouped import GroupedVectorEnv
 from trpo.envs.step_timeout import end_process
 from trpo.scripts.cli import torchrun
-from trpo.scripts.cli.command import UsageError, option_of, parse
+from trpo.scripts.cli.command import EnvId, UsageError, option_of, parse
 from trpo.scripts.cli.config_file import read_options
 from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.cli.sizes import MOST_THREADS, check_environments, check_integers, check_memory
@@ -94,7 +94,7 @@ class TrainOptions:
     from a file (--config). The command line takes precedence.
     """
 
-    env: tyro.conf.Positional[str]
+    env: EnvId
     """Environment id: EnvPool's or Gymnasium's, or module:Env-v0."""
     name: str = ""
     """Name of the run, whose folder is RUNS/ENV/NAME. Default: seed and time of day, with -2

@@ -20,7 +20,7 @@ from trpo.scripts.cli.curves import read_curves
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.figures import comparison_figure, save_figure
 from trpo.scripts.cli.interrupt import Interrupt
-from trpo.scripts.cli.numbers import nats, readable
+from trpo.scripts.cli.numbers import counted, nats, readable
 from trpo.scripts.cli.options import TrainOptions, cpu_count
 from trpo.scripts.cli.output import printable
 from trpo.scripts.cli.processes import start_process
@@ -138,7 +138,8 @@ def _report(runs: Sequence[Run], options: TrainOptions) -> None:
     figure = options.folder.with_name(f"{options.name}.png")
     save_figure(comparison_figure(read_curves(runs, metric, "steps", 1), metric), figure)
     mean, least, most = readable(sum(finals) / len(finals), min(finals), max(finals))
+    seeds = counted(len(finals), "seed")
     print_facts({
-        f"return, {RETURNS[metric]}": f"{mean}, from {least} to {most}, {len(finals)} seeds",
+        f"return, {RETURNS[metric]}": f"{mean}, from {least} to {most}, {seeds}",
         "figure": str(figure),
     })

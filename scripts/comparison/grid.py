@@ -18,6 +18,7 @@ from trpo.agents.storage.files import read_file, replace_file
 from trpo.report import Status
 from trpo.scripts.cli.command import UsageError, run_command
 from trpo.scripts.cli.interrupt import Interrupt, Interrupted
+from trpo.scripts.cli.numbers import counted
 from trpo.scripts.cli.options import parse_train_options, run_folder
 from trpo.scripts.cli.processes import start_process
 from trpo.scripts.cli.train_words import words_of
@@ -182,7 +183,8 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
     """
     waiting = [cell for cell in cells if not grid.finished(cell)]
     total, started = len(waiting), time.perf_counter()
-    print(f"{len(cells)} runs, {len(cells) - total} of them finished earlier", flush=True)
+    runs = counted(len(cells), "run")
+    print(f"{runs}, {len(cells) - total} of them finished earlier", flush=True)
     running: list[tuple[Cell, BaseProcess]] = []
     failed: list[Cell] = []
     with Interrupt() as interrupt:

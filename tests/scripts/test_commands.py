@@ -185,6 +185,14 @@ def test_the_seed_of_an_evaluation_is_all_that_its_returns_follow_from(run):
     assert returns[0] == returns[1] != returns[2]
 
 
+def test_one_episode_is_no_episodes(run, capsys):
+    words = ["evaluate", str(run), "--episodes=1", "--max-steps=3"]
+    assert __main__.main(words) == 0
+    out = capsys.readouterr().out
+    assert ", 1 episode\n" in out
+    assert "1 episode, after 3 steps\n" in out
+
+
 @pytest.mark.parametrize("which", ["best", "newest"])
 def test_an_evaluation_says_what_was_evaluated_and_so_does_the_report(run, tmp_path, capsys, which):
     run = Path(shutil.copytree(run, tmp_path / "run"))
@@ -298,10 +306,29 @@ BAD_INPUT = {
         ["train", "CartPole-v9"],
         "unknown environment 'CartPole-v9': did you mean CartPole-v",
     ),
-    "no environment": (["train"], "Missing"),
+    "no environment": (["train"], "^trpo: Missing from trpo train: ENV Environment id"),
+    "no run": (["evaluate"], "^trpo: Missing from trpo evaluate: RUN Folder of the run"),
+    "no run to plot": (["plot"], r"run = \(\) .* expected one run or more \(RUN\)$"),
     "unknown option": (
         ["train", "CartPole-v1", "--max-kll", "1"],
         "Unrecognized options.*--max-kll",
+    ),
+    "no integer": (
+        ["train", "CartPole-v1", "--total-steps", "nan"],
+        r"--total-steps: 'nan' is no integer, such as 100000 or 1e5 \(see trpo train --help\)$",
+    ),
+    "widths with a comma": (
+        ["train", "CartPole-v1", "--hidden", "64,64"],
+        r"^trpo: --hidden 64,64: expected integers with spaces between them, as in --hidden 64 64 "
+        r"\(see",
+    ),
+    "widths in brackets": (
+        ["train", "CartPole-v1", "--value.hidden", "[64,", "64]"],
+        r"^trpo: --value.hidden \[64, 64\]: expected integers with spaces between them",
+    ),
+    "neither a number nor None": (
+        ["train", "CartPole-v1", "--frame-skip", "x"],
+        r"^trpo: --frame-skip x: expected None or INT \(see",
     ),
     "not a number": (["train", "CartPole-v1", "--max-kl", "much"], "--max-kl.*much|much.*--max-kl"),
     "out of range": (
@@ -316,14 +343,21 @@ BAD_INPUT = {
         ["train", "HalfCheetah-v5", "--distribution", "beta", "--log-std", "state"],
         "distribution = 'beta' is out of range: expected gaussian or auto with log_std state",
     ),
-    "environments": (["train", "CartPole-v1", "--num-envs", "0"], "num_envs = 0 is out of range"),
+    "environments": (
+        ["train", "CartPole-v1", "--num-envs", "0"],
+        r"^trpo: num_envs = 0 is out of range: expected an integer ≥ 1 \(--num-envs\)$",
+    ),
     "not a choice": (
         ["train", "CartPole-v1", "--engine", "gym"],
         "invalid choice 'gym'.*--engine.*envpool",
     ),
     "batch and environments": (
         ["train", "CartPole-v1", "--num-envs", "7"],
-        "batch_size = 2048 is not a multiple of num_envs = 7",
+        "batch_size = 2048 is not a multiple of num_envs = 7: the nearest are 2044 and 2051$",
+    ),
+    "more environments than steps": (
+        ["train", "CartPole-v1", "--num-envs", "4096"],
+        "batch_size = 2048 is not a multiple of num_envs = 4096: the nearest is 4096$",
     ),
     "too small a picture": (
         ["train", "TestImage-v0", "--encoder", "nature"],
