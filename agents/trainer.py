@@ -78,7 +78,7 @@ class Trainer:
         self.reducer = make_reducer(threads)
         self.update = 0
         self.steps = 0
-        self.non_finite = 0  # number of most recent updates in a row
+        self.non_finite = 0  # consecutive ones up to the last update
         self.evaluation_return: float | None = None  # mean, of the last evaluation
         self.episodes = EpisodeStatistics()
         self.randomness = Randomness(config.trainer.seed)

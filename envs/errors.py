@@ -96,7 +96,7 @@ def missing_extra(env_id: str, extra: str) -> EnvError:
 
     Args:
         env_id: what the user asked for.
-        extra: this project's extra that brings the package.
+        extra: this project's extra that installs the package.
 
     Returns:
         The error, to be raised.

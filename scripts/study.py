@@ -16,7 +16,7 @@ STUDIES = {
     "rescaled-layer": "C2: a layer's weights rescaled; what damping does to invariance",
     "kl-asymmetry": "C3: KL in both directions over growing distance",
     "fisher-three-ways": "C4: score outer product, Hessian of KL, JᵀMJ; and ½dᵀFd against KL",
-    "score": "C5: the score's mean and covariance; the loss gradient beside it",
+    "score": "C5: the score's mean and covariance, and the loss gradient",
     "empirical-fisher": "C6: the data's targets in place of the model's own: directions, losses",
     "optimiser-race": "C7, C9: eight optimisers on real data: steps, seconds, gain per KL",
     "fisher-cost": "C7, C8: dense F against products, F against the loss Hessian: time and memory",
@@ -25,7 +25,7 @@ STUDIES = {
     "one-update": "C10: one update of any rule, what is left, and the way back; hours, not in all",
     "locked": "C10: locked runs of the grids go on ten times as long; an hour, not in all",
     "minibatches": "C7: minibatches, a test set and processor time",
-    "noise-and-curvature": "C9: gradient noise, momentum and accumulators beside F",
+    "noise-and-curvature": "C9: gradient noise, momentum and accumulators compared with F",
     "kl-estimators": "KL from samples: k1, k2, k3 against the closed form",
     "definiteness": "C8: the ends of the spectra of F and of the loss Hessian over training",
 }

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     with errors_from_rank_zero():
         options = parse_train_options(arguments)
         if options.resume and not options.name:
-            raise UsageError("--resume needs --name: which run to go on with, or to start")
+            raise UsageError("--resume needs --name: which run to resume, or to start")
         if options.seeds > 1 and torchrun.size() > 1:
             raise UsageError("--seeds is for one process: give torchrun a command for each seed")
     if options.seeds > 1:
@@ -77,7 +77,7 @@ def train(options: TrainOptions) -> tuple[Path, int]:
             go_on(Run.open(folder), options, interrupt, ranks)
         else:
             raise UsageError(
-                f"run {folder} exists: choose another --name, or go on with it by --resume"
+                f"run {folder} exists: choose another --name, or resume it with --resume"
             )
     return folder, interrupt.exit_code
 

@@ -112,10 +112,10 @@ def main(arguments: Sequence[str]) -> int:
     with Interrupt() as interrupt:
         watch(job, study, options.workers or cpu_count(), interrupt)
     if interrupt.signal:
-        print("interrupted; the same command goes on")
+        print("interrupted; repeat the command to resume")
         return interrupt.exit_code
     if job.hopeless(study):
-        raise TrainingError("the first trials have all failed; the same command goes on")
+        raise TrainingError("the first trials have all failed; repeat the command to resume")
     return conclude(study, words, out)
 
 
@@ -184,7 +184,7 @@ def conclude(study: "Study", words: tuple[str, ...], out: Path) -> int:
 
     trials = ranked(study)
     if not trials or trials[0].state.name != "COMPLETE":
-        warn("no trial has completed; the same command goes on")
+        warn("no trial has completed; repeat the command to resume")
         return 1
     best, rows = trials[0], rows_of(trials)
     write_rows(out / "trials.csv", rows)

@@ -92,7 +92,7 @@ class Recording:
 
         Args:
             record: the update after which it was filmed.
-            file: *.mp4 in the run's folder, with an animation *.gif beside it.
+            file: *.mp4 in the run's folder, with an animation *.gif next to it.
         """
         self._telemetry.write_video(record, file)
 

@@ -25,7 +25,7 @@ class Sink(Protocol):
 
         Args:
             record: the update after which it was filmed.
-            file: *.mp4, with an animation *.gif beside it.
+            file: *.mp4, with an animation *.gif next to it.
         """
 
     def write_results(self, results: Mapping[str, float]) -> None:

@@ -54,7 +54,7 @@ class Telemetry:
 
         Args:
             record: the update after which it was filmed.
-            file: *.mp4, with an animation *.gif beside it.
+            file: *.mp4, with an animation *.gif next to it.
         """
         for sink in self._sinks:
             sink.write_video(record, file)

@@ -70,7 +70,7 @@ class TensorBoard:
 
         Args:
             record: the update after which it was filmed.
-            file: *.mp4, with an animation *.gif beside it.
+            file: *.mp4, with an animation *.gif next to it.
         """
         self._add_animation(record.steps, file.with_suffix(".gif"))
 

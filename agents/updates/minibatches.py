@@ -31,7 +31,7 @@ def descend(
         epochs: passes over the whole batch.
         minibatch_size: samples per minibatch, over all processes.
         generator: source of the shuffles.
-        reducer: brings every process's share of a minibatch together.
+        reducer: averages a minibatch's gradient over processes.
         max_norm: maximum gradient norm.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -58,7 +58,7 @@ def pool_gradients(
         loss: mean over the samples of a batch.
         batch: this process's.
         chosen: (C,) int, the minibatch's samples, of the whole batch.
-        reducer: brings the processes together.
+        reducer: averages over processes.
     """
     parameters = list(parameters)
     _, rows = batch.own(chosen)

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import TransformObservation
 
-POSITIONS = [0, 2]  # cart and pole, of CartPole's observation; their velocities are beside them
+POSITIONS = [0, 2]  # cart and pole, of CartPole's observation; their velocities come after each
 
 
 def without_velocities(env: gym.Env) -> gym.Env:

@@ -55,7 +55,7 @@ def readable(*values: float) -> list[str]:
         values: returns, for instance.
 
     Returns:
-        1,234.5 but 12.34, and 0.740 beside 1.000.
+        1,234.5 but 12.34, and 0.740 next to 1.000.
     """
     largest = max(map(abs, values))
     decimals = 1 if largest >= 100 else 2 if largest >= 10 else 3

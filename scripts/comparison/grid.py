@@ -211,7 +211,7 @@ def run_cells(grid: Grid, cells: Sequence[Cell], workers: int) -> list[Cell]:
                     process.terminate()
                 for _, process in running:
                     process.join()
-                print("interrupted; the same command goes on", flush=True)
+                print("interrupted; repeat the command to resume", flush=True)
                 raise Interrupted(interrupt.exit_code)
     return failed
 

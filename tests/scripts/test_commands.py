@@ -533,7 +533,7 @@ def test_what_is_wrong_for_all_ranks_is_told_by_the_first(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     assert __main__.main(["train", "CartPole-v1", "--resume"]) == 2
     assert capsys.readouterr().err == (
-        "trpo: --resume needs --name: which run to go on with, or to start\n"
+        "trpo: --resume needs --name: which run to resume, or to start\n"
     )
 
 

@@ -24,7 +24,7 @@ def test_processes_train_one_run_and_go_on_with_it(tmp_path: Path):
     assert again.join() == [0, 0], again.said
     assert refused.join() == [2, 1]
     assert refused.said == [
-        f"trpo: run {run} exists: choose another --name, or go on with it by --resume"
+        f"trpo: run {run} exists: choose another --name, or resume it with --resume"
     ]
 
     alone.join()

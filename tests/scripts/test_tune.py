@@ -117,7 +117,7 @@ def test_a_trial_whose_curve_lies_below_most_others_is_stopped(tmp_path):
 def test_no_trial_is_begun_when_the_time_is_over(tmp_path, capsys):
     words = ["tune", "CartPole-v1", "--workers=1", "--minutes=1e-9", f"--out={tmp_path}"]
     assert __main__.main(words) == 1
-    assert "no trial has completed; the same command goes on" in capsys.readouterr().err
+    assert "no trial has completed; repeat the command to resume" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
@@ -128,7 +128,7 @@ def test_an_environment_that_fails_in_every_trial_ends_the_search(tmp_path, caps
     assert len(failed) == 5
     for number, line in enumerate(failed):
         assert line.startswith(f"trpo: warning: trial {number} failed: ")
-    assert last == "trpo: the first trials have all failed; the same command goes on"
+    assert last == "trpo: the first trials have all failed; repeat the command to resume"
 
 
 def job(storage: str, out: Path) -> Job:
