@@ -78,6 +78,7 @@ class Trainer:
         self.reducer = make_reducer(threads)
         self.update = 0
         self.steps = 0
+        self.closed = False
         self.non_finite = 0  # consecutive ones up to the last update
         self.evaluation_return: float | None = None  # mean, of the last evaluation
         self.episodes = EpisodeStatistics()
@@ -144,9 +145,10 @@ class Trainer:
                 are not finite, or another process of the group is lost.
         """
         while not self.finished:
-            if self.at_resume_point and self.update:
+            if self.closed or (self.at_resume_point and self.update):
                 self.environments.close()
                 self._start_environments()
+                self.closed = False
             with self._as_training_errors(f"in update {self.update + 1}"):
                 record = self._next_update()
             yield record
@@ -158,9 +160,33 @@ class Trainer:
         self.close()
 
     def close(self) -> None:
-        """Close the environments, and end the threads."""
+        """Close the environments and end the threads; `updates` starts them again."""
         self.environments.close()
         self.reducer.close()
+        self.closed = True
+
+    def extend(self, total_steps: int) -> None:
+        """Let `updates` go on, in fresh environments, as `trpo resume --total-steps` does.
+
+            trainer.extend(trainer.steps + 50_000)
+            for update in trainer.updates():
+                print(update.steps, trainer.mean_return)
+
+        What is annealed is where it would be in a run of so many steps: δ may rise again. Of a run
+        on disk, call `run.extend(trainer.config.trainer)`, too.
+
+        Args:
+            total_steps: environment steps to train for, counted from the beginning.
+
+        Raises:
+            ConfigError: if there would be nothing left to do.
+        """
+        loop = replace(self.config.trainer, total_steps=total_steps)
+        if loop.finished(self.steps, self.evaluation_return):
+            reached = "" if total_steps <= self.steps else ", and stop_return is reached"
+            taken = f"{self.steps} steps were taken{reached}"
+            raise ConfigError(f"total_steps = {total_steps}: expected more to do, {taken}")
+        self.config = replace(self.config, trainer=loop)
 
     @property
     def mean_return(self) -> float | None:

@@ -8,16 +8,15 @@ gathered and combined in rank order.
 
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial, reduce
+from functools import reduce
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from trpo.parameters import flatten, unflatten
-from trpo.reducer import Reducer, ThreadReducer, Totals
+from trpo.reducer import Reducer, ThreadReducer, Totals, single_threaded
 
 DIGIT = 4096  # counts travel as two digits: exact in float32 up to 2²⁴ · 4096 samples
 
@@ -57,7 +56,7 @@ class ProcessReducer(ThreadReducer):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         # even then in parallel: one computes while the other's messages travel
         if threads == 1:
-            self._helpers = ThreadPoolExecutor(1, "beside", partial(torch.set_num_threads, 1))
+            self._helpers = single_threaded(1)
 
     def combine(self, totals: Totals) -> Totals:  # noqa: D102
         if totals.maxima:

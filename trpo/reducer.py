@@ -168,6 +168,18 @@ class Reducer:
 SERIAL = Reducer()
 
 
+def single_threaded(count: int) -> ThreadPoolExecutor:
+    """Return an executor, torch limited to one thread in each of its own.
+
+    Args:
+        count: of threads; each starts when it is first needed.
+
+    Returns:
+        The executor.
+    """
+    return ThreadPoolExecutor(count, "microbatches", partial(torch.set_num_threads, 1))
+
+
 class ThreadReducer(Reducer):
     """Several threads, including the calling one; limits torch to one thread in each.
 
@@ -178,11 +190,7 @@ class ThreadReducer(Reducer):
     def __init__(self, threads: int) -> None:
         self.threads = threads
         torch.set_num_threads(1)
-        self._helpers = (
-            ThreadPoolExecutor(threads - 1, "microbatches", partial(torch.set_num_threads, 1))
-            if threads > 1
-            else None
-        )
+        self._helpers = single_threaded(threads - 1) if threads > 1 else None
         self._halves: tuple[ThreadReducer, ThreadReducer] | None = None
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:  # noqa: D102
@@ -219,8 +227,9 @@ class ThreadReducer(Reducer):
             wait([ending])
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; if the reducer is used again, new ones start."""
         if self._helpers:
             self._helpers.shutdown()
+            self._helpers = single_threaded(max(self.threads - 1, 1))
         for half in self._halves or ():
             half.close()

@@ -81,6 +81,44 @@ def test_a_run_continued_at_a_resume_point_equals_one_never_stopped(env_id, lear
     assert list(map(untimed, continued)) == list(map(untimed, expected[2:]))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_finished_trainer_that_is_extended_at_a_resume_point_equals_one_never_stopped(threads):
+    whole = make_trainer("Pendulum-v1", threads=threads)
+    expected = run(whole, 6)
+    total = expected[3].steps
+    trainer = make_trainer("Pendulum-v1", threads=threads, trainer={"total_steps": total})
+    records = list(trainer.updates())
+    assert list(trainer.updates()) == []
+    with pytest.raises(ConfigError, match=f"total_steps = {total}: .*{total} steps were taken$"):
+        trainer.extend(total)
+    trainer.extend(10**9)
+    records += run(trainer, 2)
+    assert list(map(untimed, records)) == list(map(untimed, expected))
+    assert torch.equal(parameters(whole), parameters(trainer))
+
+
+def test_a_finished_trainer_is_extended_between_resume_points_and_its_limit_is_annealed_anew():
+    loop = {"total_steps": 600, "checkpoint_interval": 50}
+    trainer = make_trainer("Pendulum-v1", trpo=TrpoConfig(anneal_to=0.5), trainer=loop)
+    *_, last = trainer.updates()
+    trainer.extend(1600)
+    first, *_, end = trainer.updates()
+    assert (last.steps, first.steps) == (768, 1024)
+    assert end.steps >= 1600
+    limits = [record.metrics["trust_region/max_kl"] for record in (last, first, end)]
+    limit = trainer.config.max_kl
+    before = 512 / 600, 768 / 1600, (end.steps - 256) / 1600
+    assert limits == pytest.approx([limit * (1 - 0.5 * share) for share in before])
+
+
+def test_a_trainer_that_reached_its_stop_return_is_not_extended():
+    loop = {"eval_every": 1, "stop_return": -1e9}
+    trainer = make_trainer("Pendulum-v1", trainer=loop)
+    assert len(list(trainer.updates())) == 1
+    with pytest.raises(ConfigError, match="stop_return is reached"):
+        trainer.extend(2 * 10**9)
+
+
 def test_every_update_stays_within_the_limit_and_cartpole_is_learned():
     trainer = make_trainer(
         trainer={"batch_size": 1024, "total_steps": 30_000, "checkpoint_interval": 50}
