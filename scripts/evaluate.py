@@ -18,7 +18,7 @@ from trpo.scripts.cli.command import RunFolder, parse
 from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.numbers import counted, readable
 from trpo.scripts.cli.options import options_of
-from trpo.scripts.cli.playing import playing, trained
+from trpo.scripts.cli.playing import folder_of, playing, trained
 from trpo.scripts.cli.sizes import check_environments
 from trpo.validation import require
 
@@ -28,7 +28,7 @@ class EvaluateOptions:
     """Play a trained policy: whole episodes, raw rewards, by default deterministic."""
 
     run: RunFolder
-    """Folder of the run, as trpo train leaves it."""
+    """Folder of the run, as trpo train leaves it, or one of its checkpoints."""
     episodes: int = 100
     """Episodes to play, each in a separate environment; with engine gymnasium-async, at most
     num_envs at a time."""
@@ -62,7 +62,7 @@ class EvaluateOptions:
         """The files of the episodes to film."""
         if self.video is None:
             return []
-        name = "-".join(self.run.resolve().parts[-2:])
+        name = "-".join(folder_of(self.run).resolve().parts[-2:])
         return [self.video / f"{name}-episode-{n + 1}.mp4" for n in range(self.video_episodes)]
 
 
@@ -81,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     lengths = np.array([episode.length for episode in episodes])
     cut = sum(not episode.ended for episode in episodes)
     policy = "stochastic" if options.stochastic else "deterministic"
-    which = "best" if options.best else "newest"
+    newest = "newest" if options.run.is_dir() else options.run.stem
+    which = "best" if options.best else newest
     update, steps = checkpoint.state["update"], checkpoint.state["steps"]
     result = {
         "checkpoint": which,
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         | ({"videos": ", ".join(map(str, options.video_files))} if options.video else {})
     )
     try:
-        Run.open(options.run).write_evaluation(result | {"returns": returns.tolist()})
+        Run.open(folder_of(options.run)).write_evaluation(result | {"returns": returns.tolist()})
     finally:  # before printing: a closed pipe must not cost the result
         print_facts(facts)
     return 0
@@ -124,13 +125,13 @@ def evaluate_run(options: EvaluateOptions) -> tuple[Checkpoint, list[Episode]]:
     Returns:
         The policy's checkpoint, and the episodes.
     """
-    folder = Run.open(options.run)
+    folder = Run.open(folder_of(options.run))
     run = options_of(folder, options.trust)
     at_once = options.episodes
     if run.environment.engine == "gymnasium-async":  # one process each
         at_once = min(at_once, run.environment.num_envs)
     check_environments("episodes", replace(run.environment, num_envs=at_once))
-    checkpoint = trained(folder, options.best)
+    checkpoint = trained(folder, options.run, options.best)
     agent = Agent.of_checkpoint(checkpoint)
     randomness = Randomness(options.seed)
     seed = randomness.integer(Component.EVALUATION)

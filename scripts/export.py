@@ -18,7 +18,7 @@ from trpo.agents.storage.files import replace_file
 from trpo.envs.errors import INSTALL
 from trpo.scripts.cli.command import RunFolder, UsageError, parse
 from trpo.scripts.cli.display import print_facts
-from trpo.scripts.cli.playing import trained
+from trpo.scripts.cli.playing import folder_of, trained
 
 Format = Literal["onnx", "torchscript"]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -30,7 +30,7 @@ class ExportOptions:
     """Write the deterministic policy to one file, including normalisation and action scaling."""
 
     run: RunFolder
-    """Folder of the run, as trpo train leaves it."""
+    """Folder of the run, as trpo train leaves it, or one of its checkpoints."""
     to: Format = "onnx"
     """Format: ONNX, or TorchScript for torch.jit.load in Python and C++."""
     best: bool = False
@@ -55,9 +55,9 @@ def main(arguments: Sequence[str]) -> int:
     if not all(importlib.util.find_spec(package) for package in PACKAGES[options.to]):
         install = INSTALL.format(extra="export")
         raise UsageError(f"--to {options.to} needs packages that are not installed: run {install}")
-    run = Run.open(options.run)
-    agent = Agent.of_checkpoint(trained(run, options.best))
-    out = options.out or options.run / f"policy{SUFFIX[options.to]}"
+    run = Run.open(folder_of(options.run))
+    agent = Agent.of_checkpoint(trained(run, options.run, options.best))
+    out = options.out or run.folder / f"policy{SUFFIX[options.to]}"
     content = to_onnx(agent) if options.to == "onnx" else to_torchscript(agent)
     try:
         replace_file(out, content)

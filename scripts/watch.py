@@ -11,7 +11,7 @@ from trpo.envs.factory import make_watched_env
 from trpo.scripts.cli.command import RunFolder, parse
 from trpo.scripts.cli.numbers import readable
 from trpo.scripts.cli.options import options_of
-from trpo.scripts.cli.playing import playing, trained
+from trpo.scripts.cli.playing import folder_of, playing, trained
 from trpo.validation import require
 
 
@@ -20,7 +20,7 @@ class WatchOptions:
     """Play a trained policy on screen, by default deterministic; Ctrl-C ends it."""
 
     run: RunFolder
-    """Folder of the run, as trpo train leaves it."""
+    """Folder of the run, as trpo train leaves it, or one of its checkpoints."""
     episodes: int = 5
     """Episodes to play, one after another."""
     best: bool = False
@@ -48,9 +48,9 @@ def main(arguments: Sequence[str]) -> int:
         0.
     """
     options = parse(WatchOptions, arguments, "watch")
-    folder = Run.open(options.run)
+    folder = Run.open(folder_of(options.run))
     run = options_of(folder, options.trust)
-    agent = Agent.of_checkpoint(trained(folder, options.best))
+    agent = Agent.of_checkpoint(trained(folder, options.run, options.best))
     randomness = Randomness(options.seed)
     noise = randomness.generator(Component.ACTIONS) if options.stochastic else None
     env = make_watched_env(run.env, run.environment)

@@ -98,6 +98,20 @@ class CheckpointFolder:
             raise CheckpointError(f"{self.path} holds no {BEST} yet: it is chosen {when}")
         return _load(self.path / BEST)
 
+    def named(self, name: str) -> Checkpoint:
+        """Read one of the checkpoints.
+
+        Args:
+            name: of its file.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            CheckpointError: if it cannot be used.
+        """
+        return _load(self.path / name)
+
     def newest(self, warn: Callable[[str], None], resumable: bool = False) -> Checkpoint | None:
         """Read the newest checkpoint that can be read.
 

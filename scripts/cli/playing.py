@@ -1,7 +1,9 @@
 """Shared by the commands that play a trained policy: loading it, and reporting failures."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gymnasium.spaces import flatdim
 
@@ -10,24 +12,48 @@ from trpo.agents.rollouts.environments import close
 from trpo.agents.rollouts.rollout import BrokenEnvironmentError
 from trpo.agents.runs import CheckpointError, Run, RunError
 from trpo.agents.storage.checkpoint import Checkpoint
+from trpo.agents.storage.checkpoint_folder import CHECKPOINTS
 from trpo.agents.trainer import TrainingError
 from trpo.envs.grouped import GroupedVectorEnv
-from trpo.scripts.cli.command import warn
+from trpo.scripts.cli.command import UsageError, warn
 
 
-def trained(run: Run, best: bool) -> Checkpoint:
+def folder_of(path: Path) -> Path:
+    """Return the folder of a run that is to be played.
+
+    Args:
+        path: the folder, or one of the run's checkpoints.
+
+    Returns:
+        The folder; `path` itself unless it is a file in checkpoints/.
+    """
+    return Path(os.path.abspath(path)).parents[1] if _is_checkpoint(path) else path
+
+
+def _is_checkpoint(path: Path) -> bool:
+    # not Path.is_file, which raises where a name is too long
+    return os.path.isfile(path) and Path(os.path.abspath(path)).parent.name == CHECKPOINTS
+
+
+def trained(run: Run, path: Path, best: bool) -> Checkpoint:
     """Read the checkpoint to be played.
 
     Args:
         run: any.
-        best: whether to read the best checkpoint instead of the newest.
+        path: its folder, or one of its checkpoints.
+        best: whether to read the folder's best checkpoint instead of the newest.
 
     Returns:
         The checkpoint.
 
     Raises:
         CheckpointError: if there is none.
+        UsageError: if `path` is a checkpoint and the best is asked for.
     """
+    if _is_checkpoint(path):
+        if best:
+            raise UsageError(f"{path} is a checkpoint already: leave out --best")
+        return run.checkpoints.named(path.name)
     checkpoint = run.checkpoints.best() if best else run.checkpoints.newest(warn)
     if checkpoint is None:
         raise CheckpointError(f"{run.checkpoints.path} holds no checkpoint")
