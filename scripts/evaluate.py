@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from trpo.agents.agent import Agent
 from trpo.agents.randomness import Component, Randomness
@@ -19,7 +20,7 @@ from trpo.scripts.cli.display import print_facts
 from trpo.scripts.cli.numbers import counted, readable
 from trpo.scripts.cli.options import options_of
 from trpo.scripts.cli.playing import folder_of, playing, trained
-from trpo.scripts.cli.sizes import check_environments
+from trpo.scripts.cli.sizes import MOST_THREADS, check_environments
 from trpo.validation import require
 
 
@@ -41,6 +42,8 @@ class EvaluateOptions:
     """Seed of the evaluation; its environments differ from training's."""
     max_steps: int = MAX_STEPS
     """Steps after which an episode is cut off; its return up to there counts."""
+    threads: int = 0
+    """CPU threads for environments; 0: one per core. As in training, the policy acts on one."""
     video: Path | None = None
     """Folder for videos."""
     video_episodes: int = 1
@@ -53,6 +56,9 @@ class EvaluateOptions:
         require(self, "episodes", self.episodes >= 1, "an integer ≥ 1")
         require(self, "seed", self.seed >= 0, "an integer ≥ 0")
         require(self, "max_steps", self.max_steps >= 1, "an integer ≥ 1")
+        require(
+            self, "threads", 0 <= self.threads <= MOST_THREADS, f"an integer in [0, {MOST_THREADS}]"
+        )
         require(self, "video_episodes", 1 <= self.video_episodes <= 100, "an integer in [1, 100]")
         kept = self.video is not None or self.video_episodes == 1
         require(self, "video_episodes", kept, "a folder for more than one, by --video")
@@ -106,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
             "return": f"{mean} ± {std}, from {least} to {most}, {played_out}",
             "length": f"{lengths.mean():,.1f} steps",
         }
-        | ({"cut off": f"{cut_off}, after {options.max_steps:,} steps"} if cut else {})
+        | ({"cut off": f"{cut_off}, after {counted(options.max_steps, 'step')}"} if cut else {})
         | ({"videos": ", ".join(map(str, options.video_files))} if options.video else {})
     )
     try:
@@ -126,7 +132,8 @@ def evaluate_run(options: EvaluateOptions) -> tuple[Checkpoint, list[Episode]]:
         The policy's checkpoint, and the episodes.
     """
     folder = Run.open(folder_of(options.run))
-    run = options_of(folder, options.trust)
+    run = replace(options_of(folder, options.trust), threads=options.threads)
+    torch.set_num_threads(1)  # small batches: several threads would mostly wait for one another
     at_once = options.episodes
     if run.environment.engine == "gymnasium-async":  # one process each
         at_once = min(at_once, run.environment.num_envs)

@@ -110,7 +110,7 @@ def outcome_of(folder: Path, episodes: int, elapsed: float) -> Outcome:
         np.array([
             episode.undiscounted_return
             for episode in evaluate_run(
-                EvaluateOptions(run=folder, episodes=episodes, stochastic=sampled, trust=True)
+                EvaluateOptions(folder, episodes, stochastic=sampled, trust=True, threads=1)
             )[1]
         ])
         for sampled in (False, True)

@@ -25,7 +25,7 @@ from trpo.agents.storage.checkpoint_folder import BEST
 from trpo.envs import EnvironmentConfig, make_vector_env
 from trpo.scripts import __main__
 from trpo.scripts.cli.numbers import readable
-from trpo.scripts.cli.options import parse_train_options
+from trpo.scripts.cli.options import cpu_count, parse_train_options
 from trpo.scripts.cli.presets import PRESETS
 from trpo.scripts.evaluate import EvaluateOptions, evaluate_run
 
@@ -191,6 +191,33 @@ def test_one_episode_is_no_episodes(run, capsys):
     out = capsys.readouterr().out
     assert ", 1 episode\n" in out
     assert "1 episode, after 3 steps\n" in out
+
+
+def test_a_checkpoints_file_is_played_and_exported_in_place_of_its_runs_newest(run, capsys):
+    file = run / "checkpoints" / "update-000002.safetensors"
+    assert __main__.main(["evaluate", str(file), "--episodes=2"]) == 0
+    result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    assert (result["checkpoint"], result["update"]) == ("update-000002", 2)
+    assert "of the update-000002 checkpoint: update 2, " in capsys.readouterr().out
+    assert __main__.main(["export", str(file), "--to=torchscript"]) == 0
+    (run / "policy.pt").unlink()
+    assert __main__.main(["evaluate", str(file), "--best"]) == 2
+    assert "is a checkpoint already: leave out --best" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "threads"), [([], cpu_count()), (["--threads=3"], 3)])
+def test_an_evaluation_has_the_threads_that_it_is_given(run, words, threads, monkeypatch):
+    given = []
+
+    def made(env, config, seed, threads, *rest):
+        given.append(threads)
+        return make_vector_env(env, config, seed, threads, *rest)
+
+    monkeypatch.setattr("trpo.scripts.cli.options.make_vector_env", made)
+    torch.set_num_threads(2)
+    assert __main__.main(["evaluate", str(run), "--episodes=2", *words]) == 0
+    assert given == [threads]
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize("which", ["best", "newest"])
