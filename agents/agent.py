@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from trpo.agents.actions import ActionAdapter
 from trpo.agents.networks.encoders import Features, MakeEncoder, Preprocessor, encoder_for
+from trpo.agents.networks.images import ImageConfig
 from trpo.agents.networks.masks import mask_in
-from trpo.agents.networks.pictures import PictureConfig
 from trpo.agents.networks.recurrence import (
     FEATURES,
     POLICY_MEMORY,
@@ -47,7 +47,7 @@ class AgentConfig:
         policy: its network.
         value: the value function's network and fit.
         normalize: running statistics.
-        pictures: how images are read, unless by a custom encoder.
+        images: how images are read, unless by a custom encoder.
         gamma: discount of the returns used for reward scaling.
         recurrence: recurrent layers of both networks.
     """
@@ -57,7 +57,7 @@ class AgentConfig:
     policy: PolicyConfig
     value: ValueConfig
     normalize: NormalizationConfig
-    pictures: PictureConfig
+    images: ImageConfig
     gamma: float
     recurrence: RecurrenceConfig = field(default_factory=RecurrenceConfig)
 
@@ -85,12 +85,12 @@ class Agent(nn.Module):
         self.config = config
         self.observation_space = observation_space = config.observation_space
         self.action_space = action_space = config.action_space
-        pictures = config.pictures
-        if make_encoder and pictures.grid_codes is None:
+        images = config.images
+        if make_encoder and images.grid_codes is None:
             # a custom encoder expects the space's channels
-            pictures = replace(pictures, grid_codes=0)
-        self.preprocessor = Preprocessor(observation_space, config.normalize, pictures)
-        make = make_encoder or encoder_for(observation_space, pictures)
+            images = replace(images, grid_codes=0)
+        self.preprocessor = Preprocessor(observation_space, config.normalize, images)
+        make = make_encoder or encoder_for(observation_space, images)
         policy_rng = randomness.generator(Component.POLICY)
         value_rng = randomness.generator(Component.VALUE)
 
@@ -113,7 +113,7 @@ class Agent(nn.Module):
         shared = config.value.trunk == "policy"
         policy_features = self.policy.network.features
         if shared and policy_features.is_fixed:
-            expected = "own: without pictures and memory there is nothing to share"
+            expected = "own: without images and memory there is nothing to share"
             raise ConfigError(f"value.trunk = 'policy': expected {expected}")
         value_features = policy_features if shared else features(value_rng, VALUE_MEMORY)
         self.value_function = ValueFunction(value_features, config.value, value_rng)

@@ -7,7 +7,7 @@ from typing import Literal
 import gymnasium as gym
 import torch
 
-from trpo.agents.networks.pictures import PictureConfig, picture_of
+from trpo.agents.networks.images import ImageConfig, image_in
 from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves
@@ -19,7 +19,7 @@ from trpo.agents.updates.vpg import VpgConfig
 from trpo.agents.value_function import ValueConfig
 from trpo.validation import ConfigError, require
 
-PICTURE_STRIDE = 8  # Schulman et al. 2015 took a tenth of the states for F
+IMAGE_STRIDE = 8  # Schulman et al. 2015 took a tenth of the states for F
 PIXELS = 2**21  # per microbatch, as floats; convolutions hold some 20 to 50 times as many
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -123,7 +123,7 @@ class LearnerConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     normalize: NormalizationConfig = field(default_factory=NormalizationConfig)
-    pictures: PictureConfig = field(default_factory=PictureConfig)
+    images: ImageConfig = field(default_factory=ImageConfig)
     recurrence: RecurrenceConfig = field(default_factory=RecurrenceConfig)
 
     @property
@@ -168,8 +168,8 @@ def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfi
     Returns:
         The same, with microbatches as they were or smaller.
     """
-    found = [picture_of(leaf, config.pictures) for leaf in leaves(space)]
-    pixels = sum(math.prod(picture.shape) for picture in found if picture)
+    found = [image_in(leaf, config.images) for leaf in leaves(space)]
+    pixels = sum(math.prod(image.shape) for image in found if image)
     if not pixels:
         return config
     most = max(1, PIXELS // pixels)
@@ -178,7 +178,7 @@ def with_bounded_memory(config: LearnerConfig, space: gym.Space) -> LearnerConfi
     return replace(config, trainer=smaller)
 
 
-def with_picture_defaults(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
+def with_image_defaults(config: LearnerConfig, space: gym.Space) -> LearnerConfig:
     """Return a configuration with the defaults for images read by nature or impala.
 
     Args:
@@ -189,13 +189,13 @@ def with_picture_defaults(config: LearnerConfig, space: gym.Space) -> LearnerCon
         The same; where there are such images and no memory, options left at their defaults become:
         F over fewer states, V fitted by Adam, and outputs linear in the features.
     """
-    pictures = [picture_of(leaf, config.pictures) for leaf in leaves(space)]
-    deep = any(picture.has_deep_encoder for picture in pictures if picture)
+    images = [image_in(leaf, config.images) for leaf in leaves(space)]
+    deep = any(image.has_deep_encoder for image in images if image)
     if not deep or config.recurrence.recurrent != "none":
         return config
     trpo, policy, value = config.trpo, config.policy, config.value
     if trpo.fisher_stride == 0:
-        trpo = replace(trpo, fisher_stride=PICTURE_STRIDE)
+        trpo = replace(trpo, fisher_stride=IMAGE_STRIDE)
     if policy.hidden is None:
         policy = replace(policy, hidden=())
     if value.hidden is None:

@@ -20,7 +20,7 @@ class NormalizationConfig:
 
     observations: bool = True
     """Normalise observations to zero mean and unit variance (Andrychowicz et al. 2021: always)."""
-    pictures: bool = True
+    images: bool = True
     """If observations are normalised: large images, too, each channel by the mean and variance of
     its pixels. Otherwise images are only scaled to [0, 1] by their bounds (measured: on Pong-v5, V
     then learned nothing)."""

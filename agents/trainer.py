@@ -16,7 +16,7 @@ from trpo.agents.config import (
     LearnerConfig,
     check_batch_size,
     with_bounded_memory,
-    with_picture_defaults,
+    with_image_defaults,
     with_recurrence,
 )
 from trpo.agents.metrics import UpdateRecord
@@ -106,7 +106,7 @@ class Trainer:
         rows = config.trainer.microbatch_size  # of features, which are small
         config = with_recurrence(config)
         if make_encoder is None:
-            config = with_picture_defaults(config, env.single_observation_space)
+            config = with_image_defaults(config, env.single_observation_space)
         self.config = config = with_bounded_memory(config, env.single_observation_space)
         agent_config = AgentConfig(
             env.single_observation_space,
@@ -114,7 +114,7 @@ class Trainer:
             config.policy,
             config.value,
             config.normalize,
-            config.pictures,
+            config.images,
             config.trainer.gamma,
             config.recurrence,
         )

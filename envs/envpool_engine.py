@@ -261,8 +261,8 @@ class EnvPoolVectorEnv(VectorEnv):
         """Return the first environment's image, (H, W, 3) uint8."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pictures: np.ndarray = self._pools[0].render()
-        return pictures[0]
+            images: np.ndarray = self._pools[0].render()
+        return images[0]
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002, D102
         for pool in self._pools:

@@ -2,7 +2,7 @@
 
     python tests/browser.py RUN tensorboard.png
 
-makes the documentation's picture of TensorBoard.
+makes the documentation's image of TensorBoard.
 """
 
 import re

@@ -9,15 +9,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from trpo.agents.networks.pictures import Picture
+from trpo.agents.networks.images import Image
 
 IMPALA_CHANNELS = (16, 32, 32)
 
 
-def _numbers_left(picture: Picture, filters: nn.Module) -> int:
+def _numbers_left(image: Image, filters: nn.Module) -> int:
     """Return the output size of convolutions applied to an image."""
     with torch.no_grad():
-        return filters(torch.zeros(1, picture.planes, *picture.sides)).numel()
+        return filters(torch.zeros(1, image.planes, *image.sides)).numel()
 
 
 def _initialise(network: nn.Module, generator: torch.Generator) -> None:
@@ -32,17 +32,17 @@ def _initialise(network: nn.Module, generator: torch.Generator) -> None:
             nn.init.zeros_(block.last.weight)
 
 
-def nature(picture: Picture) -> nn.Sequential:
+def nature(image: Image) -> nn.Sequential:
     """Return the network of Mnih et al. 2015, up to its 512 features.
 
     Args:
-        picture: at least 36 pixels per side.
+        image: at least 36 pixels per side.
 
     Returns:
         (B, C, H, W) ↦ (B, 512).
     """
     filters = nn.Sequential(
-        nn.Conv2d(picture.planes, 32, 8, stride=4),
+        nn.Conv2d(image.planes, 32, 8, stride=4),
         nn.ReLU(),
         nn.Conv2d(32, 64, 4, stride=2),
         nn.ReLU(),
@@ -50,7 +50,7 @@ def nature(picture: Picture) -> nn.Sequential:
         nn.ReLU(),
         nn.Flatten(),
     )
-    return nn.Sequential(filters, nn.Linear(_numbers_left(picture, filters), 512), nn.ReLU())
+    return nn.Sequential(filters, nn.Linear(_numbers_left(image, filters), 512), nn.ReLU())
 
 
 class Residual(nn.Module):
@@ -77,37 +77,37 @@ class Residual(nn.Module):
         return x + self.last(self.first(x.relu()).relu())
 
 
-def impala(picture: Picture) -> nn.Sequential:
+def impala(image: Image) -> nn.Sequential:
     """Return the residual network of Espeholt et al. 2018 (figure 3), up to its 256 features.
 
     Args:
-        picture: any.
+        image: any.
 
     Returns:
         (B, C, H, W) ↦ (B, 256).
     """
     filters = nn.Sequential()
-    channels = picture.planes
+    channels = image.planes
     for wider in IMPALA_CHANNELS:
         filters.append(nn.Conv2d(channels, wider, 3, padding=1))
         filters.append(nn.MaxPool2d(3, stride=2, padding=1))
         filters.append(Residual(wider)).append(Residual(wider))
         channels = wider
     filters.append(nn.ReLU()).append(nn.Flatten())
-    return nn.Sequential(filters, nn.Linear(_numbers_left(picture, filters), 256), nn.ReLU())
+    return nn.Sequential(filters, nn.Linear(_numbers_left(image, filters), 256), nn.ReLU())
 
 
-def grid(picture: Picture) -> nn.Sequential:
+def grid(image: Image) -> nn.Sequential:
     """Return two 3 × 3 convolutions, for grids of cells (Young & Tian 2019).
 
     Args:
-        picture: at least 5 cells per side.
+        image: at least 5 cells per side.
 
     Returns:
         (B, C, H, W) ↦ (B, 32·(H − 4)·(W − 4)).
     """
     return nn.Sequential(
-        nn.Conv2d(picture.planes, 16, 3),
+        nn.Conv2d(image.planes, 16, 3),
         nn.ReLU(),
         nn.Conv2d(16, 32, 3),
         nn.ReLU(),
@@ -115,27 +115,27 @@ def grid(picture: Picture) -> nn.Sequential:
     )
 
 
-NETWORKS: dict[str, Callable[[Picture], nn.Sequential]] = {
+NETWORKS: dict[str, Callable[[Image], nn.Sequential]] = {
     "nature": nature,
     "impala": impala,
     "grid": grid,
 }
 
 
-class PictureEncoder(nn.Module):
+class ImageEncoder(nn.Module):
     """From one image to features.
 
     Args:
-        picture: its layout, and which network reads it.
+        image: its layout, and which network reads it.
         generator: source of the initial weights.
     """
 
-    def __init__(self, picture: Picture, generator: torch.Generator) -> None:
+    def __init__(self, image: Image, generator: torch.Generator) -> None:
         super().__init__()
-        self.picture = picture
-        self.network = NETWORKS[picture.encoder](picture)
+        self.image = image
+        self.network = NETWORKS[image.encoder](image)
         _initialise(self.network, generator)
-        self.size = _numbers_left(picture, self.network)
+        self.size = _numbers_left(image, self.network)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return features.
@@ -146,4 +146,4 @@ class PictureEncoder(nn.Module):
         Returns:
             (B, F).
         """
-        return self.network(self.picture.channels_first(observation))
+        return self.network(self.image.channels_first(observation))

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trpo.agents.networks.convolutions import PictureEncoder
-from trpo.agents.networks.pictures import AUTO, Picture, PictureConfig, bounds_of, picture_of
+from trpo.agents.networks.convolutions import ImageEncoder
+from trpo.agents.networks.images import AUTO, Image, ImageConfig, bounds_of, image_in
 from trpo.agents.normalization import NormalizationConfig, ObservationNormalizer
 from trpo.agents.observations import (
     Observation,
@@ -100,7 +100,7 @@ class VectorPreprocessor(nn.Module):
             self.normalizer.update(self.flat(observation), reducer)
 
 
-class PicturePreprocessor(nn.Module):
+class ImagePreprocessor(nn.Module):
     """Converts an image to floats: in [0, 1] by its bounds, then normalised per channel.
 
     Bytes are stored as bytes up to here. Categories such as MiniGrid's get one channel each: a key
@@ -110,26 +110,26 @@ class PicturePreprocessor(nn.Module):
 
     Args:
         leaf: its space.
-        picture: how it is read.
+        image: how it is read.
         config: whether to normalise, and the clipping range.
     """
 
     codes: Tensor
     least: Tensor
 
-    def __init__(self, leaf: gym.Space, picture: Picture, config: NormalizationConfig) -> None:
+    def __init__(self, leaf: gym.Space, image: Image, config: NormalizationConfig) -> None:
         super().__init__()
         low, high = bounds_of(leaf) or (0.0, 1.0)
         self.low, self.range = low, high - low
-        self.picture = picture
-        if picture.codes:
+        self.image = image
+        if image.codes:
             assert isinstance(leaf, gym.spaces.Box)
             least = torch.from_numpy(leaf.low.astype(np.int64))  # of each cell's channel
             self.register_buffer("least", least, persistent=False)
-            self.register_buffer("codes", torch.arange(picture.codes), persistent=False)
+            self.register_buffer("codes", torch.arange(image.codes), persistent=False)
         self.normalizer = (
-            ObservationNormalizer(picture.channels, config.observation_clip)
-            if config.observations and (config.pictures or picture.is_grid)
+            ObservationNormalizer(image.channels, config.observation_clip)
+            if config.observations and (config.images or image.is_grid)
             else None
         )
 
@@ -140,15 +140,15 @@ class PicturePreprocessor(nn.Module):
             observation: (…, *shape), as the environment gave it.
 
         Returns:
-            (…, H, W, C) float, C `picture.channels`.
+            (…, H, W, C) float, C `image.channels`.
         """
         dtype = observation.dtype if observation.is_floating_point() else torch.float32
-        numbers = observation.long() - self.least if self.picture.codes else observation.to(dtype)
-        if len(self.picture.shape) == 2:
+        numbers = observation.long() - self.least if self.image.codes else observation.to(dtype)
+        if len(self.image.shape) == 2:
             by_cell = numbers.unsqueeze(-1)
         else:
-            by_cell = numbers.movedim(self.picture.channel_axis, -1)
-        if self.picture.codes:
+            by_cell = numbers.movedim(self.image.channel_axis, -1)
+        if self.image.codes:
             return by_cell.unsqueeze(-1).eq(self.codes).flatten(-2).to(dtype)
         return (by_cell - self.low if self.low else by_cell) / self.range
 
@@ -164,8 +164,8 @@ class PicturePreprocessor(nn.Module):
         """
         cells = self.cells(observation)
         normalized = cells if self.normalizer is None else self.normalizer.forward(cells)
-        picture = normalized.movedim(-1, self.picture.channel_axis)
-        return picture if self.picture.codes else picture.reshape(observation.shape)
+        image = normalized.movedim(-1, self.image.channel_axis)
+        return image if self.image.codes else image.reshape(observation.shape)
 
     def update(self, observation: Tensor, reducer: Reducer = SERIAL) -> None:
         """Merge a batch into the running statistics, if there are any.
@@ -177,9 +177,9 @@ class PicturePreprocessor(nn.Module):
         if self.normalizer is None:
             return
         # the same number of pieces in every process; grids without categories are small
-        few = self.picture.is_grid and not self.picture.codes
+        few = self.image.is_grid and not self.image.codes
         for some in observation.tensor_split(1 if few else PIECES):
-            self.normalizer.update(self.cells(some).reshape(-1, self.picture.channels), reducer)
+            self.normalizer.update(self.cells(some).reshape(-1, self.image.channels), reducer)
 
 
 class Preprocessor(nn.Module):
@@ -188,7 +188,7 @@ class Preprocessor(nn.Module):
     Args:
         space: of one observation.
         config: whether to normalise, and the clipping range.
-        pictures: how images are read.
+        images: how images are read.
 
     Raises:
         ConfigError: if the space cannot be read.
@@ -198,16 +198,16 @@ class Preprocessor(nn.Module):
         self,
         space: gym.Space,
         config: NormalizationConfig,
-        pictures: PictureConfig = AUTO,
+        images: ImageConfig = AUTO,
     ) -> None:
         super().__init__()
         check_space("observation", space)
 
-        def make(leaf: gym.Space) -> VectorPreprocessor | PicturePreprocessor:
-            picture = picture_of(leaf, pictures)
-            if picture is None:
+        def make(leaf: gym.Space) -> VectorPreprocessor | ImagePreprocessor:
+            image = image_in(leaf, images)
+            if image is None:
                 return VectorPreprocessor(leaf, config)
-            return PicturePreprocessor(leaf, picture, config)
+            return ImagePreprocessor(leaf, image, config)
 
         self._typed = [make(leaf) for leaf in leaves(space)]
         self.leaves = nn.ModuleList(self._typed)
@@ -224,7 +224,7 @@ class Preprocessor(nn.Module):
             observation: tensors (…, *shape), as the environment gave them.
 
         Returns:
-            Tensors (…, K), normalised, or (…, *shape) for pictures, nested alike.
+            Tensors (…, K), normalised, or (…, *shape) for images, nested alike.
         """
         if isinstance(observation, Tensor):  # the common case, in the fewest calls
             return self._typed[0].forward(observation)
@@ -298,12 +298,12 @@ class LeafEncoder(Encoder):
         ConfigError: if an image is too small for its network.
     """
 
-    def __init__(self, space: gym.Space, generator: torch.Generator, config: PictureConfig) -> None:
+    def __init__(self, space: gym.Space, generator: torch.Generator, config: ImageConfig) -> None:
         def make(leaf: gym.Space) -> tuple[int, nn.Module]:
-            picture = picture_of(leaf, config)
-            if picture is None:
+            image = image_in(leaf, config)
+            if image is None:
                 return gym.spaces.flatdim(leaf), nn.Identity()
-            encoder = PictureEncoder(picture, generator)
+            encoder = ImageEncoder(image, generator)
             return encoder.size, encoder
 
         sizes, parts = zip(*map(make, leaves(space)), strict=True)
@@ -315,7 +315,7 @@ class LeafEncoder(Encoder):
         return torch.cat(features, dim=-1)
 
 
-def encoder_for(space: gym.Space, config: PictureConfig) -> MakeEncoder:
+def encoder_for(space: gym.Space, config: ImageConfig) -> MakeEncoder:
     """Return a factory of the encoder that fits a space.
 
     Args:
@@ -328,11 +328,11 @@ def encoder_for(space: gym.Space, config: PictureConfig) -> MakeEncoder:
     Raises:
         ConfigError: if an encoder or categories were requested, but there is no image for them.
     """
-    pictures = [picture for leaf in leaves(space) if (picture := picture_of(leaf, config))]
-    if config.grid_codes and not any(picture.codes for picture in pictures):
+    images = [image for leaf in leaves(space) if (image := image_in(leaf, config))]
+    if config.grid_codes and not any(image.codes for image in images):
         expected = "expected None or 0, as nothing in the observation is a grid of integers"
         raise ConfigError(f"grid_codes = {config.grid_codes}: {expected} ({space})")
-    if pictures:
+    if images:
         return partial(LeafEncoder, config=config)
     if config.encoder not in {"auto", "flat"}:
         expected = "expected auto or flat, as nothing in the observation is an image"
@@ -374,7 +374,7 @@ class Features(nn.Module):
     def suits_dual_numbers(self) -> bool:
         """Whether J v is faster with dual numbers: if nature or impala reads images."""
         parts = self.encoder.modules()
-        return any(isinstance(p, PictureEncoder) and p.picture.has_deep_encoder for p in parts)
+        return any(isinstance(p, ImageEncoder) and p.image.has_deep_encoder for p in parts)
 
 
 def flat_features(size: int) -> Features:

@@ -60,7 +60,7 @@ LACKED: dict[int, Content] = {
     14: {"learner": {"trpo": {"anneal_to": 1.0}}},
     15: {"learner": {"policy": {"initial_concentration": 1 + math.log(2)}}},
 }
-FORMAT = 17
+FORMAT = 18
 LACKED_BY_AGENTS = (2, 7, 8, 10, 12, 15)  # of these, what is of an agent: its checkpoints say it
 
 
@@ -145,11 +145,22 @@ def _from_16(content: Content) -> Content:
     return content
 
 
+def _from_17(content: Content) -> Content:
+    learner = content.get("learner")
+    if not isinstance(learner, dict):
+        return content
+    learner = _renamed(learner, "pictures", "images")
+    if isinstance(normalize := learner.get("normalize"), dict):
+        learner["normalize"] = _renamed(normalize, "pictures", "images")
+    return content | {"learner": learner}
+
+
 CHANGED: dict[int, Callable[[Content], Content]] = {
     1: _from_1,
     10: _from_10,
     11: _from_11,
     16: _from_16,
+    17: _from_17,
 }
 
 
@@ -195,9 +206,9 @@ def migrate_agent(content: object) -> object:
     Returns:
         JSON.
     """
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or "images" in content:
         return content
     learner: Content = {"learner": content}
     for number in LACKED_BY_AGENTS:
         learner = _filled(learner, LACKED[number])
-    return _filled(learner, {"learner": _lacked_by_11(content)})["learner"]
+    return _from_17(_filled(learner, {"learner": _lacked_by_11(content)}))["learner"]

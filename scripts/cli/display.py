@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trpo.agents.metrics import UpdateRecord
-from trpo.agents.networks.pictures import picture_of
+from trpo.agents.networks.images import image_in
 from trpo.agents.observations import named_leaves
 from trpo.agents.runs.results import Results
 from trpo.agents.trainer import Trainer
@@ -44,10 +44,10 @@ class Display:
         learner = trainer.config
         self.console = Console()
         self.title = f"{learner.algorithm.upper()} on {printable(env_id)}"
-        self.pictures = {
-            name: picture
+        self.images = {
+            name: image
             for name, leaf in named_leaves(trainer.agent.observation_space).items()
-            if (picture := picture_of(leaf, learner.pictures))
+            if (image := image_in(leaf, learner.images))
         }
         self.total_steps = learner.trainer.total_steps
         self.limit = f", {learner.limit}" if learner.limit else ""
@@ -74,8 +74,8 @@ class Display:
 
     def __enter__(self) -> "Display":
         with self._never_fatal():
-            for name, picture in self.pictures.items():
-                print(printable(f"{name}: {picture}"))
+            for name, image in self.images.items():
+                print(printable(f"{name}: {image}"))
             if self._live:
                 self._live.start()
         return self

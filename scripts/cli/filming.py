@@ -107,7 +107,7 @@ def check_filming(options: TrainOptions) -> None:
         env = make_recording_env(options.env, options.environment, files, 0)
         try:
             with environment_errors(), closing(env):
-                env.reset(seed=0)  # draws a picture
+                env.reset(seed=0)  # draws an image
         except BrokenEnvironmentError as error:
             raise UsageError(f"{options.env} cannot be filmed: it {error}") from error
 

@@ -16,7 +16,7 @@ import tyro
 from gymnasium import Space
 
 from trpo.agents.config import Algorithm, LearnerConfig, TrainerConfig, check_batch_size
-from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.images import ImageConfig
 from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.runs import Run, RunConfig, RunError
@@ -48,7 +48,7 @@ class LearnerOptions(LearnerConfig):
     trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
     trpo: tyro.conf.OmitArgPrefixes[TrpoConfig] = field(default_factory=TrpoConfig)
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
-    pictures: tyro.conf.OmitArgPrefixes[PictureConfig] = field(default_factory=PictureConfig)
+    images: tyro.conf.OmitArgPrefixes[ImageConfig] = field(default_factory=ImageConfig)
     recurrence: tyro.conf.OmitArgPrefixes[RecurrenceConfig] = field(
         default_factory=RecurrenceConfig
     )

@@ -24,20 +24,20 @@ class Spotlight(gym.Env[np.ndarray, np.int64]):
         """Show the first image."""
         super().reset(seed=seed, options=options)
         self.time = 0
-        return self._picture(), {}
+        return self._image(), {}
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
         """Reward the right quarter, and show the next image."""
         reward = float(action == self.quarter)
         self.time += 1
-        return self._picture(), reward, False, self.time >= 20, {}
+        return self._image(), reward, False, self.time >= 20, {}
 
-    def _picture(self) -> np.ndarray:
+    def _image(self) -> np.ndarray:
         row, column = self.np_random.integers(0, 10, 2)
         self.quarter = 2 * (row >= 5) + (column >= 5)
-        picture = self.np_random.integers(0, 40, (12, 12, 1), dtype=np.uint8)
-        picture[row : row + 2, column : column + 2] = 255
-        return picture
+        image = self.np_random.integers(0, 40, (12, 12, 1), dtype=np.uint8)
+        image[row : row + 2, column : column + 2] = 255
+        return image
 
 
 class Convolutions(Encoder):

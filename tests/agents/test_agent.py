@@ -9,7 +9,7 @@ import tests.environments
 from tests.helpers import make_trainer
 from trpo.agents.agent import TENSORS, Agent, AgentConfig
 from trpo.agents.networks.encoders import Encoder, FlatEncoder
-from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.images import ImageConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Randomness
@@ -23,7 +23,7 @@ NETWORKS = (
     PolicyConfig(hidden=(8,)),
     ValueConfig(hidden=(8,)),
     NormalizationConfig(),
-    PictureConfig(),
+    ImageConfig(),
     0.99,
 )
 
@@ -164,12 +164,12 @@ def test_a_runs_folder_is_loaded_by_its_newest_checkpoint(tmp_path):
     assert all(map(torch.equal, loaded.tensors().values(), agent.tensors().values()))
 
 
-def test_an_agent_from_before_pictures_and_beta_is_loaded(tmp_path):
+def test_an_agent_from_before_images_and_beta_is_loaded(tmp_path):
     policy = PolicyConfig(distribution="gaussian", initial_log_std=-0.5)
     spaces = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Box(-1, 1, (2,))
     agent = Agent(AgentConfig(*spaces, policy, *NETWORKS[1:]), Randomness(0))
     description = agent.description()
-    del description["agent"]["pictures"]
+    del description["agent"]["images"]
     del description["agent"]["policy"]["distribution"]
     del description["agent"]["policy"]["initial_concentration"]
     save_checkpoint(

@@ -13,7 +13,7 @@ import torch
 import tests.environments  # noqa: F401 registers environments
 from tests.helpers import make_trainer, parameters, run, untimed
 from trpo.agents.config import LearnerConfig, TrainerConfig
-from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.images import ImageConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.rollouts.rollout import BrokenEnvironmentError
 from trpo.agents.trainer import Trainer, TrainingError
@@ -83,7 +83,7 @@ def test_an_environment_that_cannot_be_reset_is_named(engine):
     ("env_id", "config"),
     [
         ("Pendulum-v1", LearnerConfig(trainer=TrainerConfig(batch_size=2047))),
-        ("Pendulum-v1", LearnerConfig(pictures=PictureConfig(encoder="nature"))),
+        ("Pendulum-v1", LearnerConfig(images=ImageConfig(encoder="nature"))),
         ("TestText-v0", LearnerConfig()),
         ("TestBrokenReset-v0", LearnerConfig()),
     ],

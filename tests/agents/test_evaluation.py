@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 
 import tests.environments  # noqa: F401 registers environments
 from trpo.agents.agent import Agent, AgentConfig
-from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.images import ImageConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
 from trpo.agents.randomness import Component, Randomness
@@ -32,7 +32,7 @@ def make_agent(env: VectorEnv, distribution="auto") -> Agent:
         PolicyConfig(distribution=distribution),
         ValueConfig(),
         NormalizationConfig(),
-        PictureConfig(),
+        ImageConfig(),
         gamma=0.99,
     )
     return Agent(config, Randomness(1))

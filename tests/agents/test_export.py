@@ -9,7 +9,7 @@ import torch
 
 from trpo.agents.agent import Agent, AgentConfig
 from trpo.agents.export import input_names, output_names, to_onnx, to_torchscript
-from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.images import ImageConfig
 from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
@@ -38,7 +38,7 @@ SPACES = {
         gym.spaces.Dict(position=BOX, action_mask=gym.spaces.MultiBinary(4)),
         gym.spaces.Discrete(4, start=3),
     ),
-    "picture": (gym.spaces.Box(0, 255, (4, 40, 40), np.uint8), gym.spaces.Discrete(3)),
+    "image": (gym.spaces.Box(0, 255, (4, 40, 40), np.uint8), gym.spaces.Discrete(3)),
 }
 SIZES = (1, 2, 33)
 WITHOUT = RecurrenceConfig()
@@ -55,7 +55,7 @@ def make_agent(
         PolicyConfig(hidden=(16, 8), distribution=distribution),
         ValueConfig(hidden=(8,)),
         NormalizationConfig(observation_clip=2.0),
-        PictureConfig(),
+        ImageConfig(),
         gamma=0.99,
         recurrence=recurrence,
     )
@@ -101,7 +101,7 @@ def by_torchscript(agent: Agent):
     [
         *((by_torchscript, name) for name in SPACES),
         # seconds each
-        *((by_onnx, name) for name in ("torques", "bools", "nested", "picture")),
+        *((by_onnx, name) for name in ("torques", "bools", "nested", "image")),
     ],
 )
 def test_an_exported_policy_acts_as_the_agent_does(load, name):

@@ -11,7 +11,7 @@ import torch
 import tests.environments  # noqa: F401  registers the gates, and the cue
 from tests.helpers import flat_parameters, make_trainer, parameters, run, untimed
 from trpo.agents.agent import Agent, AgentConfig
-from trpo.agents.networks.pictures import PictureConfig
+from trpo.agents.networks.images import ImageConfig
 from trpo.agents.networks.recurrence import POLICY_MEMORY, RecurrenceConfig, sequences
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.policies import PolicyConfig
@@ -78,19 +78,19 @@ def test_a_graph_does_not_grow_with_sequences_only_with_their_length(recurrent):
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_products_over_large_pictures_equal_double_backwards(recurrent, steps):
+def test_products_over_large_images_equal_double_backwards(recurrent, steps):
     """Dual numbers, which a policy without memory takes there, torch has none of for every unit."""
     space = gym.spaces.Box(0, 255, (36, 36, 1), np.uint8)
-    parts = PolicyConfig(hidden=()), ValueConfig(hidden=()), NormalizationConfig(), PictureConfig()
+    parts = PolicyConfig(hidden=()), ValueConfig(hidden=()), NormalizationConfig(), ImageConfig()
     memory = RecurrenceConfig(recurrent, SIZE)
     config = AgentConfig(space, gym.spaces.Discrete(2), *parts, 0.99, memory)
     policy = Agent(config, Randomness(0)).policy
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 255, (steps, 2, *space.shape), generator=generator)
+    images = torch.randint(0, 255, (steps, 2, *space.shape), generator=generator)
     size = policy.network.features.memory_size
     begins = torch.zeros(steps, 2, dtype=torch.bool)
     before = torch.zeros(2, size)
-    states = [States(sequences(pictures, begins, {POLICY_MEMORY: before}))]
+    states = [States(sequences(images, begins, {POLICY_MEMORY: before}))]
     model = policy.model()
     v = torch.randn(len(flat_parameters(policy)), generator=generator)
     twin = double_backward_product(model, states)(v)
@@ -238,7 +238,7 @@ def test_any_fit_goes_with_the_policys_memory(value):
 
 
 def test_nothing_is_shared_where_nothing_is_learned_or_remembered():
-    with pytest.raises(ConfigError, match="trunk = 'policy': expected own: without pictures"):
+    with pytest.raises(ConfigError, match="trunk = 'policy': expected own: without images"):
         make_trainer(value={"trunk": "policy"})
 
 

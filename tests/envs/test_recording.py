@@ -24,7 +24,7 @@ def test_a_film_is_of_the_first_episode_alone(tmp_path):
     env.close()
     first, second, *_ = ends
     assert second - first - 1 != first
-    assert frames(file) == first + 1  # the picture that it begins with
+    assert frames(file) == first + 1  # the image that it begins with
 
 
 def test_films_of_envpools_environments_are_of_different_seeds(tmp_path):

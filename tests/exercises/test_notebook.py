@@ -27,10 +27,10 @@ def test_the_notebook_runs_and_prints_what_it_is_kept_with():
     before, after = printed(kept), printed(fresh)
     assert [bool(cell) for cell in before] == [bool(cell) for cell in after]
     assert before[-1] == after[-1]  # by hand and by the package, the same θ
-    pictures = [
+    images = [
         output
         for cell in kept.cells
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) == 2
+    assert len(images) == 2

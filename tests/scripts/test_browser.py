@@ -54,7 +54,7 @@ def test_tensorboards_fast_loader_keeps_what_a_chart_means(run):
             assert f"<code>{name}</code> in metrics.csv" in tags[tag]["description"]
 
 
-def test_a_report_shows_its_pictures_and_film_and_asks_nobody_for_anything(run, tmp_path):
+def test_a_report_shows_its_images_and_film_and_asks_nobody_for_anything(run, tmp_path):
     out = tmp_path / "report.html"
     assert __main__.main(["evaluate", str(run), "--episodes", "3"]) == 0
     assert __main__.main(["report", str(run), "--out", str(out)]) == 0

@@ -386,9 +386,9 @@ BAD_INPUT = {
         ["train", "CartPole-v1", "--num-envs", "4096"],
         "batch_size = 2048 is not a multiple of num_envs = 4096: the nearest is 4096$",
     ),
-    "too small a picture": (
+    "too small an image": (
         ["train", "TestImage-v0", "--encoder", "nature"],
-        r"^trpo: encoder = 'nature' cannot read pictures \(8, 8, 3\): expected 36 pixels",
+        r"^trpo: encoder = 'nature' cannot read images \(8, 8, 3\): expected 36 pixels",
     ),
     "no JSON": (
         ["train", "CartPole-v1", "--env-kwargs", "map=8x8"],
@@ -398,7 +398,7 @@ BAD_INPUT = {
         ["train", "Pong-v5", "--env-kwargs", "sticky=0.25"],
         r"^trpo: EnvPool's Pong-v5 has no option 'sticky': expected max_episode_steps, ",
     ),
-    "no picture": (
+    "no image": (
         ["train", "CartPole-v1", "--encoder", "impala"],
         r"^trpo: encoder = 'impala': expected auto or flat, as nothing in the observation is",
     ),

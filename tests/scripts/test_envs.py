@@ -37,6 +37,6 @@ def test_an_unknown_word_has_near_ids(capsys):
 
 
 def test_spaces_in_brief():
-    picture = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
-    space = gym.spaces.Dict({"a": picture, "b": gym.spaces.Tuple((gym.spaces.Discrete(3),))})
+    image = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    space = gym.spaces.Dict({"a": image, "b": gym.spaces.Tuple((gym.spaces.Discrete(3),))})
     assert in_brief(space) == "Dict(a: Box(4×84×84 uint8), b: Tuple(Discrete(3)))"

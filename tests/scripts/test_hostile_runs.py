@@ -345,7 +345,7 @@ HUGE = {
     "a vector": BOX | {"shape": [2**27]},
     "a longer one": BOX | {"shape": [2**40]},
     "many": {"type": "Tuple", "spaces": [BOX | {"shape": [2**23]}] * 99},
-    "a picture": BOX | {"shape": [4096, 4096]},
+    "an image": BOX | {"shape": [4096, 4096]},
     "choices": {"type": "Discrete", "n": 2**27, "start": 0, "dtype": "int64"},
     "more choices": {"type": "Discrete", "n": 2**40, "start": 0, "dtype": "int64"},
 }

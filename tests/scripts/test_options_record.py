@@ -22,7 +22,7 @@ TRAINED = {
     "memory",
     "panel",
     "peers",
-    "pictures",
+    "images",
     "ppo",
     "soak",
     "speed",
@@ -38,7 +38,7 @@ def test_every_result_of_training_has_a_record():
 
 @pytest.mark.parametrize(
     "name",
-    ["learning", "memory", "panel", "peers", "pictures", "trials", "ppo", "checkpoint", "tune"],
+    ["learning", "memory", "panel", "peers", "images", "trials", "ppo", "checkpoint", "tune"],
 )
 def test_every_row_has_its_options(name):
     names = set(read_options(REFERENCE / name))

@@ -331,8 +331,8 @@ def test_memory():
     assert told.format(*sorted(gru), *sorted(without)) in RESULTS
 
 
-def test_pictures():
-    rows = read_rows(REFERENCE / "pictures" / "results.csv")
+def test_images():
+    rows = read_rows(REFERENCE / "images" / "results.csv")
     assert all(row["updates_within_limit"] == row["updates"] for row in rows)
     sampled: dict[str, list[float]] = {}
     for row in rows:

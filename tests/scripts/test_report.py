@@ -35,8 +35,6 @@ def test_a_page_shows_the_run_and_needs_nothing_else(tmp_path):
     if not (chromium := shutil.which("chromium")):
         pytest.skip("there is no Chromium to look at it with")
     words = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=600,900"]
-    picture = tmp_path / "page.png"
-    subprocess.run(
-        [*words, f"--screenshot={picture}", out.as_uri()], check=True, capture_output=True
-    )
-    assert picture.stat().st_size > 20_000  # an empty page has 5,000 bytes
+    image = tmp_path / "page.png"
+    subprocess.run([*words, f"--screenshot={image}", out.as_uri()], check=True, capture_output=True)
+    assert image.stat().st_size > 20_000  # an empty page has 5,000 bytes

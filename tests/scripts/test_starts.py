@@ -168,7 +168,7 @@ def test_a_policy_of_another_distribution_is_told(theirs, own, tmp_path, capsys)
 def test_a_policy_of_other_choices_is_told(tmp_path, capsys):
     """Though there are as many logits."""
     spaces, learner = (gym.spaces.Discrete(500), gym.spaces.MultiDiscrete([2, 4])), LearnerConfig()
-    networks = learner.policy, learner.value, learner.normalize, learner.pictures
+    networks = learner.policy, learner.value, learner.normalize, learner.images
     config = AgentConfig(*spaces, *networks, gamma=0.99)
     Agent(config, Randomness(0)).save(tmp_path / "agent.safetensors")
     words = ["train", "Taxi-v4", "--runs", str(tmp_path / "new"), "--threads=1"]

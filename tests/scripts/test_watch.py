@@ -27,7 +27,7 @@ def test_a_policy_is_played_on_screen(run, monkeypatch, capsys):
     assert __main__.main(["watch", str(run), "--episodes", "2"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
     assert [line[:3] for line in lines] == [["episode", f"{n}:", "return"] for n in (1, 2)]
-    assert len(sizes) >= sum(int(line[4]) for line in lines)  # a picture a step, at least
+    assert len(sizes) >= sum(int(line[4]) for line in lines)  # an image a step, at least
     assert set(sizes) == {(600, 400)}
 
 

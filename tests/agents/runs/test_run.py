@@ -203,7 +203,7 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
     content |= {"name": "x", "runs": "runs", "resume": False}
     learner = content["learner"]
     learner["trust_region"] = learner.pop("trpo") | {"max_kl": 0.07}
-    for name in ("algorithm", "npg", "vpg", "ppo", "pictures"):
+    for name in ("algorithm", "npg", "vpg", "ppo", "images"):
         del learner[name]
     for name in ("keep_checkpoints", "max_non_finite", "max_restarts", "eval_every"):
         del learner["trainer"][name]
@@ -222,37 +222,49 @@ def test_a_run_of_format_1_is_read_by_what_was_done_then(whole, tmp_path):
 
 def test_a_run_of_format_2_is_read_by_what_was_done_then(whole, tmp_path):
     content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
-    del content["learner"]["pictures"]
+    del content["learner"]["images"]
     (tmp_path / "config.json").write_text(json.dumps(content | {"format": 2}), encoding="utf-8")
     assert Run.open(tmp_path).config == whole.config
 
 
-@pytest.mark.parametrize(("space", "same"), [("vector", True), ("picture", False), (None, False)])
+@pytest.mark.parametrize(("space", "same"), [("vector", True), ("image", False), (None, False)])
 def test_a_run_of_format_10_said_otherwise_what_defaults_say_now(space, same, whole, tmp_path):
-    """But of large pictures the same defaults would be others."""
+    """But of large images the same defaults would be others."""
     content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
     learner = content["learner"]
     learner["trpo"]["fisher_stride"], learner["value"]["fit"] = 1, "gauss-newton"
     learner["policy"]["hidden"] = [64, 64]
-    del learner["value"]["trunk"], learner["normalize"]["pictures"]
+    del learner["value"]["trunk"], learner["normalize"]["images"]
+    learner["pictures"] = learner.pop("images")
     del learner["pictures"]["grid_codes"], learner["policy"]["distribution"]
     del learner["trpo"]["entropy_bonus"], learner["trpo"]["anneal_to"]
     del learner["policy"]["initial_concentration"]
-    if space == "picture":
-        picture = space_to_json(gym.spaces.Box(0, 255, (4, 84, 84), np.uint8))
-        content["observation_space"] = {"type": "Dict", "spaces": {"camera": picture}}
+    if space == "image":
+        image = space_to_json(gym.spaces.Box(0, 255, (4, 84, 84), np.uint8))
+        content["observation_space"] = {"type": "Dict", "spaces": {"camera": image}}
     if space is None:
         content["observation_space"] = None
     (tmp_path / "config.json").write_text(json.dumps(content | {"format": 10}), encoding="utf-8")
     read = Run.open(tmp_path).config.learner
-    assert not read.normalize.pictures
+    assert not read.normalize.images
     assert read.value.trunk == "own"
     said = read.trpo.fisher_stride, read.policy.hidden, read.value.fit
     assert said == ((0, None, "auto") if same else (1, (64, 64), "gauss-newton"))
-    assert read.pictures.grid_codes == (None if same else 0)
+    assert read.images.grid_codes == (None if same else 0)
     assert read.policy.distribution == "gaussian"
     assert (read.trpo.entropy_bonus, read.trpo.anneal_to) == (0, 1)
     assert read.policy.initial_concentration == 1 + math.log(2)
+
+
+def test_a_run_of_format_17_called_images_pictures(whole, tmp_path):
+    content = json.loads((whole.folder / "config.json").read_text(encoding="utf-8"))
+    learner = content["learner"]
+    learner["pictures"] = learner.pop("images") | {"channels": "first"}
+    learner["normalize"]["pictures"] = not learner["normalize"].pop("images")
+    (tmp_path / "config.json").write_text(json.dumps(content | {"format": 17}), encoding="utf-8")
+    read = Run.open(tmp_path).config.learner
+    assert read.images.channels == "first"
+    assert read.normalize.images != whole.config.learner.normalize.images
 
 
 @pytest.mark.parametrize(

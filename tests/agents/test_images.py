@@ -1,4 +1,4 @@
-"""Pictures: found, laid out, scaled and read; products with F against dense twins in float64."""
+"""Images: found, laid out, scaled and read; products with F against dense twins in float64."""
 
 import copy
 import json
@@ -21,10 +21,10 @@ from trpo.agents.config import (
     LearnerConfig,
     TrainerConfig,
     with_bounded_memory,
-    with_picture_defaults,
+    with_image_defaults,
 )
 from trpo.agents.networks.encoders import Features, FlatEncoder, Preprocessor, encoder_for
-from trpo.agents.networks.pictures import PictureConfig, picture_of
+from trpo.agents.networks.images import ImageConfig, image_in
 from trpo.agents.networks.recurrence import RecurrenceConfig
 from trpo.agents.normalization import NormalizationConfig
 from trpo.agents.observations import leaves, map_leaves
@@ -65,9 +65,9 @@ FOUND = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_pictures_are_found_and_told(name):
+def test_images_are_found_and_told(name):
     leaf, told = FOUND[name]
-    assert told in str(picture_of(leaf, PictureConfig()))
+    assert told in str(image_in(leaf, ImageConfig()))
 
 
 @pytest.mark.parametrize(
@@ -82,35 +82,35 @@ def test_pictures_are_found_and_told(name):
     ],
     ids=str,
 )
-def test_what_is_no_picture_is_a_vector(leaf):
-    assert picture_of(leaf, PictureConfig()) is None
-    assert picture_of(ATARI, PictureConfig("flat")) is None
+def test_what_is_no_image_is_a_vector(leaf):
+    assert image_in(leaf, ImageConfig()) is None
+    assert image_in(ATARI, ImageConfig("flat")) is None
 
 
 def test_what_was_asked_for_is_done_or_refused():
     unbounded = gym.spaces.Box(-np.inf, np.inf, (8, 8, 3))
-    assert picture_of(unbounded, PictureConfig("grid")).encoder == "grid"
-    assert picture_of(RGB, PictureConfig("impala")).encoder == "impala"
-    assert picture_of(GRID, PictureConfig(channels="first")) is None  # 7 × 3 is too small
+    assert image_in(unbounded, ImageConfig("grid")).encoder == "grid"
+    assert image_in(RGB, ImageConfig("impala")).encoder == "impala"
+    assert image_in(GRID, ImageConfig(channels="first")) is None  # 7 × 3 is too small
     with pytest.raises(
-        ConfigError, match=r"^encoder = 'nature' cannot read pictures \(7, 7, 3\): expected 36"
+        ConfigError, match=r"^encoder = 'nature' cannot read images \(7, 7, 3\): expected 36"
     ):
-        picture_of(GRID, PictureConfig("nature"))
+        image_in(GRID, ImageConfig("nature"))
     with pytest.raises(ConfigError, match=r"^encoder = 'grid': expected auto or flat"):
-        encoder_for(gym.spaces.Box(-1, 1, (4,)), PictureConfig("grid"))
+        encoder_for(gym.spaces.Box(-1, 1, (4,)), ImageConfig("grid"))
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_every_number_of_a_picture_gets_to_its_place(name):
+def test_every_number_of_an_image_gets_to_its_place(name):
     leaf, _ = FOUND[name]
-    picture = picture_of(leaf, PictureConfig())
-    picture = replace(picture, codes=0)
+    image = image_in(leaf, ImageConfig())
+    image = replace(image, codes=0)
     numbers = np.arange(2 * np.prod(leaf.shape)).reshape(2, *leaf.shape)
-    laid_out = picture.channels_first(torch.from_numpy(numbers)).numpy()
+    laid_out = image.channels_first(torch.from_numpy(numbers)).numpy()
     frames = numbers if len(leaf.shape) == 4 else numbers[:, None]  # (2, frames, …)
     if len(leaf.shape) == 2:
         frames = frames[..., None]
-    elif picture.first:
+    elif image.first:
         frames = np.moveaxis(frames, 2, -1)
     expected = [  # one channel of one frame after the other
         frames[:, frame, :, :, channel]
@@ -144,12 +144,10 @@ def test_channels_have_zero_mean_and_unit_deviation(leaf, axes, channels, size):
     assert (floats.std(axes, correction=0) - 1).abs().max() < 1e-3
 
 
-def codes_by_hand(picture: np.ndarray, codes: int) -> np.ndarray:
+def codes_by_hand(image: np.ndarray, codes: int) -> np.ndarray:
     """(H, W, C) codes to (C·codes, H, W), one plane after the other."""
     return np.stack([
-        picture[:, :, channel] == code
-        for channel in range(picture.shape[2])
-        for code in range(codes)
+        image[:, :, channel] == code for channel in range(image.shape[2]) for code in range(codes)
     ])
 
 
@@ -157,35 +155,38 @@ def codes_by_hand(picture: np.ndarray, codes: int) -> np.ndarray:
 def test_each_code_of_a_grid_is_a_plane(first):
     leaf = bytes_of(3, 7, 7) if first else GRID
     preprocessor = Preprocessor(leaf, NormalizationConfig(observations=False))
-    picture = picture_of(leaf, PictureConfig())
+    image = image_in(leaf, ImageConfig())
     numbers = np.random.default_rng(0).integers(0, 14, (5, *leaf.shape), np.uint8)
-    planes = picture.channels_first(preprocessor(torch.from_numpy(numbers)))
+    planes = image.channels_first(preprocessor(torch.from_numpy(numbers)))
     expected = [codes_by_hand(np.moveaxis(n, 0, -1) if first else n, 11) for n in numbers]
     np.testing.assert_array_equal(planes.numpy(), np.stack(expected))
     assert planes.sum() == (numbers < 11).sum()  # what is none of the codes is on no plane
 
 
-def agent_of(pictures, make_encoder=None) -> Agent:
-    parts = PolicyConfig(hidden=(4,)), ValueConfig(hidden=(4,)), NormalizationConfig(), pictures
+def agent_of(images, make_encoder=None) -> Agent:
+    parts = PolicyConfig(hidden=(4,)), ValueConfig(hidden=(4,)), NormalizationConfig(), images
     config = AgentConfig(GRID, gym.spaces.Discrete(3), *parts, 0.99)
     return Agent(config, Randomness(0), make_encoder)
 
 
 def test_an_agent_of_before_there_were_codes_is_read_with_numbers(tmp_path):
-    before = agent_of(PictureConfig(grid_codes=0))
+    before = agent_of(ImageConfig(grid_codes=0))
     before.save(tmp_path / "agent.safetensors")
     checkpoint = read_checkpoint(tmp_path / "agent.safetensors")
     assert isinstance(checkpoint.state["agent"], dict)
-    del checkpoint.state["agent"]["pictures"]["grid_codes"]
-    picture = GRID.sample()
+    earlier = checkpoint.state["agent"]
+    earlier["pictures"] = earlier.pop("images")
+    earlier["normalize"]["pictures"] = earlier["normalize"].pop("images")
+    del earlier["pictures"]["grid_codes"]
+    image = GRID.sample()
     read = Agent.of_checkpoint(checkpoint)
-    np.testing.assert_array_equal(read.act(picture)[0], before.act(picture)[0])
-    after = agent_of(PictureConfig()).description()["agent"]
-    assert after["pictures"]["grid_codes"] is None
+    np.testing.assert_array_equal(read.act(image)[0], before.act(image)[0])
+    after = agent_of(ImageConfig()).description()["agent"]
+    assert after["images"]["grid_codes"] is None
 
 
 def test_ones_own_encoder_reads_numbers():
-    agent = agent_of(PictureConfig(), FlatEncoder)
+    agent = agent_of(ImageConfig(), FlatEncoder)
     assert agent.preprocessor(torch.zeros(2, *GRID.shape)).shape == (2, *GRID.shape)
     matrix = bytes_of(20, 18)
     assert Preprocessor(matrix, NormalizationConfig())(torch.zeros(2, 20, 18)).shape == (2, 20, 18)
@@ -193,26 +194,26 @@ def test_ones_own_encoder_reads_numbers():
 
 def test_codes_are_read_as_asked():
     wide = bytes_of(20, 20, 3)
-    assert picture_of(wide, PictureConfig()).codes == 0
-    assert picture_of(wide, PictureConfig(grid_codes=7)).codes == 7
-    assert picture_of(gym.spaces.Box(0, 15, (9, 9, 3), np.int16), PictureConfig()).codes == 16
-    assert picture_of(bytes_of(9, 9, 3), PictureConfig("impala")).codes == 0
+    assert image_in(wide, ImageConfig()).codes == 0
+    assert image_in(wide, ImageConfig(grid_codes=7)).codes == 7
+    assert image_in(gym.spaces.Box(0, 15, (9, 9, 3), np.int16), ImageConfig()).codes == 16
+    assert image_in(bytes_of(9, 9, 3), ImageConfig("impala")).codes == 0
     endless = gym.spaces.Box(np.iinfo(np.int64).min, 5, (9, 9, 3), np.int64)
-    assert picture_of(endless, PictureConfig("grid")).codes == 0
-    assert picture_of(GRID, PictureConfig(grid_codes=0)).codes == 0
-    assert picture_of(ATARI, PictureConfig(grid_codes=7)).codes == 0
-    assert picture_of(gym.spaces.Box(0, 1, (10, 10, 4), np.uint8), PictureConfig()).codes == 0
+    assert image_in(endless, ImageConfig("grid")).codes == 0
+    assert image_in(GRID, ImageConfig(grid_codes=0)).codes == 0
+    assert image_in(ATARI, ImageConfig(grid_codes=7)).codes == 0
+    assert image_in(gym.spaces.Box(0, 1, (10, 10, 4), np.uint8), ImageConfig()).codes == 0
     matrix = gym.spaces.Box(0, 255, (20, 18), np.uint8)
-    picture = picture_of(matrix, PictureConfig(grid_codes=4))
-    read = Preprocessor(matrix, NormalizationConfig(), PictureConfig(grid_codes=4))
-    assert picture.channels_first(read(torch.zeros(6, 20, 18))).shape == (6, 4, 20, 18)
+    image = image_in(matrix, ImageConfig(grid_codes=4))
+    read = Preprocessor(matrix, NormalizationConfig(), ImageConfig(grid_codes=4))
+    assert image.channels_first(read(torch.zeros(6, 20, 18))).shape == (6, 4, 20, 18)
     for refused in (-1, 1, 257):
         with pytest.raises(
             ConfigError, match=rf"^grid_codes = {refused} is out of range: expected"
         ):
-            PictureConfig(grid_codes=refused)
+            ImageConfig(grid_codes=refused)
     with pytest.raises(ConfigError, match=r"^grid_codes = 7: expected None or 0, as nothing"):
-        encoder_for(ATARI, PictureConfig(grid_codes=7))
+        encoder_for(ATARI, ImageConfig(grid_codes=7))
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.uint32, np.uint64])
@@ -228,9 +229,9 @@ def test_codes_count_from_each_channels_least(dtype):
         assert planes[n].reshape(49, 2, 5).argmax(-1).eq(n).all()
 
 
-def test_large_pictures_are_but_scaled_without_normalisation():
+def test_large_images_are_but_scaled_without_normalisation():
     leaf = bytes_of(36, 36, 1)
-    preprocessor = Preprocessor(leaf, NormalizationConfig(pictures=False))
+    preprocessor = Preprocessor(leaf, NormalizationConfig(images=False))
     pixels = torch.randint(0, 255, (10, *leaf.shape), dtype=torch.uint8)
     preprocessor.update(pixels)
     assert torch.equal(preprocessor(pixels), pixels / 255)
@@ -251,12 +252,12 @@ READ = {
 
 
 def make_reader(name: str, size: int = 5) -> tuple[Policy, States]:
-    """A policy over pictures, and states, in float64; biases and residual blocks away from 0."""
+    """A policy over images, and states, in float64; biases and residual blocks away from 0."""
     space, encoder = READ[name]
     generator = torch.Generator().manual_seed(0)
-    pictures = PictureConfig(encoder)
-    preprocessor = Preprocessor(space, NormalizationConfig(observations=False), pictures)
-    features = Features(preprocessor, encoder_for(space, pictures)(space, generator))
+    images = ImageConfig(encoder)
+    preprocessor = Preprocessor(space, NormalizationConfig(observations=False), images)
+    features = Features(preprocessor, encoder_for(space, images)(space, generator))
     actions = gym.spaces.Discrete(3)
     policy = make_policy(features, actions, PolicyConfig(hidden=(4,)), generator).double()
     with torch.no_grad():
@@ -339,9 +340,9 @@ def test_microbatches_equal_one_batch(name):
     torch.testing.assert_close(pieces, whole, rtol=1e-11, atol=1e-13)
 
 
-def test_large_pictures_have_defaults_of_their_own_where_nothing_else_is_asked_for():
+def test_large_images_have_defaults_of_their_own_where_nothing_else_is_asked_for():
     def resolved(space: gym.Space, **changes: Any) -> tuple[Any, ...]:
-        config = with_picture_defaults(LearnerConfig(**changes), space)
+        config = with_image_defaults(LearnerConfig(**changes), space)
         return config.trpo.fisher_stride, config.policy.hidden, config.value.fit
 
     by_default = 0, None, "auto"
@@ -353,7 +354,7 @@ def test_large_pictures_have_defaults_of_their_own_where_nothing_else_is_asked_f
     assert resolved(ATARI, value=ValueConfig(fit="gauss-newton")) == (8, (), "gauss-newton")
 
 
-def test_microbatches_of_pictures_are_small_and_of_vectors_as_they_were():
+def test_microbatches_of_images_are_small_and_of_vectors_as_they_were():
     config = LearnerConfig()
     assert with_bounded_memory(config, gym.spaces.Box(-1, 1, (400,))) == config
     size = with_bounded_memory(config, gym.spaces.Dict({"a": ATARI})).trainer.microbatch_size
@@ -361,7 +362,7 @@ def test_microbatches_of_pictures_are_small_and_of_vectors_as_they_were():
 
 
 def make_trainer(
-    space: gym.Space, pictures: PictureConfig, microbatch_size: int, **value: Any
+    space: gym.Space, images: ImageConfig, microbatch_size: int, **value: Any
 ) -> Trainer:
     learner = LearnerConfig(
         trainer=TrainerConfig(
@@ -373,7 +374,7 @@ def make_trainer(
         policy=PolicyConfig(hidden=(8,)),
         value=ValueConfig(hidden=(8,), newton_steps=1, cg_iterations=3, **value),
         trpo=TrpoConfig(cg_iterations=3),
-        pictures=pictures,
+        images=images,
     )
     config = EnvironmentConfig("gymnasium", num_envs=4)
 
@@ -387,7 +388,7 @@ def make_trainer(
 @pytest.mark.parametrize("name", READ)
 def test_runs_stay_within_the_limit_and_are_resumed_bit_for_bit(name):
     space, encoder = READ[name]
-    whole, first, second = (make_trainer(space, PictureConfig(encoder), 15) for _ in range(3))
+    whole, first, second = (make_trainer(space, ImageConfig(encoder), 15) for _ in range(3))
     records = run(whole, 3)
     assert all(record.metrics["update/mean_kl"] <= 0.02 for record in records)
     assert any(record.metrics["update/accepted"] for record in records)
@@ -404,7 +405,7 @@ def test_runs_stay_within_the_limit_and_are_resumed_bit_for_bit(name):
 @pytest.mark.parametrize("fit", ["gauss-newton", "adam"])
 def test_v_by_the_policys_features_leaves_them_as_the_policys_step_did(fit):
     """Else KL was not measured of the policy that there is."""
-    trainer = make_trainer(GRID, PictureConfig(), 15, trunk="policy", fit=fit)
+    trainer = make_trainer(GRID, ImageConfig(), 15, trunk="policy", fit=fit)
     policy, fit_value = trainer.agent.policy, trainer.fit_value
     head = trainer.agent.value_function.network.head
     before: list[list[torch.Tensor]] = []
@@ -427,7 +428,7 @@ def test_v_by_the_policys_features_leaves_them_as_the_policys_step_did(fit):
 
 
 def test_an_update_in_microbatches_is_that_of_one_batch():
-    one, other = (make_trainer(MIXED, PictureConfig(), size) for size in (1000, 17))
+    one, other = (make_trainer(MIXED, ImageConfig(), size) for size in (1000, 17))
     assert other.config.trainer.microbatch_size == 17
     kl = [run(trainer, 1)[0].metrics["update/mean_kl"] for trainer in (one, other)]
     assert kl[0] == pytest.approx(kl[1], rel=1e-3)

@@ -21,7 +21,7 @@ LARGEST_CODED = 15  # longest side of a grid whose integers are read as categori
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class ImageConfig:
     """How image observations are read."""
 
     encoder: EncoderName = "auto"
@@ -43,11 +43,11 @@ class PictureConfig:
         require(self, "grid_codes", known, "None, 0, or an integer from 2 to 256")
 
 
-AUTO = PictureConfig()
+AUTO = ImageConfig()
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """A leaf that is read as an image.
 
     Args:
@@ -116,7 +116,7 @@ class Picture:
         return f"{sizes}, {channels}{codes}, read by {self.encoder}"
 
 
-def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
+def image_in(leaf: gym.Space, config: ImageConfig) -> Image | None:
     """Return how a leaf is read as an image; `None` where it is read as a vector.
 
     Bounded leaves of three or four dimensions are images, and so are matrices of bytes; unbounded
@@ -134,27 +134,27 @@ def picture_of(leaf: gym.Space, config: PictureConfig) -> Picture | None:
     shape = leaf.shape
     named = config.encoder != "auto"
     if len(shape) == 2:
-        is_picture = leaf.dtype == np.uint8 and min(shape) >= SMALLEST_GREY
+        is_image = leaf.dtype == np.uint8 and min(shape) >= SMALLEST_GREY
         first = True
     else:
-        is_picture = len(shape) in {3, 4} and (named or bounds_of(leaf) is not None)
-        first = is_picture and _channels_first(shape[-3:], config.channels)
-    if not is_picture:
+        is_image = len(shape) in {3, 4} and (named or bounds_of(leaf) is not None)
+        first = is_image and _channels_first(shape[-3:], config.channels)
+    if not is_image:
         return None
     sides = _sides(shape, first)
     if config.encoder != "auto":
         encoder = config.encoder
         if min(sides) < SMALLEST[encoder]:
             expected = f"expected {SMALLEST[encoder]} pixels per side or more, or --encoder auto"
-            raise ConfigError(f"encoder = {encoder!r} cannot read pictures {shape}: {expected}")
+            raise ConfigError(f"encoder = {encoder!r} cannot read images {shape}: {expected}")
     elif min(sides) < SMALLEST["grid"]:
         return None
     else:
         encoder = "nature" if min(sides) >= SMALLEST["nature"] else "grid"
-    return Picture(shape, first, encoder, _codes(leaf, sides, config) if encoder == "grid" else 0)
+    return Image(shape, first, encoder, _codes(leaf, sides, config) if encoder == "grid" else 0)
 
 
-def _codes(leaf: gym.Space, sides: tuple[int, int], config: PictureConfig) -> int:
+def _codes(leaf: gym.Space, sides: tuple[int, int], config: ImageConfig) -> int:
     """Return the number of categories of a grid's integers; 0 where they are used as numbers."""
     if not isinstance(leaf, gym.spaces.Box) or not np.issubdtype(leaf.dtype, np.integer):
         return 0
