@@ -1,1 +1,1 @@
-"""From observations to outputs: encoders, recurrent layers, multilayer perceptrons."""
+"""From observations to outputs: encoders, recurrence, multilayer perceptrons, action masks."""

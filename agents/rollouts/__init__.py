@@ -1,1 +1,1 @@
-"""From environments to a batch: rollouts, episodes, advantages."""
+"""From environments to a batch: rollouts, episodes, advantages; evaluation."""

@@ -1,1 +1,1 @@
-"""Reading and writing what agents and runs store on disk."""
+"""What an agent and a run leave on disk, and reading it back."""

@@ -1,1 +1,1 @@
-"""Updates of θ and V on a batch: TRPO, and the rules that it is compared with."""
+"""What changes the policy and the value function on a batch: TRPO, NPG, VPG, PPO, the fit of V."""
