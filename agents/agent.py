@@ -22,7 +22,15 @@ from trpo.agents.networks.recurrence import (
     one_step,
 )
 from trpo.agents.normalization import AdvantageScale, NormalizationConfig, RewardScaler
-from trpo.agents.observations import Observation, count, leaves, map_leaves, map_pieces, to_device
+from trpo.agents.observations import (
+    Observation,
+    count,
+    leaves,
+    map_leaves,
+    map_pieces,
+    named_leaves,
+    to_device,
+)
 from trpo.agents.policies import PolicyConfig, make_policy
 from trpo.agents.randomness import Component, Randomness
 from trpo.agents.storage.checkpoint import Checkpoint, save_checkpoint
@@ -204,7 +212,8 @@ class Agent(nn.Module):
             An action of the action space, or N of them; and the recurrent state, or `None`.
 
         Raises:
-            ConfigError: if the observation is not of the observation space's shape.
+            ConfigError: if the observation does not have the observation space's shape, or is not
+                finite.
         """
         observations, single = self._batch(observation)
         family, noise = self.policy.family, None
@@ -298,7 +307,7 @@ class Agent(nn.Module):
     def _batch(self, observation: Any) -> tuple[Observation, bool]:
         """Return observations as tensors (N, *shape), and whether there was one, unbatched."""
         # in the order of the space's keys, whatever the environment's
-        found = map_leaves(lambda _, leaf: np.asarray(leaf), self.observation_space, observation)
+        found = map_leaves(lambda _, leaf: _as_array(leaf), self.observation_space, observation)
         spaces, arrays = leaves(self.observation_space), leaves(found)
         single = arrays[0].shape == spaces[0].shape
         shapes = [array.shape if single else array.shape[1:] for array in arrays]
@@ -306,9 +315,18 @@ class Agent(nn.Module):
             given = ", ".join(str(array.shape) for array in arrays)
             expected = ", ".join(str(space.shape) for space in spaces)
             raise ConfigError(f"observation of shape {given}: expected {expected}, or N of them")
+        finite = [array.dtype.kind != "f" or np.isfinite(array).all() for array in arrays]
+        if not all(finite):
+            name = list(named_leaves(self.observation_space))[finite.index(False)]
+            raise ConfigError(f"{name} is not finite: expected no NaN and no infinity")
 
         def leaf(array: np.ndarray) -> Tensor:
-            array = array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
             return torch.from_numpy(np.ascontiguousarray(array[None] if single else array))
 
         return map_leaves(leaf, found), single
+
+
+def _as_array(leaf: Any) -> np.ndarray:
+    """Return an observation's leaf as networks read it: floats in float32."""
+    array = np.asarray(leaf)
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

@@ -17,7 +17,7 @@ from trpo.agents.updates.ppo import PpoConfig
 from trpo.agents.updates.trpo import TrpoConfig
 from trpo.agents.updates.vpg import VpgConfig
 from trpo.agents.value_function import ValueConfig
-from trpo.validation import ConfigError, require
+from trpo.validation import ConfigError, require, require_numbers
 
 IMAGE_STRIDE = 8  # Schulman et al. 2015 took a tenth of the states for F
 PIXELS = 2**21  # per microbatch, as floats; convolutions hold some 20 to 50 times as many
@@ -65,6 +65,7 @@ class TrainerConfig:
     """Mean evaluation return at which training ends; inf: never."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "total_steps", self.total_steps >= 1, "an integer ≥ 1")
         require(self, "batch_size", self.batch_size >= 2, "an integer ≥ 2")
         require(self, "gamma", 0 <= self.gamma <= 1, "a number in [0, 1]")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trpo.reducer import SERIAL, Reducer
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class NormalizationConfig:
     2020)."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "observation_clip", self.observation_clip > 0, "a number > 0")
 
 

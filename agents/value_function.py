@@ -15,7 +15,7 @@ from trpo.agents.observations import HasObservations, Observation, map_pieces
 from trpo.linearization import Linearization, Tensors
 from trpo.model import Model
 from trpo.reducer import SERIAL, Reducer
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class ValueConfig:
     """Adam: samples per minibatch."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "hidden", all(width >= 1 for width in self.hidden or ()), "widths ≥ 1")
         require(self, "newton_steps", self.newton_steps >= 1, "an integer ≥ 1")
         require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,10 +69,12 @@ class EnvironmentConfig:
     def __post_init__(self) -> None:
         for name in ("num_envs", "frame_skip", "frame_stack", "time_limit"):
             value = getattr(self, name)
-            _require(self, name, value, value is None or value >= 1, "an integer ≥ 1")
+            whole = isinstance(value, Integral)
+            _require(self, name, value, value is None or (whole and value >= 1), "an integer ≥ 1")
         for wrapper in self.wrapper:
             _require(self, "wrapper", wrapper, all(wrapper.partition(":")), "module:function")
-        within = 0 <= self.step_timeout <= LONGEST_TIMEOUT
+        number = isinstance(self.step_timeout, Real)
+        within = number and 0 <= self.step_timeout <= LONGEST_TIMEOUT
         expected = f"seconds in [0, {LONGEST_TIMEOUT:,}]"
         _require(self, "step_timeout", self.step_timeout, within, expected)
 

@@ -14,7 +14,7 @@ from trpo.model import Microbatch, Model, Surrogate, keep_linearizations, surrog
 from trpo.parameters import norm
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient, measured_report
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class TrustRegionConfig(StepConfig):
     """The same for a trust region: values are validated, and δ is finite."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "max_kl", 0 < self.max_kl < math.inf, "a number of nats > 0")
         require(self, "step_size", self.step_size > 0, "a number > 0")
         require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")

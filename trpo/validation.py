@@ -1,5 +1,8 @@
 """One way to refuse a configuration value: name the field, the value and what would be valid."""
 
+from numbers import Integral, Real
+from typing import get_type_hints
+
 
 class ConfigError(ValueError):
     """An invalid value; its message is one line that can be shown to the user.
@@ -14,6 +17,30 @@ class ConfigError(ValueError):
         super().__init__(message)
         self.config = config
         self.field = field
+
+
+NUMBERS = {
+    int: (Integral, "an integer"),
+    int | None: (Integral | None, "an integer or None"),
+    float: (Real, "a number"),
+    float | None: (Real | None, "a number or None"),
+}
+"""Of annotations: the values that fit, in words, too."""
+
+
+def require_numbers(config: object) -> None:
+    """Refuse what is not a number in a numeric field; called before values are compared.
+
+    Args:
+        config: the dataclass being validated.
+
+    Raises:
+        ConfigError: one line with field, value and what was expected.
+    """
+    for field, annotation in get_type_hints(type(config)).items():
+        if annotation in NUMBERS:
+            kind, expected = NUMBERS[annotation]
+            require(config, field, isinstance(getattr(config, field), kind), expected)
 
 
 def require(config: object, field: str, valid: bool, expected: str) -> None:

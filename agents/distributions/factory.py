@@ -13,7 +13,7 @@ from trpo.agents.distributions.family import Family
 from trpo.agents.distributions.gaussians import LOG_STD_BOUNDS, Gaussian, StateGaussian
 from trpo.agents.distributions.joint_family import JointFamily
 from trpo.agents.observations import check_space, leaves
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 INITIAL_LOG_STD = -0.5
 MAX_CONCENTRATION = 10_000  # a standard deviation of 0.7 % of half the range
@@ -39,6 +39,7 @@ class BoxConfig:
     states, or an output of the network, between -5 and 2."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         initial, (low, high) = self._initial_log_std, LOG_STD_BOUNDS
         require(self, "initial_log_std", -20 <= initial <= 5, "a number in [-20, 5]")
         within = self.log_std == "shared" or low < initial < high

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from torch import Tensor
 
-from trpo.validation import ConfigError, require
+from trpo.validation import ConfigError, require, require_numbers
 
 EncoderName = Literal["auto", "nature", "impala", "grid", "flat"]
 
@@ -38,6 +38,7 @@ class ImageConfig:
     in MiniGrid, if they allow more than 32), else numbers."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         codes = self.grid_codes or 0
         known = codes == 0 or 2 <= codes <= 256
         require(self, "grid_codes", known, "None, 0, or an integer from 2 to 256")

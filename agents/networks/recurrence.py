@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from trpo.agents.networks.encoders import Encoder, Features, Preprocessor
 from trpo.agents.observations import BEGINS, OBSERVATION, Observation, map_leaves
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # as torch names and orders them
 POLICY_MEMORY, VALUE_MEMORY = "policy_memory", "value_memory"
@@ -32,6 +32,7 @@ class RecurrenceConfig:
     """Size of the hidden state; of an LSTM's cell state, too."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "recurrent_size", self.recurrent_size >= 1, "an integer ≥ 1")
 
 

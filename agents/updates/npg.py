@@ -14,7 +14,7 @@ from trpo.parameters import assign, flatten, norm
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import Status, StepReport, bad_gradient
 from trpo.trust_region import TrustRegionConfig, natural_direction
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class NpgConfig:
     """Maximum conjugate-gradient iterations."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "target_kl", 0 < self.target_kl < math.inf, "a number of nats > 0")
         require(self, "step_size", 0 < self.step_size < math.inf, "a number > 0")
         require(self, "damping", 0 <= self.damping < math.inf, "a number ≥ 0")

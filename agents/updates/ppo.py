@@ -15,7 +15,7 @@ from trpo.agents.updates.update_rule import UpdateRule, importance_weighted_adva
 from trpo.model import surrogate_gradient
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import StepReport
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class PpoConfig:
     """Maximum gradient norm (Huang et al. 2022, detail 11)."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
         require(self, "clip_ratio", 0 < self.clip_ratio < 1, "a number in (0, 1)")
         require(self, "epochs", self.epochs >= 1, "an integer ≥ 1")

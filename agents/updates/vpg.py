@@ -17,7 +17,7 @@ from trpo.model import surrogate_gradient
 from trpo.parameters import unflatten
 from trpo.reducer import SERIAL, Reducer
 from trpo.report import StepReport
-from trpo.validation import require
+from trpo.validation import require, require_numbers
 
 OptimizerName = Literal["sgd", "momentum", "adagrad", "rmsprop", "adam"]
 OPTIMIZERS: dict[OptimizerName, Callable[[Sequence[Tensor], float], Optimizer]] = {
@@ -39,6 +39,7 @@ class VpgConfig:
     """The optimizer's learning rate; larger than PPO's, as there is one step per batch."""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require(self, "learning_rate", 0 < self.learning_rate < math.inf, "a number > 0")
 
 

@@ -68,6 +68,16 @@ def test_an_observation_of_another_shape_is_refused(shape):
         agent.act(np.zeros(shape))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])  # which float32 has not
+def test_an_observation_that_is_not_finite_is_refused_by_its_leafs_name(value):
+    box = gym.spaces.Box(-1, 1, (2,))
+    agent = make_agent(gym.spaces.Dict({"a": gym.spaces.Discrete(3), "b": box}), box)
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=r"^observation\.b is not fin"):
+        agent.act({"a": 1, "b": [0.0, value]})
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=r"^observation is not finite"):
+        make_agent(box, box).act(np.array([[0.0, 0.0], [value, 0.0]]))
+
+
 def test_a_dicts_keys_may_come_in_any_order():
     space = gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": gym.spaces.Discrete(3)})
     agent = make_agent(space, gym.spaces.Box(-1, 1, (1,)))

@@ -1,6 +1,7 @@
 """The loop: reproducible, resumable at its resume points, honest in its metrics, and learning."""
 
 import copy
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -271,6 +272,20 @@ def test_fisher_stride_and_microbatches_run_through_the_loop():
 def test_batch_must_be_a_multiple_of_the_environments():
     with pytest.raises(ConfigError, match="batch_size = 250 is not a multiple of num_envs = 8"):
         make_trainer(trainer={"batch_size": 250})
+
+
+CONFIGS = [config for name, config in vars(LearnerConfig()).items() if name != "algorithm"]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_a_field_for_a_number_takes_no_word_and_one_for_an_integer_no_fraction(config):
+    for name, value in vars(config).items():
+        if type(value) in {int, float}:
+            with pytest.raises(ConfigError, match=f"^{name} = '1' .*: expected an? [in]"):
+                replace(config, **{name: "1"})
+        if type(value) is int:
+            with pytest.raises(ConfigError, match=f"^{name} = 1.5 is .*: expected an integer"):
+                replace(config, **{name: 1.5})
 
 
 def test_any_encoder_is_trained_within_the_limit():

@@ -147,9 +147,11 @@ def test_no_envpool_no_ids(monkeypatch):
     assert envpool_engine.envpool_ids.__wrapped__() == frozenset()
 
 
-def test_number_of_environments_is_validated():
-    with pytest.raises(EnvError, match="num_envs = 0 is out of range: expected an integer ≥ 1"):
-        EnvironmentConfig(num_envs=0)
+@pytest.mark.parametrize("number", [0, "8", 1.5])
+def test_number_of_environments_is_validated(number):
+    said = f"num_envs = {number!r} is out of range: expected an integer ≥ 1"
+    with pytest.raises(EnvError, match=said):
+        EnvironmentConfig(num_envs=number)
 
 
 def test_a_dead_process_does_not_keep_the_others_from_being_closed():
