@@ -30,7 +30,7 @@ COMMANDS = {
     "benchmark": "measure learning, speed, checkpoints and Fisher products",
 }
 
-HOW_TO_GO_ON = "to go on with a run there, trpo train ENV --name NAME --resume"
+HOW_TO_RESUME = "to resume a run there, trpo train ENV --name NAME --resume"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if torchrun.size() > 1 and command != "train":
         if torchrun.rank() == 0:
-            say_error(f"trpo {command} runs in one process, not under torchrun: {HOW_TO_GO_ON}")
+            say_error(f"trpo {command} runs in one process, not under torchrun: {HOW_TO_RESUME}")
         return 2
     with _ended_by_ctrl_c():  # these import torch, for seconds; --help does not
         from trpo.scripts.cli.command import run_command

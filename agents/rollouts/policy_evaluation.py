@@ -23,7 +23,7 @@ def evaluate_policy(
 
         mean, std = evaluate_policy(trainer.agent, make_env, episodes=100)
 
-    Training that goes on afterwards is not affected.
+    Later training is not affected.
 
     Args:
         agent: left as it is, statistics included.

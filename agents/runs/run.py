@@ -174,7 +174,7 @@ class Run:
         earlier, later = records[:update], records[update:]
         if len(earlier) < update or any(n != made.update for n, made in enumerate(earlier, 1)):
             lacks = f"{self.folder / TABLE} lacks some of the first {update} updates"
-            raise RunError(f"run {self.folder} cannot go on: {lacks}")
+            raise RunError(f"run {self.folder} cannot be resumed: {lacks}")
         return earlier, later
 
     def metrics(self) -> dict[str, np.ndarray]:

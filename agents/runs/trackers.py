@@ -62,7 +62,7 @@ class FailsafeTracker:
             yield
         except Exception as error:  # whatever a tracker raises
             self._run = None
-            message = f"{self.name}: {one_line(error)}; training goes on without it"
+            message = f"{self.name}: {one_line(error)}; training continues without it"
             warnings.warn(message, stacklevel=3)
 
     def write(self, record: UpdateRecord) -> None:

@@ -98,7 +98,7 @@ class Display:
             sys.stdout.flush()
         except OSError as error:
             silence_output()
-            warn(f"standard output: {error.strerror}; training goes on without it")
+            warn(f"standard output: {error.strerror}; training continues without it")
 
     def tell(self, tracked: Mapping[str, str]) -> None:
         """Print where the run can be followed.
@@ -233,7 +233,7 @@ class Display:
             if resume_point is not None:
                 resume = f"trpo resume {printable(folder)}"
                 last = f"update {resume_point:,}, its last resume point"
-                print(f"interrupted, and saved; {resume} goes on after {last}")
+                print(f"interrupted, and saved; {resume} resumes after {last}")
 
     def _summarize(self, folder: Path, results: Results) -> None:
         last = results.last

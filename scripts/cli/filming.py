@@ -70,7 +70,7 @@ class Filming:
                 replace_file(file.with_suffix(".gif"), animation.read_bytes())
         except Exception as error:  # whatever an environment raises
             self._every = 0
-            warn(f"video: {one_line(error)}; training goes on without")
+            warn(f"video: {one_line(error)}; training continues without")
             return None
         return file
 

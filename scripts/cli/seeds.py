@@ -60,7 +60,7 @@ def train_seeds(options: TrainOptions, train: Train) -> int:
         _report([Run.open(folder) for folder in trained], named)
     if interrupt.signal and not options.quiet:
         remedy = f"the same command with --name {shlex.quote(named.name)} --resume"
-        print(f"interrupted, and saved; to go on: {printable(remedy)}")
+        print(f"interrupted, and saved; to resume: {printable(remedy)}")
     return interrupt.exit_code or max(codes.values(), default=0)
 
 

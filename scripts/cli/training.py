@@ -87,7 +87,7 @@ def continue_run(
     check_trackers(track)  # for the run's own trackers, missing packages only give a warning
     if said := finished(run, loop):
         ends = "--total-steps" + (" or --stop-return" if loop.stop_return < math.inf else "")
-        raise UsageError(f"{said}; to go on, give a larger {ends}")
+        raise UsageError(f"{said}; to continue, give a larger {ends}")
     if run.config.versions != versions():
         warn(
             f"the run was started with {run.config.versions}: "
@@ -111,14 +111,16 @@ def continue_run(
     if exercise.exists():
         use_exercise(trainer, run.folder)
     if checkpoint is None and run.config.started_from:
-        raise RunError(f"run {run.folder} cannot go on: {run.checkpoints.path} lacks its start")
+        raise RunError(
+            f"run {run.folder} cannot be resumed: {run.checkpoints.path} lacks its start"
+        )
     if checkpoint:
         trainer.restore(checkpoint.tensors, checkpoint.state)
     run.extend(loop)
     if not quiet:
         again = len(run.records()) - trainer.update
         after = f"update {trainer.update:,}, step {trainer.steps:,}"
-        print(f"going on after {after}" + (f"; {again:,} updates are made again" if again else ""))
+        print(f"resuming after {after}" + (f"; {again:,} updates are made again" if again else ""))
     train_into(run, trainer, interrupt, options, ranks)
 
 
@@ -127,7 +129,7 @@ def _check_spaces(run: Run, trainer: Trainer) -> None:
         before, now = getattr(run.config, name), getattr(trainer.agent, name)
         if before not in (None, now):
             changed = f"{run.config.env} has {name} {now}, the run {before}"
-            raise RunError(f"run {run.folder} cannot go on: {changed}")
+            raise RunError(f"run {run.folder} cannot be resumed: {changed}")
 
 
 def make_trainer(options: TrainOptions, ranks: Ranks) -> Trainer:

@@ -57,7 +57,7 @@ def test_what_is_wrong_is_told_once(tmp_path: Path):
     ]
     assert resume.said == [
         "trpo: trpo resume runs in one process, not under torchrun: "
-        "to go on with a run there, trpo train ENV --name NAME --resume"
+        "to resume a run there, trpo train ENV --name NAME --resume"
     ]
     assert broken.join() == [1, 1]
     (line,) = broken.said

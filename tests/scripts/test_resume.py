@@ -42,7 +42,7 @@ def test_a_finished_run_goes_on_for_longer_exactly(steps, resume_point, whole, t
     assert __main__.main(["resume", str(short)]) == 2
     assert re.fullmatch(
         r"trpo: run .*short is finished: it took [\d,]+ steps; "
-        r"to go on, give a larger --total-steps",
+        r"to continue, give a larger --total-steps",
         capsys.readouterr().err.strip(),
     )
     total_steps = json.loads((whole / "config.json").read_text(encoding="utf-8"))["learner"][
@@ -52,7 +52,7 @@ def test_a_finished_run_goes_on_for_longer_exactly(steps, resume_point, whole, t
     assert again > 0
     assert __main__.main(["resume", str(short), "--total-steps", str(total_steps)]) == 0
     out = capsys.readouterr().out
-    assert f"going on after update {resume_point}," in out
+    assert f"resuming after update {resume_point}," in out
     assert f"; {again} updates are made again\n" in out
     assert not differences(whole, short)
     before["learner"]["trainer"]["total_steps"] = total_steps
@@ -67,7 +67,7 @@ def test_a_run_whose_environment_has_other_spaces_now_does_not_go_on(copy, capsy
     assert __main__.main(["resume", str(copy), "--total-steps", "100000"]) != 0
     said = capsys.readouterr().err.strip()
     assert re.fullmatch(
-        r"trpo: run .*copy cannot go on: CartPole-v1 has action_space Discrete\(2\), "
+        r"trpo: run .*copy cannot be resumed: CartPole-v1 has action_space Discrete\(2\), "
         r"the run Discrete\(3\)",
         said,
     )
@@ -86,7 +86,7 @@ def test_a_run_whose_resume_point_reached_the_return_to_stop_at_is_finished(tmp_
     assert __main__.main([*words, "--stop-return", "550"]) == 2
     assert re.search(
         r"x is finished: it took [\d,]+ steps, and its last evaluation's return was 600.00; "
-        r"to go on, give a larger --total-steps or --stop-return\n$",
+        r"to continue, give a larger --total-steps or --stop-return\n$",
         capsys.readouterr().err,
     )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
@@ -131,7 +131,8 @@ def test_a_table_that_lacks_rows_is_named(copy, capsys):
     (copy / "metrics.csv").write_bytes(b"".join(lines[:2] + lines[3:]))
     assert __main__.main(["resume", str(copy), "--total-steps", "10000"]) == 2
     assert re.search(
-        r"cannot go on: .*metrics.csv lacks some of the first \d+ updates", capsys.readouterr().err
+        r"cannot be resumed: .*metrics.csv lacks some of the first \d+ updates",
+        capsys.readouterr().err,
     )
 
 
@@ -177,7 +178,7 @@ def test_a_signal_finishes_the_update_and_says_how_to_go_on(number, engine, tmp_
     assert process.returncode == 128 + number
     assert not err
     updates = len(rows(run)) - 1
-    said = f"trpo resume {run} goes on after update {updates - updates % 3}, its last resume point"
+    said = f"trpo resume {run} resumes after update {updates - updates % 3}, its last resume point"
     assert out.splitlines()[-1] == f"interrupted, and saved; {said}"
     state = load_checkpoint(run / "checkpoints" / f"update-{updates:06d}.safetensors").state
     assert state["update"] == updates
@@ -220,7 +221,7 @@ def test_a_tracker_that_is_not_installed_any_more_ends_no_run(copy, monkeypatch,
     assert __main__.main(words) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("trpo: warning: wandb: ModuleNotFoundError: ")
-    assert line.endswith("; training goes on without it")
+    assert line.endswith("; training continues without it")
     assert (copy / "tracking.json").read_text(encoding="utf-8") == '{"wandb": "abc"}'
 
 
@@ -251,7 +252,7 @@ def test_train_resume_begins_goes_on_and_ends_well(whole, tmp_path, capsys):
     process.kill()
     process.join()
     assert __main__.main(words) == 0
-    assert "going on after update" in capsys.readouterr().out
+    assert "resuming after update" in capsys.readouterr().out
     assert not differences(whole, run)
     files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert __main__.main(words) == 0  # as a scheduler may have it

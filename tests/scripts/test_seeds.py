@@ -57,7 +57,7 @@ def test_a_signal_to_all_processes_saves_them_all_and_how_to_go_on_is_told(numbe
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
-    assert "to go on: the same command with --name x --resume" in out
+    assert "to resume: the same command with --name x --resume" in out
     assert "exit code 255" not in out  # what a worker seems to end with whose server is gone
     for name in ("x-seed0", "x-seed1"):
         run = Run.open(folder / name)

@@ -136,7 +136,7 @@ def test_a_tracker_that_fails_ends_no_training(tmp_path, monkeypatch, capsys):
         "trpo: warning: wandb: Usage",
         "trpo: warning: mlflow: Mlflow",
     ]
-    assert all(line.endswith("; training goes on without it") for line in told)
+    assert all(line.endswith("; training continues without it") for line in told)
     run = Run.open(tmp_path / "CartPole-v1" / "x")
     assert run.records()[-1].steps >= 1024
     assert list(tracked(run.folder)) == ["mlflow"]
@@ -150,7 +150,7 @@ def test_a_tracker_may_fail_without_words():
     def begin():
         raise MuteError
 
-    with pytest.warns(UserWarning, match="wandb: .*MuteError: .*; training goes on without it"):
+    with pytest.warns(UserWarning, match="wandb: .*MuteError: .*; training continues without it"):
         FailsafeTracker("wandb", begin, 0)
 
 
