@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         0; 130 or 143 when interrupted.
     """
     with errors_from_rank_zero():
-        options = parse_train_options(arguments)
+        options = parse_train_options(arguments, for_one_algorithm=True)
         if options.resume and not options.name:
             raise UsageError("--resume needs --name: which run to resume, or to start")
         if options.seeds > 1 and torchrun.size() > 1:

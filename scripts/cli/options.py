@@ -290,12 +290,15 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
     return options
 
 
-def parse_train_options(arguments: Sequence[str], command: str = "train") -> TrainOptions:
+def parse_train_options(
+    arguments: Sequence[str], command: str = "train", *, for_one_algorithm: bool = False
+) -> TrainOptions:
     """Read the options of `trpo train`, on top of a file's, and a run's or the preset's.
 
     Args:
         arguments: the words after the command.
         command: its name, for messages.
+        for_one_algorithm: whether to refuse options of the other algorithms.
 
     Returns:
         The options.
@@ -319,8 +322,8 @@ def parse_train_options(arguments: Sequence[str], command: str = "train") -> Tra
             raise UsageError(f"{sources.config}: {error}") from error
     options = parse(TrainOptions, arguments, command, default)
     options.check()
-    # a file or a run may be for several algorithms
-    _refuse_options_of_others(options.learner, default.learner if default else LearnerConfig())
+    if for_one_algorithm:  # a file, or a run, may be for several
+        _refuse_options_of_others(options.learner, default.learner if default else LearnerConfig())
     return options
 
 

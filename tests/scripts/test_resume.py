@@ -205,7 +205,8 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert process.poll() is None  # at work on its update
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=5)
-    assert process.returncode == 130
+    # which is handled last, where both came within one call into C: in the order of their numbers
+    assert process.returncode in {130, 143}
     assert err == "trpo: interrupted again: ended at once, without saving\n"
 
 
