@@ -210,7 +210,7 @@ class Preprocessor(nn.Module):
             return ImagePreprocessor(leaf, image, config)
 
         self._typed = [make(leaf) for leaf in leaves(space)]
-        self.leaves = nn.ModuleList(self._typed)
+        self.leaves = nn.ModuleList(self._typed)  # registers them, but forgets their types
 
     @property
     def has_statistics(self) -> bool:

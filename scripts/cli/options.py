@@ -291,19 +291,18 @@ def options_of(run: Run, trust: bool, remedy: str = "add --trust") -> TrainOptio
 
 
 def parse_train_options(
-    arguments: Sequence[str], command: str = "train", *, for_one_algorithm: bool = False
+    arguments: Sequence[str], *, for_one_algorithm: bool = False
 ) -> TrainOptions:
     """Read the options of `trpo train`, on top of a file's, and a run's or the preset's.
 
     Args:
         arguments: the words after the command.
-        command: its name, for messages.
         for_one_algorithm: whether to refuse options of the other algorithms.
 
     Returns:
         The options.
     """
-    env_id = _environment_among(arguments, command)
+    env_id = _environment_among(arguments)
     sources = _sources_among(arguments)
     words: list[str] = []
     if sources.config:
@@ -317,10 +316,10 @@ def parse_train_options(
         default = _preset(env_id)
     if env_id and sources.config:
         try:
-            default = parse(TrainOptions, [env_id, *words], command, default)
+            default = parse(TrainOptions, [env_id, *words], "train", default)
         except UsageError as error:
             raise UsageError(f"{sources.config}: {error}") from error
-    options = parse(TrainOptions, arguments, command, default)
+    options = parse(TrainOptions, arguments, "train", default)
     options.check()
     if for_one_algorithm:  # a file, or a run, may be for several
         _refuse_options_of_others(options.learner, default.learner if default else LearnerConfig())
@@ -343,11 +342,11 @@ def _preset(env_id: str) -> TrainOptions:
     return parse(TrainOptions, [env_id, *shlex.split(PRESETS[env_id])], "train")
 
 
-def _environment_among(arguments: Sequence[str], command: str) -> str:
+def _environment_among(arguments: Sequence[str]) -> str:
     """Return the word that names the environment; "" where they cannot be parsed."""
     words = [word for word in arguments if word not in {"-h", "--help"}]
     try:
-        return parse(TrainOptions, words, command).env
+        return parse(TrainOptions, words, "train").env
     except UsageError:  # reported when they are parsed with the preset
         return ""
 

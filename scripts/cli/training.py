@@ -91,7 +91,7 @@ def continue_run(
     if run.config.versions != versions():
         warn(
             f"the run was started with {run.config.versions}: "
-            "with other versions it may go on differently"
+            "with other versions the resumed run may differ"
         )
     checkpoint = run.checkpoints.newest(warn, resumable=True)
     # or the run could not be resumed
